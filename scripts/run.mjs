@@ -1,0 +1,25 @@
+// What `npm run demo`, `npm run larr`, `npm test` and `npm run bench` start: set up what is missing, then run.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { root, setup } from './setup.mjs';
+
+const programs = {
+  larr: ['packages/trainer/bin/larr.mjs'],
+  test: ['scripts/test.mjs'],
+  bench: ['scripts/bench.mjs'],
+};
+
+const [task, ...rest] = process.argv.slice(2);
+if (task !== 'setup' && !(task in programs)) {
+  process.stderr.write(`larr: unknown task "${task ?? ''}". One of: setup, ${Object.keys(programs).join(', ')}.\n`);
+  process.exit(2);
+}
+await setup();
+if (task !== 'setup') {
+  const [script, ...first] = programs[task];
+  // npm changes the working directory to the package root; paths on the command line are the caller's.
+  const cwd = process.env.INIT_CWD ?? process.cwd();
+  const child = spawn(process.execPath, [join(root, script), ...first, ...rest], { stdio: 'inherit', cwd });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
+}
