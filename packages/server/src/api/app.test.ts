@@ -1,0 +1,137 @@
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { createMetrics } from '../observability/metrics.js';
+import type { RankingModel } from '../ranking/ranking-model.js';
+import { type AppState, createApp } from './app.js';
+
+/** A model that ranks by the length of the id: what the HTTP layer does is the same for every model. */
+const byLength: RankingModel = {
+  identity: { name: 'by-length', bundle: '0123456789ab' },
+  examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
+  async rank({ candidates, user, k }) {
+    if (user === 'explode') throw new Error('secret at /srv/model/weights.bin');
+    const ranked = [...candidates].sort((a, b) => b.length - a.length).slice(0, k);
+    return {
+      ranked: ranked.map((poi, i) => ({ poi, rank: i + 1, score: 0.5, pCtr: 0.5, pCtcvr: null })),
+      fallbacks: { user: false, pois: [], scene: [] },
+    };
+  },
+  async close() {},
+};
+
+const state: AppState = { model: byLength, stopping: false };
+const app = createApp(state, createMetrics(), { bodyBytes: 2000, bodyDepth: 4, candidates: 5 });
+afterAll(() => app.close());
+beforeEach(() => {
+  state.model = byLength;
+  state.stopping = false;
+});
+
+const post = (payload: string | object, headers: Record<string, string> = { 'content-type': 'application/json' }) =>
+  app.inject({ method: 'POST', url: '/v1/rank', payload, headers });
+const good = { user: 'u', scene: {}, candidates: ['a', 'bbb', 'cc'] };
+
+describe('the HTTP layer', () => {
+  it('answers a good request with the ranked candidates and the request id it was given', async () => {
+    const reply = await post({ ...good, k: 2 }, { 'content-type': 'application/json', 'x-request-id': 'abc-1' });
+    expect(reply.statusCode).toBe(200);
+    expect(reply.json()).toMatchObject({
+      requestId: 'abc-1',
+      model: byLength.identity,
+      ranked: [
+        { poi: 'bbb', rank: 1, pCtcvr: null },
+        { poi: 'cc', rank: 2 },
+      ],
+    });
+    expect(reply.headers['x-request-id']).toBe('abc-1');
+  });
+
+  const refused: [string, string | object, string, string?][] = [
+    ['a body that is not JSON', '{"user": ', 'BODY_NOT_JSON'],
+    ['an empty body', '', 'BODY_NOT_JSON'],
+    ['a body that is no object', '[1]', 'BODY_INVALID'],
+    ['a missing user', { scene: {}, candidates: ['a'] }, 'BODY_INVALID', 'user'],
+    ['a number as user (never coerced)', { ...good, user: 3 }, 'BODY_INVALID', 'user'],
+    ['no candidates', { ...good, candidates: [] }, 'BODY_INVALID', 'candidates'],
+    ['too many candidates', { ...good, candidates: ['1', '2', '3', '4', '5', '6'] }, 'BODY_INVALID', 'candidates'],
+    ['a candidate of the wrong type', { ...good, candidates: ['a', 7] }, 'BODY_INVALID', 'candidates[1]'],
+    ['a candidate given twice', { ...good, candidates: ['a', 'b', 'a'] }, 'BODY_INVALID', 'candidates[2]'],
+    ['a scene value that is an object', { ...good, scene: { city: {} } }, 'BODY_INVALID', 'scene.city'],
+    ['an unknown field', { ...good, candidate: [] }, 'BODY_INVALID', 'candidate'],
+    ['a k of zero', { ...good, k: 0 }, 'BODY_INVALID', 'k'],
+    ['an unknown order', { ...good, by: 'price' }, 'BODY_INVALID', 'by'],
+    ['a field named __proto__', '{"user":"u","candidates":["a"],"__proto__":{"k":1}}', 'BODY_INVALID', '__proto__'],
+    ['deep nesting', `{"user":${'['.repeat(50)}${']'.repeat(50)}}`, 'BODY_TOO_DEEP'],
+  ];
+  it.each(refused)('refuses %s with 400, naming the field', async (_what, body, code, field) => {
+    const reply = await post(body);
+    expect(reply.statusCode).toBe(400);
+    expect(reply.json().error).toMatchObject({ code, ...(field === undefined ? {} : { field }) });
+    expect(reply.json().error.message).not.toBe('');
+  });
+
+  it('refuses other media types, larger bodies, unknown addresses and wrong methods as JSON', async () => {
+    expect((await post('user=1', { 'content-type': 'application/x-www-form-urlencoded' })).json().error.code).toBe(
+      'MEDIA_TYPE_UNSUPPORTED',
+    );
+    expect((await post('x', { 'content-type': 'text/plain' })).statusCode).toBe(415);
+    const large = await post({ ...good, user: 'x'.repeat(3000) });
+    expect([large.statusCode, large.json().error.code]).toEqual([413, 'BODY_TOO_LARGE']);
+    const nowhere = await app.inject('/v2/rank');
+    expect([nowhere.statusCode, nowhere.json().error.code]).toEqual([404, 'NOT_FOUND']);
+    const wrongMethod = await app.inject('/v1/rank');
+    expect([wrongMethod.statusCode, wrongMethod.json().error.code, wrongMethod.headers.allow]).toEqual([
+      405,
+      'METHOD_NOT_ALLOWED',
+      'POST',
+    ]);
+  });
+
+  it('shows neither message nor stack nor path of a failure inside', async () => {
+    const reply = await post({ ...good, user: 'explode' });
+    expect(reply.statusCode).toBe(500);
+    expect(reply.json().error.code).toBe('INTERNAL');
+    expect(reply.body).not.toMatch(/secret|srv|\.ts|\.js|at /);
+  });
+
+  it('is alive before it is ready, and says so', async () => {
+    state.model = null;
+    expect((await app.inject('/healthz')).json()).toEqual({ status: 'ok' });
+    const readiness = await app.inject('/readyz');
+    expect([readiness.statusCode, readiness.json().status]).toEqual([503, 'loading']);
+    const rank = await post(good);
+    expect([rank.statusCode, rank.json().error.code, rank.headers['retry-after']]).toEqual([503, 'NOT_READY', '1']);
+    state.model = byLength;
+    expect((await app.inject('/readyz')).json()).toEqual({ status: 'ready', model: byLength.identity });
+    state.stopping = true;
+    expect((await app.inject('/readyz')).statusCode).toBe(503);
+  });
+
+  it('sends security headers and no CORS headers', async () => {
+    const { headers } = await app.inject({ url: '/healthz', headers: { origin: 'https://example.com' } });
+    expect(headers).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-store',
+      'x-frame-options': 'DENY',
+    });
+    expect(Object.keys(headers).filter((name) => name.startsWith('access-control'))).toEqual([]);
+  });
+
+  it('counts what it answers', async () => {
+    await post(good);
+    const text = (await app.inject('/metrics')).body;
+    expect(text).toMatch(/larr_http_requests_total\{route="\/v1\/rank",method="POST",status="200"\} \d+/);
+    expect(text).toMatch(/larr_candidates_total \d+/);
+  });
+
+  it('describes itself: every route, every example answered', async () => {
+    const document = (await app.inject('/openapi.json')).json();
+    expect(Object.keys(document.paths).sort()).toEqual(['/healthz', '/metrics', '/readyz', '/v1/rank']);
+    const { examples } = document.paths['/v1/rank'].post.requestBody.content['application/json'];
+    for (const { value } of Object.values(examples) as { value: object }[])
+      expect((await post(value)).statusCode).toBe(200);
+    const references = [...JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(
+      (match) => match[1]!,
+    );
+    for (const name of references) expect(document.components.schemas).toHaveProperty(name);
+  });
+});

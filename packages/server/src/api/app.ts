@@ -1,0 +1,172 @@
+import { randomUUID } from 'node:crypto';
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Metrics } from '../observability/metrics.js';
+import type { RankingModel } from '../ranking/ranking-model.js';
+import {
+  type ErrorReply,
+  fastifySchema,
+  Health,
+  RankReply,
+  type RankRequest,
+  Readiness,
+  rankRequest,
+} from './contracts.js';
+import { ApiError, invalidBody, notReady } from './errors.js';
+import { parseJsonBody } from './json-body.js';
+import { openApiDocument } from './openapi.js';
+
+export interface Limits {
+  /** Largest request body, bytes. */
+  bodyBytes: number;
+  /** Deepest nesting of a JSON body. */
+  bodyDepth: number;
+  /** Most candidates in one request. */
+  candidates: number;
+}
+
+export const DEFAULT_LIMITS: Limits = { bodyBytes: 1 << 20, bodyDepth: 8, candidates: 2000 };
+
+/** What the routes look at: the model comes when it has loaded and goes when the server stops. */
+export interface AppState {
+  model: RankingModel | null;
+  stopping: boolean;
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+
+/** Sent with every answer. The API has no pages, so nothing may be embedded, cached or guessed at. CORS is off: no Access-Control header. */
+const SECURITY_HEADERS = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+
+/** The HTTP application: routes, validation, errors, headers and metrics, over whatever model `state` holds. */
+export function createApp(state: AppState, metrics: Metrics, limits: Limits): FastifyInstance {
+  const app = Fastify({
+    // Standard output belongs to the programs that start a server; the log goes to standard error.
+    logger: { level: 'warn', stream: process.stderr },
+    bodyLimit: limits.bodyBytes,
+    forceCloseConnections: 'idle',
+    genReqId: requestId,
+    requestIdHeader: false,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 256 },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false } },
+    schemaErrorFormatter: (problems) => invalidBody(problems),
+  });
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) =>
+    parseJsonBody(body, limits.bodyDepth),
+  );
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    metrics.requests.inc({ route, method: request.method, status: reply.statusCode });
+    metrics.latency.observe({ route }, reply.elapsedTime / 1000);
+  });
+
+  app.setErrorHandler((error: FastifyError | ApiError, request, reply) => {
+    const answer = asApiError(error);
+    if (answer.code === 'INTERNAL') request.log.error(error);
+    return sendError(answer, request, reply);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const url = request.url.split('?', 1)[0]!;
+    const allowed = METHODS.filter((method) => app.hasRoute({ url, method }));
+    if (allowed.length === 0)
+      return sendError(new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all'), request, reply);
+    reply.header('allow', allowed.join(', '));
+    const message = `${request.method} is not allowed here; ${allowed.join(', ')} is`;
+    return sendError(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
+  });
+
+  app.get('/healthz', { schema: { response: { 200: fastifySchema(Health, 'output') } } }, async () => ({
+    status: 'ok',
+  }));
+
+  const readiness = fastifySchema(Readiness, 'output');
+  app.get('/readyz', { schema: { response: { 200: readiness, 503: readiness } } }, async (_request, reply) => {
+    if (state.stopping) return reply.code(503).send({ status: 'stopping' });
+    if (state.model === null) return reply.code(503).header('retry-after', '1').send({ status: 'loading' });
+    return { status: 'ready', model: state.model.identity };
+  });
+
+  app.get('/metrics', async (_request, reply) => {
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+
+  app.get('/openapi.json', async () => openApiDocument(limits, state.model));
+
+  app.post<{ Body: RankRequest }>(
+    '/v1/rank',
+    {
+      // A request that would be refused anyway should not wait for its body to be read and checked.
+      preParsing: async () => {
+        if (state.model === null) throw notReady();
+      },
+      schema: {
+        body: fastifySchema(rankRequest(limits.candidates), 'input'),
+        response: { 200: fastifySchema(RankReply, 'output') },
+      },
+    },
+    async (request) => {
+      const { model } = state;
+      if (model === null) throw notReady();
+      const { ranked, fallbacks } = await model.rank(request.body, (stage, seconds) =>
+        metrics.stages.observe({ stage }, seconds),
+      );
+      metrics.candidates.inc(request.body.candidates.length);
+      if (fallbacks.user) metrics.fallbacks.inc({ kind: 'user' });
+      if (fallbacks.pois.length > 0) metrics.fallbacks.inc({ kind: 'poi' }, fallbacks.pois.length);
+      if (fallbacks.scene.length > 0) metrics.fallbacks.inc({ kind: 'scene' }, fallbacks.scene.length);
+      if (ranked[0] !== undefined) metrics.score.observe(ranked[0].score);
+      return { requestId: request.id, model: model.identity, ranked, fallbacks };
+    },
+  );
+
+  return app;
+}
+
+/** The caller's own id where it is one that can stand in a log, else a new one. */
+function requestId(request: { headers: Record<string, string | string[] | undefined> }): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** Keeps what a client may know; everything else becomes INTERNAL without its message. */
+function asApiError(error: FastifyError | ApiError): ApiError {
+  if (error instanceof ApiError) return error;
+  switch (error.code) {
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new ApiError(415, 'MEDIA_TYPE_UNSUPPORTED', 'the body must be sent as application/json');
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new ApiError(413, 'BODY_TOO_LARGE', 'the body is larger than this server accepts');
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new ApiError(400, 'BODY_INVALID', 'the body is not as long as its content-length says');
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return new ApiError(400, 'BODY_NOT_JSON', 'the body is empty; a JSON object is expected');
+  }
+  const status = error.statusCode ?? 500;
+  if (status >= 400 && status < 500) return new ApiError(status, 'REQUEST_INVALID', 'the request cannot be read');
+  return new ApiError(
+    500,
+    'INTERNAL',
+    'the server failed to answer this request; its log has the reason under the request id',
+  );
+}
+
+function sendError(error: ApiError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  if (error.retryAfter !== undefined) reply.header('retry-after', String(error.retryAfter));
+  const { code, message, field } = error;
+  const body: ErrorReply = {
+    error: { code, message, ...(field === undefined ? {} : { field }) },
+    requestId: request.id,
+  };
+  return reply.code(error.status).type('application/json').send(body);
+}

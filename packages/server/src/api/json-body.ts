@@ -1,0 +1,48 @@
+import { ApiError } from './errors.js';
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPENING = new Set([0x5b, 0x7b]);
+const CLOSING = new Set([0x5d, 0x7d]);
+
+/** Throws when the JSON text nests deeper than `limit`. Looks at the bytes alone, so that a hostile body is refused before it is parsed. */
+export function checkDepth(body: Buffer, limit: number): void {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < body.length; i++) {
+    const byte = body[i]!;
+    if (inString) {
+      if (byte === BACKSLASH) i++;
+      else if (byte === QUOTE) inString = false;
+    } else if (byte === QUOTE) {
+      inString = true;
+    } else if (OPENING.has(byte)) {
+      if (++depth > limit) throw new ApiError(400, 'BODY_TOO_DEEP', `the body nests deeper than ${limit} levels`);
+    } else if (CLOSING.has(byte)) {
+      depth--;
+    }
+  }
+}
+
+/** Parses a JSON body. Throws `BODY_NOT_JSON` with the reason and nothing of the server's. Own `__proto__` keys are refused. */
+export function parseJsonBody(body: Buffer, depthLimit: number): unknown {
+  checkDepth(body, depthLimit);
+  const text = body.toString('utf8');
+  if (text.trim() === '') throw new ApiError(400, 'BODY_NOT_JSON', 'the body is empty; a JSON object is expected');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ApiError(400, 'BODY_NOT_JSON', 'the body is not JSON');
+  }
+  if (text.includes('__proto__') && hasOwnProto(value)) {
+    throw new ApiError(400, 'BODY_INVALID', 'a field named __proto__ is not accepted', '__proto__');
+  }
+  return value;
+}
+
+function hasOwnProto(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (Object.hasOwn(value, '__proto__')) return true;
+  return Object.values(value).some(hasOwnProto);
+}

@@ -1,0 +1,21 @@
+import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts.js';
+import type { RankStage } from '../observability/metrics.js';
+
+/** Scene values as a request gives them. */
+export type SceneValues = RankRequest['scene'];
+
+/** What the HTTP layer needs of a loaded model; it knows nothing of embeddings or graphs. */
+export interface RankingModel {
+  readonly identity: ModelIdentity;
+  /** Requests that this model answers without fallbacks: shown in the OpenAPI document. */
+  readonly examples: readonly RankRequest[];
+  /**
+   * Ranks candidates, best first; ties go to the earlier candidate.
+   * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID, TASK_UNKNOWN, NOT_EXPLAINABLE (400)
+   */
+  rank(
+    request: RankRequest,
+    timing: (stage: RankStage, seconds: number) => void,
+  ): Promise<{ ranked: RankedPoi[]; fallbacks: Fallbacks }>;
+  close(): Promise<void>;
+}
