@@ -1,0 +1,131 @@
+import { cat, embeddingBag, noGrad, type Tensor, tensor, zeros } from '@larr/torch';
+import { createExtraction, extract } from '../layers/extraction.js';
+import { createLinear, linear } from '../layers/linear.js';
+import { glorot, type Parameters } from '../layers/parameters.js';
+import { createSceneEncoder, encodeScene, type SceneTokens } from '../layers/scene-encoder.js';
+import type { ModelConfig } from './config.js';
+import { createFeatures, features } from './features.js';
+import type { Batch, ModelInputs, RecommendationModel } from './inputs.js';
+import { createTowers, towerLogits } from './towers.js';
+
+/** Tables of at most this many entries are encoded whole: finding the unique ones of a batch would cost more. */
+const WHOLE_TABLE = 512;
+
+/**
+ * LARR (method.md, section 5): PLE over [ ID embeddings ; dense ; z_s ; behaviour ].
+ *
+ *     z_s = head( encoder([ agg ; e_1 + pos_1 ; … ; e_n + pos_n ]) )        z_t = [ user embedding ; POI embedding ]
+ *
+ * z_t is part of the ID embeddings, so it is not put into the input a second time. The behaviour input is a linear map
+ * of the mean vector of the POIs in the user's sequences. The vectors themselves are fixed buffers: `scene.table`
+ * [entries, d] and `behaviour.table` [1 + POIs, d], row 0 = padding, both standardised (see installVectors).
+ */
+export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConfig): RecommendationModel {
+  const { larr, align, embeddingDim } = config;
+  const fields = createFeatures(p, inputs, embeddingDim);
+  const ids = inputs.categorical.flatMap(({ role }, f) => (role === 'user' || role === 'poi' ? [f] : []));
+  const scene = createSceneInput(p, inputs, config, ids.length * embeddingDim);
+  const behaviour = createBehaviour(p, inputs, config);
+  const width = fields.width + (scene?.width ?? 0) + (behaviour?.width ?? 0);
+  const extraction = createExtraction(p, 'extraction', width, { tasks: inputs.tasks.length, ...config.ple });
+  const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);
+  const aligns = align.lambda > 0 && larr.aggregation === 'encoder' && scene !== null && ids.length > 0;
+  return {
+    forward(batch, training) {
+      const { v, x } = features(fields, batch); // [B, F, dim], [B, F·dim + dense]
+      const parts = [x];
+      const zs = scene?.forward(batch) ?? null; // [B, dim z_t]
+      if (zs) parts.push(zs.to(x.dtype));
+      if (behaviour) parts.push(behaviour.forward(batch).to(x.dtype));
+      const streams = extract(extraction, cat(parts, 1));
+      const [ctr, cvr] = towerLogits(towers, streams, training);
+      const alignment =
+        aligns && training
+          ? {
+              scene: zs!.to('f32'),
+              target: cat(
+                ids.map((f) => v.select(1, f)),
+                1,
+              ),
+            }
+          : null;
+      return { ctr: ctr!, cvr: cvr ?? null, alignment };
+    },
+  };
+}
+
+interface SemanticInput {
+  width: number;
+  /** → [B, width] */
+  forward(batch: Batch): Tensor;
+}
+
+function createSceneInput(
+  p: Parameters,
+  inputs: ModelInputs,
+  config: ModelConfig,
+  targetDim: number,
+): SemanticInput | null {
+  const fields = inputs.scene.length;
+  if (fields === 0) return null;
+  const { larr, embeddingDim } = config;
+  const table = p.buffer('scene.table', zeros([inputs.sceneEntries, larr.vectorDim]));
+  const missingEntry = new Uint8Array(inputs.sceneEntries);
+  const fieldOfEntry = new BigInt64Array(inputs.sceneEntries);
+  inputs.scene.forEach(({ offset, texts }, i) => {
+    missingEntry[offset] = 1;
+    fieldOfEntry.fill(BigInt(i), offset, offset + texts);
+  });
+  const missing = p.constant(tensor(missingEntry, [inputs.sceneEntries], { dtype: 'bool' }));
+  const fieldOf = p.constant(tensor(fieldOfEntry, [inputs.sceneEntries], { dtype: 'i64' }));
+
+  if (larr.aggregation === 'concat') {
+    const initial = glorot(larr.vectorDim, embeddingDim);
+    const map = p.parameter('scene.concat.weight', [fields, larr.vectorDim, embeddingDim], initial);
+    return {
+      width: fields * embeddingDim,
+      forward(batch) {
+        // per entry, not per row: each entry goes through its own field's map once
+        const mapped = table.unsqueeze(1).bmm(map.indexSelect(0, fieldOf)).squeeze(1); // [entries, dim]
+        return mapped.indexSelect(0, batch.scene!.reshape([-1])).reshape([batch.rows, fields * embeddingDim]);
+      },
+    };
+  }
+
+  // without user or POI ids there is nothing to align with, and z_s takes the width that two ids would have
+  const outputs = targetDim || 2 * embeddingDim;
+  const encoder = createSceneEncoder(p, 'scene', { dim: larr.vectorDim, fields, outputs, ...larr });
+  return {
+    width: outputs,
+    forward(batch) {
+      return encodeScene(encoder, sceneTokens(table, fieldOf, missing, batch.scene!));
+    },
+  };
+}
+
+/** The entries that a batch needs: all of a small table, otherwise each (field, text) of the batch once. */
+function sceneTokens(table: Tensor, fieldOf: Tensor, missing: Tensor, scene: Tensor): SceneTokens {
+  const absent = missing.indexSelect(0, scene.reshape([-1])).reshape(scene.shape);
+  if (table.shape[0]! <= WHOLE_TABLE) return { table, fieldOf, index: scene, missing: absent };
+  const [entries, inverse] = scene.unique() as [Tensor, Tensor];
+  return {
+    table: table.indexSelect(0, entries),
+    fieldOf: fieldOf.indexSelect(0, entries),
+    index: inverse.reshape(scene.shape),
+    missing: absent,
+  };
+}
+
+function createBehaviour(p: Parameters, inputs: ModelInputs, config: ModelConfig): SemanticInput | null {
+  if (!config.larr.behaviour || inputs.sequences.length === 0) return null;
+  const table = p.buffer('behaviour.table', zeros([1 + inputs.pois, config.larr.vectorDim]));
+  const width = 2 * config.embeddingDim;
+  const map = createLinear(p, 'behaviour', config.larr.vectorDim, width);
+  return {
+    width,
+    forward(batch) {
+      const mean = noGrad(() => embeddingBag(table, batch.history!, { mode: 'mean', paddingIdx: 0 })); // [B, d]
+      return linear(map, mean);
+    },
+  };
+}

@@ -1,0 +1,32 @@
+import type { Tensor } from '@larr/torch';
+import { createLinear, type Linear, linear } from '../layers/linear.js';
+import { createMlp, type Mlp, type MlpOptions, mlp } from '../layers/mlp.js';
+import type { Parameters } from '../layers/parameters.js';
+import type { Task } from './inputs.js';
+
+/** One tower per task: an MLP, then one logit. */
+export type Towers = { hidden: Mlp; out: Linear }[];
+
+/** Registers `<name>.<task>.hidden.<i>.*` and `<name>.<task>.out.weight|bias`. */
+export function createTowers(
+  p: Parameters,
+  name: string,
+  tasks: Task[],
+  inputs: number,
+  hidden: number[],
+  options: MlpOptions = {},
+): Towers {
+  return tasks.map((task) => {
+    const net = createMlp(p, `${name}.${task}.hidden`, inputs, hidden, options);
+    return { hidden: net, out: createLinear(p, `${name}.${task}.out`, net.outputs, 1) };
+  });
+}
+
+/** One input [B, d] per task → one logit [B] per task, in f32. */
+export function towerLogits(towers: Towers, streams: Tensor[], training: boolean): Tensor[] {
+  return towers.map((tower, k) =>
+    linear(tower.out, mlp(tower.hidden, streams[k]!, training))
+      .squeeze(1)
+      .to('f32'),
+  );
+}
