@@ -40,12 +40,9 @@ export function rankRequest(maxCandidates: number) {
         .enum(['pCtr', 'pCtcvr'])
         .optional()
         .meta({ description: 'Which probability ranks: pCtcvr where the model learnt orders, else pCtr, by default.' }),
-      explain: z
-        .boolean()
-        .optional()
-        .meta({
-          description: "Adds each POI's attention per scene keyword (only for models that use scene embeddings).",
-        }),
+      explain: z.boolean().optional().meta({
+        description: "Adds each POI's attention per scene keyword (only for models that use scene embeddings).",
+      }),
     })
     .meta({ id: 'RankRequest' });
 }
@@ -63,13 +60,10 @@ export const RankedPoi = z
     pCtcvr: probability
       .nullable()
       .meta({ description: 'Probability of a click and an order; null where the model learnt no orders.' }),
-    attention: z
-      .record(z.string(), z.number())
-      .optional()
-      .meta({
-        description:
-          'Share of attention per scene keyword present, mean over heads; what is missing to 1 stays with the aggregation token.',
-      }),
+    attention: z.record(z.string(), z.number()).optional().meta({
+      description:
+        'Share of attention per scene keyword present, mean over heads; what is missing to 1 stays with the aggregation token.',
+    }),
   })
   .meta({ id: 'RankedPoi' });
 export type RankedPoi = z.infer<typeof RankedPoi>;

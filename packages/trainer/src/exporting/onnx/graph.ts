@@ -69,9 +69,17 @@ export class GraphWriter {
     return name;
   }
 
+  /** Adds a scalar integer constant: `gather` along an axis with it drops that axis. */
+  integer(value: number): Value {
+    const name = this.#fresh('integer');
+    const rawData = new Uint8Array(BigInt64Array.of(BigInt(value)).buffer);
+    this.#initializers.push({ name, dims: [], dataType: ELEMENT_TYPE.i64, rawData });
+    return name;
+  }
+
   /** Adds a scalar fp32 constant. */
   number(value: number): Value {
-    return this.weight(this.#fresh('number'), Float32Array.of(value), []);
+    return this.weight(`number_${this.#next++}`, Float32Array.of(value), []);
   }
 
   /** Any ONNX operator with one output. */
@@ -98,6 +106,7 @@ export class GraphWriter {
     values.length === 1 ? values[0]! : this.op('Concat', values, { axis });
   /** Rows of `table` at `indices`; the result's shape is indices' followed by the table's width. */
   gather = (table: Value, indices: Value): Value => this.op('Gather', [table, indices], { axis: 0 });
+  transpose = (x: Value, perm: readonly number[]): Value => this.op('Transpose', [x], { perm });
   reshape = (x: Value, shape: readonly number[]): Value => this.op('Reshape', [x, this.integers(shape)]);
   unsqueeze = (x: Value, axis: number): Value => this.op('Unsqueeze', [x, this.integers([axis])]);
   squeeze = (x: Value, axis: number): Value => this.op('Squeeze', [x, this.integers([axis])]);

@@ -1,0 +1,237 @@
+import ort from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { modelConfigSchema } from '../models/config.js';
+import type { ModelInputs } from '../models/inputs.js';
+import { rankerGraph } from './ranker-graph.js';
+
+/*
+ * The graphs against the formulas of models/README.md, written out in float64 with loops. Weights are random under the documented
+ * names; what the trainer's own network gives for its weights is compared at every export (export-bundle.ts).
+ */
+type State = Map<string, { shape: number[]; data: Float32Array }>;
+type Vector = number[];
+
+function randomState(shapes: Record<string, number[]>): State {
+  let seed = 7;
+  const next = (): number => {
+    seed = (seed * 1103515245 + 12345) % 2147483648;
+    return seed / 2147483648 - 0.5;
+  };
+  return new Map(
+    Object.entries(shapes).map(([name, shape]) => {
+      const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next);
+      // variances are positive
+      return [name, { shape, data: name.endsWith('running_var') ? data.map((x) => x + 1) : data }];
+    }),
+  );
+}
+
+const at = (state: State, name: string): Float32Array => state.get(name)!.data;
+const relu = (x: Vector): Vector => x.map((value) => Math.max(0, value));
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+const linear = (w: Float32Array, b: Float32Array | null, x: Vector): Vector =>
+  Array.from({ length: w.length / x.length }, (_, o) =>
+    x.reduce((sum, value, i) => sum + value * w[o * x.length + i]!, b?.[o] ?? 0),
+  );
+const mix = (weights: Vector, vectors: Vector[]): Vector =>
+  vectors[0]!.map((_, j) => weights.reduce((sum, w, e) => sum + w * vectors[e]![j]!, 0));
+function softmax(x: Vector): Vector {
+  const exps = x.map((value) => Math.exp(value));
+  const sum = exps.reduce((a, b) => a + b, 0);
+  return exps.map((value) => value / sum);
+}
+
+const inputs: ModelInputs = {
+  tasks: ['click', 'order'],
+  categorical: [
+    { name: 'user', role: 'user', size: 3, offset: 0 },
+    { name: 'poi', role: 'poi', size: 4, offset: 3 },
+  ],
+  tableRows: 7,
+  dense: [{ name: 'price', mean: 1, std: 2 }],
+  scene: [{ field: 'city', texts: 3, offset: 0 }],
+  sceneEntries: 3,
+  sequences: [{ name: 'visited', length: 2 }],
+  pois: 3,
+};
+const rows = [
+  { ids: [1, 3], dense: [2], z: [0.1, -0.2, 0.3, 0.4], behaviour: [1, 0, -1] },
+  { ids: [2, 6], dense: [-1], z: [0.5, 0.2, -0.3, 0.1], behaviour: [0, 0.5, 0.25] },
+  { ids: [0, 5], dense: [0], z: [0, 0, 0, 1], behaviour: [0, 0, 0] },
+];
+
+async function run(onnx: Uint8Array, state: State, tables: Record<string, { weight: string }>, wanted: string[]) {
+  const session = await ort.InferenceSession.create(onnx);
+  const all: Record<string, ort.Tensor> = {
+    ids: new ort.Tensor('int64', BigInt64Array.from(rows.flatMap((row) => row.ids).map(BigInt)), [rows.length, 2]),
+    dense: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.dense)), [rows.length, 1]),
+    z_s: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.z)), [rows.length, 4]),
+    behaviour: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.behaviour)), [rows.length, 3]),
+  };
+  for (const [input, { weight }] of Object.entries(tables)) {
+    const { shape, data } = state.get(weight)!;
+    all[input] = new ort.Tensor('float32', data, shape);
+  }
+  const output = await session.run(
+    Object.fromEntries([...Object.keys(tables), ...wanted].map((name) => [name, all[name]!])),
+  );
+  return {
+    ctr: Array.from(output.p_ctr!.data as Float32Array),
+    ctcvr: Array.from(output.p_ctcvr!.data as Float32Array),
+  };
+}
+
+function inputOf(state: State, row: (typeof rows)[number], dim: number): Vector {
+  const embedded = row.ids.flatMap((id) => Array.from(at(state, 'embedding').subarray(id * dim, (id + 1) * dim)));
+  return [...embedded, (row.dense[0]! - at(state, 'dense.mean')[0]!) * at(state, 'dense.scale')[0]!];
+}
+
+describe('the ranker graph', () => {
+  it('is progressive layered extraction with the scene and behaviour vectors in its input (LARR)', async () => {
+    const config = modelConfigSchema.parse({
+      embeddingDim: 2,
+      ple: { levels: [[3, 2], [4]], sharedExperts: 1, taskExperts: 2, tower: [2] },
+    });
+    const width = 2 * 2 + 1 + 4 + 4;
+    const state = randomState({
+      embedding: [7, 2],
+      'dense.mean': [1],
+      'dense.scale': [1],
+      'scene.head2_weight': [4, 3],
+      'behaviour.weight': [4, 3],
+      'behaviour.bias': [4],
+      'extraction.0.expert.0.weight': [15, width],
+      'extraction.0.expert.0.bias': [15],
+      'extraction.0.expert.1.weight': [5, 3, 2],
+      'extraction.0.expert.1.bias': [5, 1, 2],
+      'extraction.0.gate.weight': [15, width],
+      'extraction.1.expert.0.weight': [5, 2, 4],
+      'extraction.1.expert.0.bias': [5, 1, 4],
+      'extraction.1.gate.weight': [2, 2, 5],
+      ...Object.fromEntries(
+        ['click', 'order'].flatMap((task) => [
+          [`tower.${task}.hidden.0.weight`, [2, 4]],
+          [`tower.${task}.hidden.0.bias`, [2]],
+          [`tower.${task}.hidden.0.norm.weight`, [2]],
+          [`tower.${task}.hidden.0.norm.bias`, [2]],
+          [`tower.${task}.hidden.0.norm.running_mean`, [2]],
+          [`tower.${task}.hidden.0.norm.running_var`, [2]],
+          [`tower.${task}.out.weight`, [1, 2]],
+          [`tower.${task}.out.bias`, [1]],
+        ]),
+      ),
+    });
+
+    const expected = rows.map((row) => {
+      const x = [
+        ...inputOf(state, row, 2),
+        ...row.z,
+        ...linear(at(state, 'behaviour.weight'), at(state, 'behaviour.bias'), row.behaviour),
+      ];
+      const groupOf = [0, 0, 1, 1, 2];
+      const sees = (gate: number, expert: number): boolean =>
+        gate === 2 || groupOf[expert] === gate || groupOf[expert] === 2;
+      const perExpert = (name: string, e: number, from: Vector, out: number): Vector =>
+        Array.from({ length: out }, (_, o) =>
+          from.reduce(
+            (sum, value, i) => sum + value * at(state, `${name}.weight`)[(e * from.length + i) * out + o]!,
+            at(state, `${name}.bias`)[e * out + o]!,
+          ),
+        );
+      const mixtures = (logits: (gate: number, expert: number) => number, experts: Vector[], gates: number): Vector[] =>
+        Array.from({ length: gates }, (_, g) => {
+          const shown = experts.map((_, e) => e).filter((e) => sees(g, e));
+          return mix(
+            softmax(shown.map((e) => logits(g, e))),
+            shown.map((e) => experts[e]!),
+          );
+        });
+      const fused = relu(linear(at(state, 'extraction.0.expert.0.weight'), at(state, 'extraction.0.expert.0.bias'), x));
+      const level0 = groupOf.map((_, e) =>
+        relu(perExpert('extraction.0.expert.1', e, fused.slice(3 * e, 3 * e + 3), 2)),
+      );
+      const gate0 = linear(at(state, 'extraction.0.gate.weight'), null, x);
+      const streams = mixtures((g, e) => gate0[5 * g + e]!, level0, 3);
+      const level1 = groupOf.map((group, e) => relu(perExpert('extraction.1.expert.0', e, streams[group]!, 4)));
+      const gate1 = at(state, 'extraction.1.gate.weight');
+      const tasks = mixtures(
+        (g, e) => streams[g]!.reduce((sum, value, i) => sum + value * gate1[(2 * g + i) * 5 + e]!, 0),
+        level1,
+        2,
+      );
+      const [click, order] = ['click', 'order'].map((task, k) => {
+        const name = `tower.${task}.hidden.0`;
+        const h = linear(at(state, `${name}.weight`), at(state, `${name}.bias`), tasks[k]!).map((value, i) => {
+          const spread = Math.sqrt(at(state, `${name}.norm.running_var`)[i]! + 1e-5);
+          return (
+            ((value - at(state, `${name}.norm.running_mean`)[i]!) / spread) * at(state, `${name}.norm.weight`)[i]! +
+            at(state, `${name}.norm.bias`)[i]!
+          );
+        });
+        return sigmoid(linear(at(state, `tower.${task}.out.weight`), at(state, `tower.${task}.out.bias`), relu(h))[0]!);
+      });
+      return { ctr: click!, ctcvr: click! * order! };
+    });
+
+    const graph = rankerGraph('larr', inputs, config, state);
+    expect(graph.inputs).toEqual({ ids: 2, dense: 1, z_s: 4, behaviour: 3 });
+    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['ids', 'dense', 'z_s', 'behaviour']);
+    expected.forEach((row, i) => {
+      expect(ctr[i]).toBeCloseTo(row.ctr, 6);
+      expect(ctcvr[i]).toBeCloseTo(row.ctcvr, 6);
+    });
+  });
+
+  it('is a factorisation machine beside an MLP (DeepFM), the first-order weights a second table', async () => {
+    const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
+    const state = randomState({
+      embedding: [7, 2],
+      'dense.mean': [1],
+      'dense.scale': [1],
+      'deep.0.weight': [3, 5],
+      'deep.0.bias': [3],
+      first_order: [7, 2],
+      'second_order.weight': [2, 2],
+      'tower.click.out.weight': [1, 3],
+      'tower.click.out.bias': [1],
+      'tower.order.out.weight': [1, 3],
+      'tower.order.out.bias': [1],
+    });
+    const expected = rows.map((row) => {
+      const h = relu(linear(at(state, 'deep.0.weight'), at(state, 'deep.0.bias'), inputOf(state, row, 2)));
+      const [u, p] = row.ids.map((id) => at(state, 'embedding').subarray(id * 2, id * 2 + 2)) as [
+        Float32Array,
+        Float32Array,
+      ];
+      const logits = ['click', 'order'].map((task, k) => {
+        const first = row.ids.reduce((sum, id) => sum + at(state, 'first_order')[id * 2 + k]!, 0);
+        // with two fields the pairwise sum is their product
+        const second = [0, 1].reduce((sum, j) => sum + u[j]! * p[j]! * at(state, 'second_order.weight')[k * 2 + j]!, 0);
+        return (
+          linear(at(state, `tower.${task}.out.weight`), at(state, `tower.${task}.out.bias`), h)[0]! + first + second
+        );
+      });
+      return { ctr: sigmoid(logits[0]!), ctcvr: sigmoid(logits[0]!) * sigmoid(logits[1]!) };
+    });
+    const graph = rankerGraph('deepfm', { ...inputs, scene: [], sequences: [] }, config, state);
+    expect(graph.tables).toEqual({
+      table: { weight: 'embedding', dim: 2 },
+      first_order: { weight: 'first_order', dim: 2 },
+    });
+    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['ids', 'dense']);
+    expected.forEach((row, i) => {
+      expect(ctr[i]).toBeCloseTo(row.ctr, 6);
+      expect(ctcvr[i]).toBeCloseTo(row.ctcvr, 6);
+    });
+  });
+
+  it('has one probability for data without orders, and refuses weights that are not there', async () => {
+    const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
+    const single: ModelInputs = { ...inputs, tasks: ['click'], dense: [], scene: [], sequences: [] };
+    const shapes = { embedding: [7, 2], 'deep.0.weight': [3, 4], 'deep.0.bias': [3], 'tower.click.out.weight': [1, 3] };
+    expect(() => rankerGraph('dnn', single, config, randomState(shapes))).toThrow(/tower\.click\.out\.bias/);
+    const graph = rankerGraph('dnn', single, config, randomState({ ...shapes, 'tower.click.out.bias': [1] }));
+    expect(graph.outputs).toEqual(['p_ctr']);
+    expect(graph.inputs).toEqual({ ids: 2, dense: null, z_s: null, behaviour: null });
+  });
+});
