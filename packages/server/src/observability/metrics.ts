@@ -44,6 +44,13 @@ export function createMetrics() {
       buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
       registers,
     }),
+    batchRows: new Histogram({
+      name: 'larr_ranker_batch_rows',
+      help: 'Rows in one run of the ranker; several requests share a run when they come together',
+      buckets: [1, 8, 32, 128, 256, 512, 1024, 2048, 4096, 8192],
+      registers,
+    }),
+    queuedRows: new Gauge({ name: 'larr_ranker_queued_rows', help: 'Rows waiting for the ranker', registers }),
     ready: new Gauge({ name: 'larr_ready', help: '1 when a model is loaded and answering', registers }),
   };
 }

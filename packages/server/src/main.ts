@@ -1,0 +1,105 @@
+import { parseArgs } from 'node:util';
+import { availableParallelism } from 'node:os';
+import { LarrError, UsageError } from '@larr/core';
+import { createServer, type RunningServer, type ServerOptions } from './server.js';
+
+const USAGE = `larr-server --bundle DIR [options]
+
+Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.json
+
+  --bundle DIR            bundle written by "larr export"
+  --host HOST             address to listen on (127.0.0.1)
+  --port PORT             port to listen on, 0 picks a free one (8080)
+  --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
+  --max-candidates N      most candidates in a request (2000)
+  --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
+  --json                  print {"host","port","url","model"} on stdout when ready
+  --help                  this text
+`;
+
+/** Exit codes as everywhere in LARR: 0 stopped on request, 1 failed, 2 wrong usage. */
+async function main(): Promise<number> {
+  const options = readOptions(process.argv.slice(2));
+  if (options === null) {
+    process.stderr.write(USAGE);
+    return 0;
+  }
+  const server = await createServer(options.server);
+  const stopped = stopOnSignal(server);
+  try {
+    await server.ready;
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+  process.stderr.write(`larr-server: ready on ${server.url}\n`);
+  if (options.json) process.stdout.write(`${JSON.stringify({ host: server.host, port: server.port, url: server.url })}\n`);
+  await stopped;
+  return 0;
+}
+
+function readOptions(args: string[]): { server: ServerOptions; json: boolean } | null {
+  const { values } = parse(args);
+  if (values.help) return null;
+  if (values.bundle === undefined) throw new UsageError('BUNDLE_MISSING', '--bundle DIR is missing: the directory that "larr export" wrote');
+  return {
+    json: values.json,
+    server: {
+      bundle: values.bundle,
+      host: values.host,
+      port: wholeNumber('--port', values.port, 0, 65_535),
+      ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
+      limits: { candidates: wholeNumber('--max-candidates', values['max-candidates'], 1, 100_000) },
+      queue: { queuedRows: wholeNumber('--max-queued-rows', values['max-queued-rows'], 1, 100_000_000) },
+    },
+  };
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        bundle: { type: 'string' },
+        host: { type: 'string', default: '127.0.0.1' },
+        port: { type: 'string', default: '8080' },
+        threads: { type: 'string' },
+        'max-candidates': { type: 'string', default: '2000' },
+        'max-queued-rows': { type: 'string', default: '65536' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+  } catch (error) {
+    throw new UsageError('OPTION_UNKNOWN', `${(error as Error).message.split('. ', 1)[0]}; --help lists the options`);
+  }
+}
+
+function wholeNumber(option: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value) || value < least || value > most) {
+    throw new UsageError('OPTION_INVALID', `${option} ${text}: a whole number from ${least} to ${most} is expected`);
+  }
+  return value;
+}
+
+/** Resolves when SIGTERM or SIGINT came and what was in flight has been answered. A second signal ends the process at once. */
+function stopOnSignal(server: RunningServer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (signal: NodeJS.Signals): void => {
+      process.stderr.write(`larr-server: ${signal}, finishing what is in flight\n`);
+      for (const other of ['SIGINT', 'SIGTERM'] as const) process.removeListener(other, stop);
+      server.close().then(resolve, reject);
+    };
+    process.on('SIGINT', stop);
+    process.on('SIGTERM', stop);
+  });
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  const code = error instanceof LarrError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'INTERNAL');
+  process.stderr.write(`larr-server: ${code}: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

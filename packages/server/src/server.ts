@@ -1,0 +1,73 @@
+import type { AddressInfo } from 'node:net';
+import { createApp, DEFAULT_LIMITS, type Limits, type AppState } from './api/app.js';
+import { createMetrics } from './observability/metrics.js';
+import { loadRankingModel } from './ranking/bundle-model.js';
+import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
+
+export interface ServerOptions {
+  /** Bundle directory, as `larr export` writes it. */
+  bundle: string;
+  /** Address to listen on; 127.0.0.1 by default, so that nothing is open to others by accident. */
+  host?: string;
+  /** 0 picks a free one. */
+  port?: number;
+  /** Threads of the ranker; the machine's cores, at most 8, by default. */
+  threads?: number;
+  limits?: Partial<Limits>;
+  queue?: Partial<QueueLimits>;
+}
+
+export interface RunningServer {
+  readonly host: string;
+  readonly port: number;
+  readonly url: string;
+  /** Resolves when rank requests are answered; rejects with the bundle's error when it cannot be served. */
+  readonly ready: Promise<void>;
+  /** Stops accepting, finishes what is in flight, releases the model. May be called twice. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens at once, so that probes are answered, and loads the bundle behind that.
+ * @throws the system's error when the address cannot be listened on
+ */
+export async function createServer(options: ServerOptions): Promise<RunningServer> {
+  const metrics = createMetrics();
+  const state: AppState = { model: null, stopping: false };
+  const app = createApp(state, metrics, { ...DEFAULT_LIMITS, ...options.limits });
+  const host = options.host ?? '127.0.0.1';
+  await app.listen({ host, port: options.port ?? 8080 });
+  const { port } = app.server.address() as AddressInfo;
+
+  const loading = loadRankingModel(options.bundle, {
+    threads: options.threads,
+    queue: { ...DEFAULT_QUEUE, ...options.queue },
+    onBatch: (rows) => metrics.batchRows.observe(rows),
+    onQueue: (rows) => metrics.queuedRows.set(rows),
+  });
+  const ready = loading.then((model) => {
+    if (state.stopping) return;
+    state.model = model;
+    metrics.ready.set(1);
+  });
+  // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
+  ready.catch(() => {});
+
+  let closing: Promise<void> | null = null;
+  return {
+    host,
+    port,
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    ready,
+    close() {
+      closing ??= (async () => {
+        state.stopping = true;
+        metrics.ready.set(0);
+        await app.close();
+        const model = await loading.catch(() => null);
+        await model?.close();
+      })();
+      return closing;
+    },
+  };
+}
