@@ -1,1 +1,9 @@
-export {};
+export * from './dataset/manifest.js';
+export * from './errors.js';
+export * from './files/atomic.js';
+export * from './keywords/tokens.js';
+export * from './metrics/probability.js';
+export * from './metrics/ranking.js';
+export * from './safetensors/safetensors.js';
+export * from './schema/schema.js';
+export * from './schema/validate.js';

@@ -1,0 +1,92 @@
+import type { TextTemplates, TrainingDefaults } from '../schema/schema.js';
+
+/** The three parts of every split. */
+export const PARTS = ['train', 'validation', 'test'] as const;
+export type Part = (typeof PARTS)[number];
+
+/** Where a feature comes from; models use it to put features together. */
+export type FeatureRole = 'user' | 'poi' | 'user-feature' | 'poi-feature' | 'cross' | 'context';
+
+export interface KeywordSpec {
+  name: string;
+  /** Special-token name: `poi_name` stands for the pair `<poi_name>`, `</poi_name>`. */
+  token: string;
+  /** Column of texts/pois.parquet or texts/users.parquet; for scene keywords the sample column. */
+  column: string;
+}
+
+export interface PartManifest {
+  rows: number;
+  /** Paths relative to the dataset directory, in row order. */
+  files: string[];
+  /** Rows with click = 1. */
+  clicks: number;
+  /** Rows with order = 1; null where the data have no orders. */
+  orders: number | null;
+}
+
+export interface CategoricalSpec {
+  name: string;
+  role: FeatureRole;
+  /** Number of indices, index 0 (unseen or missing) included. */
+  size: number;
+  /** JSON file (relative to the dataset directory) with a string[]: entry i is the value of index i, entry 0 is "". */
+  vocabulary: string;
+  /** Set where values are hashed: index = 1 + hash mod buckets, and the vocabulary holds "" alone. */
+  hashed?: {
+    buckets: number /** Share of the train part's distinct values that share a bucket. */;
+    collisionRate: number;
+  };
+}
+
+export interface DenseSpec {
+  name: string;
+  role: FeatureRole;
+  /** Over the train part, missing values left out; columns are transformed (log1p …) but not standardised. */
+  mean: number;
+  /** Never 0: a constant column has 1. */
+  std: number;
+}
+
+export interface SequenceSpec {
+  name: string;
+  of: 'poi';
+  /** Column is INT[length] of poi_index + 1, newest first, 0 = padding. */
+  length: number;
+}
+
+export interface SceneFieldSpec {
+  field: string;
+  token: string;
+  /** texts[0] = "" stands for missing; the sample column holds the index. */
+  texts: string[];
+}
+
+export interface SplitManifest {
+  kind: 'time' | 'random' | 'cold-poi' | 'cold-user';
+  parts: Record<Part, PartManifest>;
+  categorical: CategoricalSpec[];
+  dense: DenseSpec[];
+  sequences: SequenceSpec[];
+  scene: SceneFieldSpec[];
+}
+
+/** `dataset.json`, the last file that `prepare` writes. */
+export interface DatasetManifest {
+  format: 'larr-dataset';
+  version: 1;
+  name: string;
+  seed: number;
+  schemaDigest: string;
+  orders: boolean;
+  defaultSplit: string;
+  splits: Record<string, SplitManifest>;
+  /** Number of POIs, the length of texts/pois.parquet. */
+  pois: number;
+  users: number;
+  keywords: { poi: KeywordSpec[]; user: KeywordSpec[]; scene: KeywordSpec[] };
+  texts: TextTemplates;
+  training?: Partial<TrainingDefaults>;
+  /** What was noticed while preparing and is allowed: events of unknown POIs and so on. */
+  notes?: string[];
+}

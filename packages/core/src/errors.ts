@@ -1,0 +1,84 @@
+/** What every LARR error offers: a stable `code` for programs and a message for people (what, where, what to do). */
+export interface ErrorDetails {
+  /** File the trouble is in. */
+  file?: string;
+  /** Data row, 1 for the first row after any header. */
+  row?: number | bigint;
+  /** Column, field or schema path. */
+  field?: string;
+  cause?: unknown;
+}
+
+/** Base of all errors that LARR raises on purpose. Anything else that is thrown is a defect. */
+export class LarrError extends Error {
+  readonly code: string;
+  readonly file: string | undefined;
+  readonly row: number | bigint | undefined;
+  readonly field: string | undefined;
+  constructor(code: string, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.file = details.file;
+    this.row = details.row;
+    this.field = details.field;
+  }
+}
+
+/** The command was called wrongly: a missing or contradictory argument. Exit status 2. */
+export class UsageError extends LarrError {}
+/** The user's data are not what the schema says, or cannot be read. */
+export class DataError extends LarrError {}
+/** A bundle is damaged, incomplete, or of a version this program does not know. */
+export class BundleError extends LarrError {}
+/** A schema or configuration is invalid. */
+export class ConfigError extends LarrError {}
+/** Training went wrong: not a number, no progress, an exhausted budget. */
+export class TrainingError extends LarrError {}
+
+/** Exit status of the `larr` command for an error: 2 for wrong usage, 1 for everything else. */
+export function exitCode(error: unknown): 1 | 2 {
+  return error instanceof UsageError ? 2 : 1;
+}
+
+/**
+ * The candidate nearest to `name` by edit distance (case ignored), or `undefined` when none is near enough to suggest:
+ * at most a third of the letters may differ.
+ */
+export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
+  const wanted = name.toLowerCase();
+  let best: string | undefined;
+  let bestDistance = Number.POSITIVE_INFINITY;
+  for (const candidate of candidates) {
+    const distance = editDistance(wanted, candidate.toLowerCase());
+    if (distance < bestDistance) {
+      bestDistance = distance;
+      best = candidate;
+    }
+  }
+  if (best === undefined) return undefined;
+  return bestDistance <= Math.max(1, Math.floor(Math.max(name.length, best.length) / 3)) ? best : undefined;
+}
+
+/** ` Did you mean "x"?`, or the valid names when nothing is near; ready to append to a message. */
+export function didYouMean(name: string, candidates: Iterable<string>): string {
+  const all = [...candidates];
+  const nearest = nearestName(name, all);
+  if (nearest !== undefined) return ` Did you mean "${nearest}"?`;
+  if (all.length === 0) return '';
+  const shown = all.slice(0, 12).join(', ');
+  return ` Valid names: ${shown}${all.length > 12 ? `, … (${all.length} in all)` : ''}.`;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(previous[j]! + 1, current[j - 1]! + 1, substitution));
+    }
+    previous = current;
+  }
+  return previous[b.length]!;
+}

@@ -1,0 +1,84 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+
+/**
+ * Writes a file so that other processes, and a later run after a crash, see either the old content or all of the new.
+ * The parent directory is made if needed.
+ */
+export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    const handle = await open(temporary, 'w');
+    try {
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Builds a directory beside its final place and swaps it in once `build` has finished, so `path` is never half-written:
+ * on an error nothing changes there. An existing directory is replaced. Left-overs of killed runs are removed.
+ * @param build fills the (empty) directory it is given
+ */
+export async function buildDirectoryAtomic<T>(path: string, build: (directory: string) => Promise<T>): Promise<T> {
+  const target = resolve(path);
+  const parent = dirname(target);
+  await mkdir(parent, { recursive: true });
+  await removeLeftovers(parent, basename(target));
+  const token = `${process.pid}-${randomBytes(3).toString('hex')}`;
+  const building = join(parent, `.${basename(target)}.building-${token}`);
+  await mkdir(building);
+  try {
+    const result = await build(building);
+    const retired = join(parent, `.${basename(target)}.retired-${token}`);
+    const replaces = await exists(target);
+    if (replaces) await rename(target, retired);
+    try {
+      await rename(building, target);
+    } catch (error) {
+      if (replaces) await rename(retired, target);
+      throw error;
+    }
+    if (replaces) await rm(retired, { recursive: true, force: true });
+    return result;
+  } catch (error) {
+    await rm(building, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function removeLeftovers(parent: string, name: string): Promise<void> {
+  for (const entry of await readdir(parent)) {
+    const match = /^\.(.+)\.(building|retired)-(\d+)-[0-9a-f]+$/.exec(entry);
+    if (match === null || match[1] !== name || running(Number(match[3]))) continue;
+    // A run killed between its two renames leaves the old directory retired and nothing in place: put it back.
+    if (match[2] === 'retired' && !(await exists(join(parent, name))))
+      await rename(join(parent, entry), join(parent, name));
+    else await rm(join(parent, entry), { recursive: true, force: true });
+  }
+}
+
+function running(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,351 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { ConfigError, DataError, didYouMean } from '../errors.js';
+import { derivationInputs } from '../scene/inputs.js';
+import { DatasetSchema, type DatasetSchemaInput, type ValueSpec } from './schema.js';
+
+/**
+ * Checks a schema written in TypeScript and fills in the defaults.
+ * @throws ConfigError `SCHEMA_INVALID`: the message lists every problem with its path and the nearest valid name.
+ */
+export function defineSchema(input: DatasetSchemaInput): DatasetSchema {
+  return parseSchema(input, 'the schema');
+}
+
+/**
+ * Validates any value as a dataset schema.
+ * @param where what the message calls it, e.g. the file
+ * @throws ConfigError `SCHEMA_INVALID`
+ */
+export function parseSchema(value: unknown, where: string): DatasetSchema {
+  const parsed = DatasetSchema.safeParse(value);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.flatMap((issue) => describeIssue(issue, value));
+    throw new ConfigError(
+      'SCHEMA_INVALID',
+      `${where} is not a valid dataset schema:\n${problems.map((p) => `  ${p}`).join('\n')}`,
+    );
+  }
+  const schema = fillDefaults(parsed.data);
+  const problems = crossChecks(schema);
+  if (problems.length > 0) {
+    throw new ConfigError(
+      'SCHEMA_INVALID',
+      `${where} is not a valid dataset schema:\n${problems.map((p) => `  ${p}`).join('\n')}`,
+    );
+  }
+  return schema;
+}
+
+/**
+ * Reads a schema file in JSON.
+ * @throws DataError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_INVALID`
+ */
+export async function readSchema(file: string): Promise<DatasetSchema> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new DataError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${(cause as Error).message}`, { file, cause });
+  }
+  return parseSchema(value, file);
+}
+
+/** sha256 of the schema in canonical JSON (keys sorted), so that a bundle and a dataset can be compared. */
+export function schemaDigest(schema: DatasetSchema): string {
+  return createHash('sha256').update(canonicalJson(schema)).digest('hex');
+}
+
+function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (value !== null && typeof value === 'object') {
+    const entries = Object.entries(value).filter(([, v]) => v !== undefined);
+    entries.sort(([a], [b]) => (a < b ? -1 : 1));
+    return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${canonicalJson(v)}`).join(',')}}`;
+  }
+  return JSON.stringify(value);
+}
+
+function fillDefaults(schema: DatasetSchema): DatasetSchema {
+  const texts = { ...schema.texts };
+  if (texts.cptTarget.length === 0 && texts.cptInput.length > 0) {
+    texts.cptTarget = schema.keywords.poi.map((k) => k.name).filter((k) => !texts.cptInput.includes(k));
+  }
+  const splits =
+    Object.keys(schema.splits).length > 0
+      ? schema.splits
+      : schema.time !== undefined
+        ? { time: { kind: 'time' as const, testDays: 1, validationDays: 1 } }
+        : { random: { kind: 'random' as const, ratios: [8, 1, 1] as [number, number, number] } };
+  return { ...schema, texts, splits, defaultSplit: schema.defaultSplit ?? Object.keys(splits)[0]! };
+}
+
+type Issue = z.core.$ZodIssue;
+
+function describeIssue(issue: Issue, root: unknown): string[] {
+  const at = pathText(issue.path);
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(issue.path);
+    return issue.keys.map((key) => `${at}: there is no setting "${key}" here.${didYouMean(key, known)}`);
+  }
+  if (issue.code === 'invalid_union') {
+    const found = valueAt(root, issue.path);
+    if (issue.discriminator !== undefined) {
+      const given = (found as Record<string, unknown> | undefined)?.[issue.discriminator];
+      const options = discriminators(issue.discriminator);
+      return [
+        `${at}.${issue.discriminator}: ${JSON.stringify(given)} is not known.${didYouMean(String(given), options)}`,
+      ];
+    }
+    // Report the branch that understood the value best: the one that failed deepest inside it.
+    let best: Issue[] | undefined;
+    let bestDepth = -1;
+    for (const branch of issue.errors) {
+      const depth = Math.max(...branch.map((i) => i.path.length + (i.code === 'invalid_type' ? 0 : 0.5)));
+      if (depth > bestDepth) {
+        bestDepth = depth;
+        best = branch;
+      }
+    }
+    return (best ?? []).flatMap((inner) =>
+      describeIssue({ ...inner, path: [...issue.path, ...inner.path] } as Issue, root),
+    );
+  }
+  if (issue.code === 'invalid_value') {
+    const given = valueAt(root, issue.path);
+    const values = issue.values.map(String);
+    if (given === undefined) return [`${at}: missing; one of ${values.join(', ')}.`];
+    return [`${at}: ${JSON.stringify(given)} is not valid.${didYouMean(String(given), values)}`];
+  }
+  if (issue.code === 'invalid_type' && valueAt(root, issue.path) === undefined)
+    return [`${at}: missing (a ${issue.expected} is needed).`];
+  return [`${at}: ${issue.message}`];
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  let text = '';
+  for (const part of path)
+    text += typeof part === 'number' ? `[${part}]` : text === '' ? String(part) : `.${String(part)}`;
+  return text === '' ? '(top level)' : text;
+}
+
+function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
+  let value = root;
+  for (const part of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[part];
+  return value;
+}
+
+interface JsonSchemaNode {
+  properties?: Record<string, JsonSchemaNode>;
+  items?: JsonSchemaNode;
+  prefixItems?: JsonSchemaNode[];
+  additionalProperties?: JsonSchemaNode | boolean;
+  anyOf?: JsonSchemaNode[];
+  oneOf?: JsonSchemaNode[];
+  const?: unknown;
+}
+
+let cachedJsonSchema: JsonSchemaNode | undefined;
+function jsonSchema(): JsonSchemaNode {
+  cachedJsonSchema ??= z.toJSONSchema(DatasetSchema, { io: 'input' }) as JsonSchemaNode;
+  return cachedJsonSchema;
+}
+
+/** Names of the settings that exist at a path, over all the alternatives there. */
+function knownKeys(path: readonly PropertyKey[]): string[] {
+  let nodes: JsonSchemaNode[] = alternatives(jsonSchema());
+  for (const part of path) {
+    nodes = nodes.flatMap((node) => {
+      const next =
+        typeof part === 'number'
+          ? (node.prefixItems?.[part] ?? node.items)
+          : (node.properties?.[String(part)] ??
+            (typeof node.additionalProperties === 'object' ? node.additionalProperties : undefined));
+      return next === undefined ? [] : alternatives(next);
+    });
+  }
+  return [...new Set(nodes.flatMap((node) => Object.keys(node.properties ?? {})))];
+}
+
+function alternatives(node: JsonSchemaNode): JsonSchemaNode[] {
+  const inner = node.anyOf ?? node.oneOf;
+  return inner === undefined ? [node] : inner.flatMap(alternatives);
+}
+
+function discriminators(key: string): string[] {
+  const found = new Set<string>();
+  const visit = (node: unknown): void => {
+    if (node === null || typeof node !== 'object') return;
+    const constant = (node as JsonSchemaNode).properties?.[key]?.const;
+    if (typeof constant === 'string') found.add(constant);
+    for (const inner of Object.values(node)) visit(inner);
+  };
+  visit(jsonSchema());
+  return [...found];
+}
+
+/** What the shapes alone cannot say: names that must be unique, names that must exist, settings that need each other. */
+function crossChecks(schema: DatasetSchema): string[] {
+  const problems: string[] = [];
+  const { features, keywords, texts } = schema;
+
+  const checkReference = (at: string, ref: string) => {
+    const table = ref.slice(0, ref.indexOf('.')) as 'events' | 'users' | 'pois';
+    if (schema.tables[table] === undefined)
+      problems.push(`${at}: refers to "${ref}", but tables.${table} is not declared.`);
+  };
+  const checkValue = (at: string, value: ValueSpec) => {
+    if (typeof value === 'string') return checkReference(at, value);
+    for (const input of derivationInputs(value)) {
+      if (input === 'time') {
+        if (schema.time === undefined)
+          problems.push(`${at}: ${value.derive} needs a time; set "time" to a column of the events.`);
+      } else checkReference(at, input);
+    }
+    if (value.derive === 'bucket' && value.names !== undefined && value.names.length !== value.edges.length + 1) {
+      problems.push(
+        `${at}.names: ${value.edges.length} edges make ${value.edges.length + 1} buckets, but ${value.names.length} names are given.`,
+      );
+    }
+    if ((value.derive === 'bucket' || value.derive === 'distanceBand') && !rising(value.edges))
+      problems.push(`${at}.edges: must rise.`);
+  };
+  const unique = (at: string, names: string[]) => {
+    const seen = new Set<string>();
+    for (const n of names) {
+      if (seen.has(n)) problems.push(`${at}: the name "${n}" is used twice.`);
+      seen.add(n);
+    }
+  };
+
+  if (schema.labels.click === undefined && schema.labels.order === undefined && schema.negatives?.method !== 'unused') {
+    problems.push('labels: name a click or an order column (only negatives.method "unused" may do without).');
+  }
+  const categoricalNames = features.categorical.map((f) => f.name);
+  unique('features', [...categoricalNames, ...features.cross.map((f) => f.name)]);
+  unique(
+    'features.dense',
+    features.dense.map((f) => f.name),
+  );
+  unique(
+    'features.sequences',
+    features.sequences.map((f) => f.name),
+  );
+  features.categorical.forEach((f, i) => {
+    checkValue(`features.categorical[${i}].value`, f.value);
+  });
+  features.dense.forEach((f, i) => {
+    checkValue(`features.dense[${i}].value`, f.value);
+    if (typeof f.value !== 'string' && !['distanceKm', 'hour', 'month'].includes(f.value.derive)) {
+      problems.push(
+        `features.dense[${i}].value: ${f.value.derive} yields words, not a number; put it under features.categorical.`,
+      );
+    }
+  });
+  features.cross.forEach((f, i) => {
+    for (const part of f.of) {
+      if (!categoricalNames.includes(part)) {
+        problems.push(
+          `features.cross[${i}].of: "${part}" is not a categorical feature.${didYouMean(part, categoricalNames)}`,
+        );
+      }
+    }
+  });
+  if (schema.time === undefined && features.statistics.length > 0)
+    problems.push('features.statistics: need a time column; set "time".');
+  if (schema.time === undefined && features.sequences.length > 0)
+    problems.push('features.sequences: need a time column; set "time".');
+  const hasOrders = schema.labels.order !== undefined && schema.labels.click !== undefined;
+  features.statistics.forEach((f, i) => {
+    for (const m of f.measures) {
+      if (!hasOrders && ['orders', 'cvr', 'daysSinceOrder'].includes(m)) {
+        problems.push(`features.statistics[${i}].measures: "${m}" needs both labels.click and labels.order.`);
+      }
+    }
+  });
+
+  unique(
+    'keywords.poi',
+    keywords.poi.map((k) => k.name),
+  );
+  unique(
+    'keywords.user',
+    keywords.user.map((k) => k.name),
+  );
+  unique(
+    'keywords.scene',
+    keywords.scene.map((k) => k.name),
+  );
+  unique('keywords (tokens)', [
+    ...keywords.poi.map((k) => k.token ?? `poi_${k.name}`),
+    ...keywords.user.map((k) => k.token ?? `user_${k.name}`),
+    ...keywords.scene.map((k) => k.token ?? `scene_${k.name}`),
+  ]);
+  keywords.poi.forEach((k, i) => {
+    if (schema.tables.pois === undefined) problems.push(`keywords.poi[${i}]: tables.pois is not declared.`);
+    if ((k.column === undefined) === (k.template === undefined))
+      problems.push(`keywords.poi[${i}]: give either "column" or "template".`);
+  });
+  const sceneNames = keywords.scene.map((k) => k.name);
+  keywords.user.forEach((k, i) => {
+    const at = `keywords.user[${i}]`;
+    const given = [k.column, k.template, k.behaviour].filter((x) => x !== undefined).length;
+    if (given !== 1) problems.push(`${at}: give exactly one of "column", "template" and "behaviour".`);
+    if (k.behaviour === undefined) {
+      if (schema.tables.users === undefined) problems.push(`${at}: tables.users is not declared.`);
+      return;
+    }
+    const slots =
+      'top' in k.behaviour
+        ? [k.behaviour.of]
+        : [...k.behaviour.template.matchAll(/\{([^}]+)\}/g)].map((match) => match[1]!);
+    if ('recent' in k.behaviour && schema.time === undefined)
+      problems.push(`${at}.behaviour: "recent" needs a time column; set "time".`);
+    for (const slot of slots) {
+      if (slot.startsWith('scene.')) {
+        const field = slot.slice('scene.'.length);
+        if (!sceneNames.includes(field))
+          problems.push(`${at}.behaviour: "${slot}" is not a scene keyword.${didYouMean(field, sceneNames)}`);
+      } else if (slot.startsWith('pois.')) checkReference(`${at}.behaviour`, slot);
+      else problems.push(`${at}.behaviour: "${slot}" must be "pois.<column>" or "scene.<field>".`);
+    }
+    if (k.behaviour.on === 'order' && !hasOrders)
+      problems.push(`${at}.behaviour.on: "order" needs both labels.click and labels.order.`);
+  });
+  keywords.scene.forEach((k, i) => {
+    checkValue(`keywords.scene[${i}].value`, k.value);
+  });
+
+  const poiNames = keywords.poi.map((k) => k.name);
+  const userNames = keywords.user.map((k) => k.name);
+  for (const key of ['cptInput', 'cptTarget', 'poiBusiness', 'poiBasic', 'userProfile', 'userBehaviour'] as const) {
+    const valid = key.startsWith('user') ? userNames : poiNames;
+    for (const n of texts[key]) {
+      if (!valid.includes(n))
+        problems.push(
+          `texts.${key}: "${n}" is not a ${key.startsWith('user') ? 'user' : 'POI'} keyword.${didYouMean(n, valid)}`,
+        );
+    }
+  }
+  for (const [splitName, split] of Object.entries(schema.splits)) {
+    if (split.kind === 'time' && schema.time === undefined)
+      problems.push(`splits.${splitName}: a split by time needs a time column; set "time".`);
+  }
+  if (schema.defaultSplit !== undefined && schema.splits[schema.defaultSplit] === undefined) {
+    problems.push(
+      `defaultSplit: there is no split "${schema.defaultSplit}".${didYouMean(schema.defaultSplit, Object.keys(schema.splits))}`,
+    );
+  }
+  return problems;
+}
+
+function rising(edges: readonly number[]): boolean {
+  return edges.every((edge, i) => i === 0 || edge > edges[i - 1]!);
+}
