@@ -1,5 +1,5 @@
-import { parseArgs } from 'node:util';
 import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
 import { LarrError, UsageError } from '@larr/core';
 import { createServer, type RunningServer, type ServerOptions } from './server.js';
 
@@ -33,7 +33,8 @@ async function main(): Promise<number> {
     throw error;
   }
   process.stderr.write(`larr-server: ready on ${server.url}\n`);
-  if (options.json) process.stdout.write(`${JSON.stringify({ host: server.host, port: server.port, url: server.url })}\n`);
+  if (options.json)
+    process.stdout.write(`${JSON.stringify({ host: server.host, port: server.port, url: server.url })}\n`);
   await stopped;
   return 0;
 }
@@ -41,7 +42,8 @@ async function main(): Promise<number> {
 function readOptions(args: string[]): { server: ServerOptions; json: boolean } | null {
   const { values } = parse(args);
   if (values.help) return null;
-  if (values.bundle === undefined) throw new UsageError('BUNDLE_MISSING', '--bundle DIR is missing: the directory that "larr export" wrote');
+  if (values.bundle === undefined)
+    throw new UsageError('BUNDLE_MISSING', '--bundle DIR is missing: the directory that "larr export" wrote');
   return {
     json: values.json,
     server: {

@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { createApp, DEFAULT_LIMITS, type Limits, type AppState } from './api/app.js';
+import { type AppState, createApp, DEFAULT_LIMITS, type Limits } from './api/app.js';
 import { createMetrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';

@@ -1,0 +1,216 @@
+import { type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DataError } from '@larr/core';
+
+/** One line of the log. */
+export interface LoggedEvent {
+  id: string;
+  [field: string]: unknown;
+}
+
+export interface EventLogOptions {
+  /** A new file is begun beyond this size, bytes. */
+  segmentBytes?: number;
+  /** How many of the newest ids are remembered for idempotence. */
+  rememberedIds?: number;
+}
+
+interface Waiting {
+  events: readonly LoggedEvent[];
+  resolve: (result: Appended) => void;
+  reject: (reason: Error) => void;
+}
+
+export interface Appended {
+  accepted: number;
+  /** Events whose id was in the log already: acknowledged again, written once. */
+  duplicates: number;
+}
+
+/**
+ * An append-only log of events: JSON lines in numbered files. `append` resolves only when its events are on the disk (fdatasync);
+ * requests that come while a write is under way share the next one. A line that a crash cut short is removed when the log is opened
+ * again: it was never acknowledged.
+ */
+export class EventLog {
+  readonly #directory: string;
+  readonly #segmentBytes: number;
+  readonly #ids: RecentIds;
+  #segment: number;
+  #file: FileHandle;
+  #size: number;
+  #waiting: Waiting[] = [];
+  #writing: Promise<void> | null = null;
+  #closed = false;
+
+  private constructor(
+    directory: string,
+    segmentBytes: number,
+    ids: RecentIds,
+    segment: number,
+    file: FileHandle,
+    size: number,
+  ) {
+    this.#directory = directory;
+    this.#segmentBytes = segmentBytes;
+    this.#ids = ids;
+    this.#segment = segment;
+    this.#file = file;
+    this.#size = size;
+  }
+
+  /**
+   * Opens the log in `directory`, which is made if it is not there.
+   * @throws DataError EVENT_LOG_CORRUPT when a line other than the last of the newest file is not an event
+   */
+  static async open(directory: string, options: EventLogOptions = {}): Promise<EventLog> {
+    await mkdir(directory, { recursive: true });
+    const ids = new RecentIds(options.rememberedIds ?? 1_000_000);
+    const segments = (await readdir(directory))
+      .map(segmentNumber)
+      .filter((number) => number !== null)
+      .sort((a, b) => a - b);
+    const newest = segments.at(-1) ?? 1;
+    const remembered: string[][] = [];
+    let count = 0;
+    // Newest first, until enough ids are known; then in the order they were written.
+    for (const segment of segments.toReversed()) {
+      const of = await readSegment(join(directory, segmentName(segment)), segment === newest);
+      remembered.unshift(of);
+      count += of.length;
+      if (count >= ids.capacity) break;
+    }
+    for (const id of remembered.flat()) ids.add(id);
+    const file = await open(join(directory, segmentName(newest)), 'a');
+    await syncDirectory(directory);
+    const { size } = await file.stat();
+    return new EventLog(directory, options.segmentBytes ?? 64 << 20, ids, newest, file, size);
+  }
+
+  /** Writes events that are not in the log yet. Resolves when they are on the disk. */
+  append(events: readonly LoggedEvent[]): Promise<Appended> {
+    if (this.#closed) return Promise.reject(new Error('the event log is closed'));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ events, resolve, reject });
+      this.#writing ??= this.#writeAll();
+    });
+  }
+
+  /** Writes what waits, then closes the file. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#writing;
+    await this.#file.close();
+  }
+
+  async #writeAll(): Promise<void> {
+    // Let the requests of this turn of the event loop come together.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0);
+      const fresh: string[] = [];
+      const lines: string[] = [];
+      const results = batch.map(({ events }) => {
+        let accepted = 0;
+        for (const event of events) {
+          if (!this.#ids.add(event.id)) continue;
+          fresh.push(event.id);
+          lines.push(JSON.stringify(event));
+          accepted++;
+        }
+        return { accepted, duplicates: events.length - accepted };
+      });
+      try {
+        if (lines.length > 0) await this.#write(`${lines.join('\n')}\n`);
+        batch.forEach(({ resolve }, i) => resolve(results[i]!));
+      } catch (error) {
+        for (const id of fresh) this.#ids.forget(id);
+        for (const { reject } of batch) reject(error as Error);
+      }
+    }
+    // In the same turn as the check above: an append that comes now must start a new write.
+    this.#writing = null;
+  }
+
+  async #write(text: string): Promise<void> {
+    if (this.#size >= this.#segmentBytes) {
+      await this.#file.close();
+      this.#segment++;
+      this.#file = await open(join(this.#directory, segmentName(this.#segment)), 'a');
+      this.#size = 0;
+      await syncDirectory(this.#directory);
+    }
+    const bytes = Buffer.from(text);
+    try {
+      await this.#file.appendFile(bytes);
+      await this.#file.datasync();
+      this.#size += bytes.length;
+    } catch (error) {
+      // Nothing of a write that failed may stay: its events were refused, and will come again.
+      await this.#file.truncate(this.#size).catch(() => {});
+      throw error;
+    }
+  }
+}
+
+/** The newest ids, in the order they came; the oldest is forgotten first. */
+class RecentIds {
+  readonly #ids = new Set<string>();
+
+  constructor(readonly capacity: number) {}
+
+  /** False when it is known already. */
+  add(id: string): boolean {
+    if (this.#ids.has(id)) return false;
+    this.#ids.add(id);
+    if (this.#ids.size > this.capacity) this.#ids.delete(this.#ids.values().next().value!);
+    return true;
+  }
+
+  forget(id: string): void {
+    this.#ids.delete(id);
+  }
+}
+
+const segmentName = (number: number): string => `events-${String(number).padStart(8, '0')}.jsonl`;
+
+function segmentNumber(name: string): number | null {
+  const match = /^events-(\d{8})\.jsonl$/.exec(name);
+  return match === null ? null : Number(match[1]);
+}
+
+/** Ids of a file's events. With `repair`, cuts off a last line that has no end. */
+async function readSegment(path: string, repair: boolean): Promise<string[]> {
+  const bytes = await readFile(path);
+  const whole = bytes.lastIndexOf(0x0a) + 1;
+  if (whole < bytes.length) {
+    if (!repair) throw corrupt(path, bytes.subarray(0, whole).toString().split('\n').length);
+    await truncate(path, whole);
+  }
+  const lines = bytes.subarray(0, whole).toString('utf8').split('\n');
+  lines.pop();
+  return lines.map((line, i) => {
+    try {
+      const { id } = JSON.parse(line) as LoggedEvent;
+      if (typeof id === 'string') return id;
+    } catch {
+      // fall through: the same error for both
+    }
+    throw corrupt(path, i + 1);
+  });
+}
+
+function corrupt(path: string, line: number): DataError {
+  return new DataError('EVENT_LOG_CORRUPT', `${path}:${line} is not an event. Move the file away to go on without it`);
+}
+
+/** A new file survives a power cut only when its directory is on the disk too. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
