@@ -46,6 +46,8 @@ export interface DenseSpec {
   mean: number;
   /** Never 0: a constant column has 1. */
   std: number;
+  /** Statistics only: the value of a user, POI or pair without any history, as of the end of the data. */
+  absent?: number;
 }
 
 export interface SequenceSpec {

@@ -191,7 +191,12 @@ const Behaviour = z.union([
       .boolean()
       .optional()
       .describe('Count the single words of the text, weighted by how rare they are among POIs.'),
-    howOften: z.boolean().default(true).describe('Say how often in words: "mostly", "often", "sometimes".'),
+    howOften: z
+      .boolean()
+      .optional()
+      .describe(
+        'Say how often in words: "mostly", "often", "sometimes". Default: yes, unless single words are counted.',
+      ),
   }),
   z.strictObject({
     recent: count.describe('How many of the latest to list, newest first (needs a time column).'),

@@ -98,11 +98,13 @@ function describeIssue(issue: Issue, root: unknown): string[] {
   if (issue.code === 'invalid_union') {
     const found = valueAt(root, issue.path);
     if (issue.discriminator !== undefined) {
-      const given = (found as Record<string, unknown> | undefined)?.[issue.discriminator];
+      const last = issue.path.at(-1) === issue.discriminator;
+      const parent = last ? valueAt(root, issue.path.slice(0, -1)) : found;
+      const given = (parent as Record<string, unknown> | undefined)?.[issue.discriminator];
       const options = discriminators(issue.discriminator);
-      return [
-        `${at}.${issue.discriminator}: ${JSON.stringify(given)} is not known.${didYouMean(String(given), options)}`,
-      ];
+      const field = last ? at : `${at}.${issue.discriminator}`;
+      if (given === undefined) return [`${field}: missing; one of ${options.join(', ')}.`];
+      return [`${field}: ${JSON.stringify(given)} is not known.${didYouMean(String(given), options)}`];
     }
     // Report the branch that understood the value best: the one that failed deepest inside it.
     let best: Issue[] | undefined;

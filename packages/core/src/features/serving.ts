@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import type { CategoricalSpec, DenseSpec } from '../dataset/manifest.js';
+import { type CompiledValue, compileValue, type Moment, type Row } from '../scene/moment.js';
+import type { DatasetSchema } from '../schema/schema.js';
+import { crossSeparator, type FeatureLayout, featureLayout } from './layout.js';
+
+/** A moment's feature values before encoding, in the order of the manifest. null = missing. */
+export interface FeatureValues {
+  categorical: (string | null)[];
+  /** Transformed (log1p …), not standardised. */
+  dense: (number | null)[];
+}
+
+interface CompiledLayout {
+  layout: FeatureLayout;
+  categorical: CompiledValue[];
+  dense: CompiledValue[];
+}
+const compiled = new WeakMap<DatasetSchema, CompiledLayout>();
+
+/**
+ * A moment's feature values, as `prepare` computed them for training (the same derivations run in both).
+ * Statistics come from the store rows (columns `dense_<name>`), frozen when the dataset was prepared.
+ * @param event event columns and the two keys; the keys may also come from the store rows
+ * @param user, poi, pair rows of store/users.parquet, store/pois.parquet, store/pairs.parquet; leave out what is unknown
+ */
+export function featureValues(schema: DatasetSchema, event: Row, user?: Row, poi?: Row, pair?: Row): FeatureValues {
+  const { layout, categorical: categoricalValues, dense: denseValues } = compile(schema);
+  const moment: Moment = { event, user, poi, pair };
+  const categorical: (string | null)[] = layout.categorical.map((f, i) => {
+    const value = categoricalValues[i]!.evaluate(moment, f.missing);
+    return value === null ? null : String(value);
+  });
+  for (const f of layout.cross) {
+    const a = categorical[f.parts[0]]!;
+    const b = categorical[f.parts[1]]!;
+    categorical.push(a === null || b === null ? null : a + crossSeparator + b);
+  }
+  const dense: (number | null)[] = layout.dense.map((f, i) => {
+    const value = denseValues[i]!.evaluate(moment, f.missing);
+    const x = value === null ? Number.NaN : Number(value);
+    if (!Number.isFinite(x)) return null;
+    return f.transform === 'log1p' ? Math.log1p(Math.max(0, x)) : x;
+  });
+  for (const f of layout.statistics) {
+    const row = f.of === 'user' ? user : f.of === 'poi' ? poi : pair;
+    const value = row?.[`dense_${f.name}`];
+    dense.push(value === null || value === undefined ? null : Number(value));
+  }
+  return { categorical, dense };
+}
+
+/** What encoding needs of a split: the specs with their vocabularies inline, as in a bundle's features.json. */
+export interface EncodingTables {
+  categorical: (Pick<CategoricalSpec, 'name' | 'size' | 'hashed'> & { vocabulary: readonly string[] })[];
+  dense: Pick<DenseSpec, 'name' | 'mean' | 'absent'>[];
+}
+
+/** Turns feature values into the numbers a model takes. Build it once per bundle: it indexes the vocabularies. */
+export class FeatureEncoder {
+  readonly #indices: Map<string, number>[];
+  readonly #tables: EncodingTables;
+  constructor(tables: EncodingTables) {
+    this.#tables = tables;
+    this.#indices = tables.categorical.map((f) => new Map(f.vocabulary.map((value, i) => [value, i])));
+  }
+
+  /**
+   * Writes vocabulary indices (0 = unseen or missing) and dense values (missing → the value of "no history" for
+   * statistics, else the train mean) at the given offsets.
+   */
+  encode(
+    values: FeatureValues,
+    ids: Int32Array | BigInt64Array,
+    idsOffset: number,
+    dense: Float32Array,
+    denseOffset: number,
+  ): void {
+    for (let i = 0; i < this.#indices.length; i++) {
+      const value = values.categorical[i]!;
+      const hashed = this.#tables.categorical[i]!.hashed;
+      const index =
+        value === null
+          ? 0
+          : hashed !== undefined
+            ? hashBucket(value, hashed.buckets)
+            : (this.#indices[i]!.get(value) ?? 0);
+      if (ids instanceof BigInt64Array) ids[idsOffset + i] = BigInt(index);
+      else ids[idsOffset + i] = index;
+    }
+    const specs = this.#tables.dense;
+    for (let i = 0; i < specs.length; i++)
+      dense[denseOffset + i] = values.dense[i] ?? specs[i]!.absent ?? specs[i]!.mean;
+  }
+}
+
+/**
+ * Index of a hashed value: 1 + (the last 8 bytes of its MD5, little end first) mod `buckets`. `md5_number_lower` of DuckDB is
+ * the same number, so `prepare` needs no call per row.
+ */
+export function hashBucket(value: string, buckets: number): number {
+  const digest = createHash('md5').update(value, 'utf8').digest();
+  return 1 + Number(digest.readBigUInt64LE(8) % BigInt(buckets));
+}
+
+function compile(schema: DatasetSchema): CompiledLayout {
+  let found = compiled.get(schema);
+  if (found === undefined) {
+    const layout = featureLayout(schema);
+    found = {
+      layout,
+      categorical: layout.categorical.map((f) => compileValue(schema, f.value)),
+      dense: layout.dense.map((f) => compileValue(schema, f.value)),
+    };
+    compiled.set(schema, found);
+  }
+  return found;
+}

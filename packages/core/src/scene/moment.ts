@@ -1,0 +1,178 @@
+import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
+import { type CompiledDerivation, compileDerivation, type DerivationArgument } from './derive.js';
+import { derivationInputs } from './inputs.js';
+
+/** A row of a table, or of a request: column → value. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Everything that is known when a POI is to be scored for a user in a moment. */
+export interface Moment {
+  /** Columns of the events table as far as they are known before the outcome: time, place, weather … and the two keys. */
+  event: Row;
+  /** The user's row of store/users.parquet (or of the users table). */
+  user?: Row | undefined;
+  /** The POI's row of store/pois.parquet. */
+  poi?: Row | undefined;
+  /** The pair's row of store/pairs.parquet. */
+  pair?: Row | undefined;
+}
+
+export interface SceneText {
+  field: string;
+  token: string;
+  /** null = missing. */
+  text: string | null;
+}
+
+/**
+ * A value as the text that vocabularies and keywords know it by: whole numbers without a decimal point, lists joined with
+ * ", ", null for nothing.
+ */
+export function canonicalText(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return Number.isNaN(value) ? null : String(value);
+  if (Array.isArray(value)) {
+    const parts = value.map(canonicalText).filter((part) => part !== null);
+    return parts.length === 0 ? null : parts.join(', ');
+  }
+  return String(value);
+}
+
+/** A scene text: blanks trimmed and runs of them collapsed; null where it is empty or a missing-value marker. */
+export function keywordText(value: unknown, missing: ReadonlySet<string>): string | null {
+  const raw = canonicalText(value);
+  if (raw === null || missing.has(raw)) return null;
+  const text = raw.trim().replace(/\s+/g, ' ');
+  return text === '' || missing.has(text) ? null : text;
+}
+
+/**
+ * Reads the time of an event as local milliseconds since 1970.
+ * Texts are ISO 8601; an offset such as "+08:00" or "Z" says which clock was read and is not applied.
+ * Numbers count what the schema's time unit says; without a unit, seconds, milliseconds or microseconds by magnitude.
+ */
+export function localTime(value: unknown, unit?: 'timestamp' | 's' | 'ms' | 'us'): number | null {
+  if (value === null || value === undefined || value === '') return null;
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.getTime();
+  if (typeof value === 'string' && !/^-?\d+(\.\d+)?$/.test(value)) {
+    const wall = value
+      .trim()
+      .replace(/(Z|[+-]\d{2}:?(\d{2})?)$/, (offset, _minutes, at: number) => (at > 10 ? '' : offset));
+    const t = Date.parse(`${wall.includes('T') || wall.includes(' ') ? wall.replace(' ', 'T') : `${wall}T00:00:00`}Z`);
+    return Number.isNaN(t) ? null : t;
+  }
+  const x = Number(value);
+  if (!Number.isFinite(x)) return null;
+  switch (unit) {
+    case 's':
+      return x * 1000;
+    case 'ms':
+      return x;
+    case 'us':
+      return x / 1000;
+    default:
+      return Math.abs(x) < 1e11 ? x * 1000 : Math.abs(x) < 1e14 ? x : x / 1000;
+  }
+}
+
+/** The compiled form of a value of the schema: reads its inputs from a moment and computes it. */
+export interface CompiledValue {
+  /** Column references; "time" is the schema's time column. */
+  inputs: string[];
+  derivation: CompiledDerivation | null;
+  /** The value in a moment: a text or a number; null = missing. Markers in `missing` count as missing inputs. */
+  evaluate(moment: Moment, missing: ReadonlySet<string>): unknown;
+}
+
+/** Compiles a column reference or a derivation once, for any number of moments. */
+export function compileValue(schema: DatasetSchema, spec: ValueSpec): CompiledValue {
+  const timeColumn = typeof schema.time === 'object' ? schema.time.column : schema.time;
+  const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
+  const read = (moment: Moment, ref: string): unknown => {
+    if (ref === 'time') return timeColumn === undefined ? null : moment.event[timeColumn];
+    const dot = ref.indexOf('.');
+    const table = ref.slice(0, dot);
+    const column = ref.slice(dot + 1);
+    if (table === 'users') return moment.user?.[column] ?? (column === userKey(schema) ? moment.user?.user : undefined);
+    if (table === 'pois') return moment.poi?.[column] ?? (column === poiKey(schema) ? moment.poi?.poi : undefined);
+    if (moment.event[column] !== undefined) return moment.event[column];
+    if (column === schema.keys.user) return moment.user?.user;
+    if (column === schema.keys.poi) return moment.poi?.poi;
+    return undefined;
+  };
+  if (typeof spec === 'string') {
+    return {
+      inputs: [spec],
+      derivation: null,
+      evaluate: (moment, missing) => {
+        const text = canonicalText(read(moment, spec));
+        return text === null || text === '' || missing.has(text) ? null : text;
+      },
+    };
+  }
+  const derivation = compileDerivation(spec);
+  const inputs = derivationInputs(spec);
+  return {
+    inputs,
+    derivation,
+    evaluate: (moment, missing) => {
+      const args: DerivationArgument[] = [];
+      for (let i = 0; i < inputs.length; i++) {
+        const raw = read(moment, inputs[i]!);
+        const kind = derivation.takes[i]!;
+        let arg: DerivationArgument | null;
+        if (kind === 'time') arg = localTime(raw, inputs[i] === 'time' ? unit : undefined);
+        else if (kind === 'text') arg = keywordText(raw, missing);
+        else {
+          const text = canonicalText(raw);
+          arg = text === null || text === '' || missing.has(text) ? null : Number(text);
+        }
+        if (arg === null || Number.isNaN(arg)) return null;
+        args.push(arg);
+      }
+      return derivation.apply(args);
+    },
+  };
+}
+
+/** The users table's key column. */
+export function userKey(schema: DatasetSchema): string {
+  const source = schema.tables.users;
+  return (typeof source === 'object' ? source.key : undefined) ?? schema.keys.user;
+}
+
+/** The POIs table's key column. */
+export function poiKey(schema: DatasetSchema): string {
+  const source = schema.tables.pois;
+  return (typeof source === 'object' ? source.key : undefined) ?? schema.keys.poi;
+}
+
+const compiledScenes = new WeakMap<
+  DatasetSchema,
+  { field: string; token: string; value: CompiledValue; missing: Set<string> }[]
+>();
+
+/**
+ * The scene keywords of a moment, in the schema's order (method.md, sections 1 and 4). `prepare` and the server both get
+ * their scene texts from here.
+ * @param event columns of the events table, e.g. { time: '2026-01-31T12:05:00', weather: 'heavy rain', city: 'Shenzhen' }
+ */
+export function sceneKeywords(schema: DatasetSchema, event: Row, user?: Row, poi?: Row): SceneText[] {
+  let fields = compiledScenes.get(schema);
+  if (fields === undefined) {
+    fields = schema.keywords.scene.map((k) => ({
+      field: k.name,
+      token: k.token ?? `scene_${k.name}`,
+      value: compileValue(schema, k.value),
+      missing: new Set([...schema.missing, ...(k.missing ?? [])]),
+    }));
+    compiledScenes.set(schema, fields);
+  }
+  const moment = { event, user, poi };
+  return fields.map(({ field, token, value, missing }) => ({
+    field,
+    token,
+    text: keywordText(value.evaluate(moment, missing), missing),
+  }));
+}
