@@ -1,1 +1,12 @@
-export {};
+export { type DeviceInfo, deviceInfo, type Isa } from './device.js';
+export { KernelError, type KernelErrorCode } from './errors.js';
+export { type InfoNceOptions, type InfoNceResult, infoNce, infoNceSync } from './infonce.js';
+export { gatherRows, mapFile } from './memory.js';
+export {
+  type EncoderDims,
+  SceneScorer,
+  type SceneScorerOptions,
+  type ScoreOptions,
+  type ScoreResult,
+  weightShapes,
+} from './scene-scorer.js';

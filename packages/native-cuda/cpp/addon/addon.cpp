@@ -1,0 +1,52 @@
+// larr_native.node: what TypeScript (src/native.ts) sees of the kernels.
+#include <napi.h>
+
+#include "larr/kernels.h"
+#include "surface.h"
+
+namespace larr::addon {
+namespace {
+
+// deviceInfo() -> {device, isa, isas, threads}
+Napi::Value device_info(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    auto about = Napi::Object::New(env);
+    about.Set("device", device_name());
+    about.Set("isa", isa_name(active_isa()));
+    about.Set("threads", thread_count());
+    const auto& isas = supported_isas();
+    auto names = Napi::Array::New(env, isas.size());
+    for (uint32_t i = 0; i < isas.size(); i++) names.Set(i, isa_name(isas[i]));
+    about.Set("isas", names);
+    return about;
+  });
+}
+
+// setErrorClass(KernelError)
+Napi::Value set_error_class(const Napi::CallbackInfo& info) {
+  Instance::of(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
+  return info.Env().Undefined();
+}
+
+Napi::Object start(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Instance(env));
+  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  add("deviceInfo", device_info);
+  add("setErrorClass", set_error_class);
+  add("infoNce", infonce_call);
+  add("gatherRows", gather_rows_call);
+  add("mapFile", map_file);
+  add("makeEncoder", make_encoder);
+  add("encode", encode_call);
+  add("score", score_call);
+  return exports;
+}
+
+}  // namespace
+}  // namespace larr::addon
+
+static Napi::Object start_addon(Napi::Env env, Napi::Object exports) { return larr::addon::start(env, exports); }
+NODE_API_MODULE(larr_native, start_addon)

@@ -1,0 +1,160 @@
+#include "calls.h"
+
+#include <algorithm>
+#include <deque>
+#include <new>
+#include <thread>
+
+#include "larr/kernels.h"
+
+namespace larr::addon {
+
+struct Call {
+  Instance* instance;
+  Work work;
+  Result result;
+  std::vector<Napi::ObjectReference> pinned;
+  Napi::Promise::Deferred deferred;
+  std::exception_ptr failure;
+  std::atomic<bool> cancel{false};
+  std::list<std::unique_ptr<Call>>::iterator place;
+
+  Call(Instance* instance_, Work work_, Result result_, Napi::Env env)
+      : instance(instance_), work(std::move(work_)), result(std::move(result_)), deferred(Napi::Promise::Deferred::New(env)) {}
+};
+
+namespace {
+
+void settle_call(Napi::Env env, Napi::Function, Call* call);
+
+// Threads shared by all environments; never joined, their state never destroyed (see device/threads.cpp).
+struct Runners {
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<Call*> queue;
+
+  Runners() {
+    // More than one, so that a short call need not wait for a long one; the kernels themselves spread over all processors.
+    const int count = std::clamp(thread_count(), 2, 4);
+    for (int i = 0; i < count; i++) std::thread([this] { serve(); }).detach();
+  }
+
+  void serve() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      wake.wait(lock, [&] { return !queue.empty(); });
+      Call* call = queue.front();
+      queue.pop_front();
+      lock.unlock();
+      try {
+        if (call->cancel.load()) throw Cancelled();
+        call->work(&call->cancel);
+      } catch (...) {
+        call->failure = std::current_exception();
+      }
+      Instance* instance = call->instance;
+      {
+        // Settling is asked for under the mutex: once `running` is 0 the environment may go, and the instance with it.
+        std::lock_guard ended(instance->mutex);
+        instance->settle.NonBlockingCall(call, settle_call);
+        if (--instance->running == 0) instance->idle.notify_all();
+      }
+      lock.lock();
+    }
+  }
+};
+
+Runners& runners() {
+  static Runners& all = *new Runners;
+  return all;
+}
+
+void settle_call(Napi::Env env, Napi::Function, Call* call) {
+  if (!env) return;  // the environment is ending; Instance::end has dealt with the call
+  Instance* instance = call->instance;
+  const std::unique_ptr<Call> owned = std::move(*call->place);
+  instance->calls.erase(call->place);
+  if (--instance->open == 0) instance->settle.Unref(env);
+  if (call->failure) {
+    call->deferred.Reject(to_error(env, call->failure).Value());
+    return;
+  }
+  try {
+    call->deferred.Resolve(call->result(env));
+  } catch (const Napi::Error& error) {
+    call->deferred.Reject(error.Value());
+  }
+}
+
+}  // namespace
+
+Instance::Instance(Napi::Env env) {
+  settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "larr kernels", 0, 1);
+  settle.Unref(env);
+  // Runs before the environment's own teardown frees anything.
+  napi_add_env_cleanup_hook(env, [](void* instance) { static_cast<Instance*>(instance)->end(); }, this);
+}
+
+Instance::~Instance() = default;
+
+void Instance::end() {
+  for (auto& call : calls) call->cancel.store(true);
+  {
+    std::unique_lock lock(mutex);
+    idle.wait(lock, [&] { return running == 0; });
+  }
+  calls.clear();
+}
+
+Napi::Error to_error(Napi::Env env, std::exception_ptr failure) {
+  std::string code = "KERNEL_FAILED", message = "unknown failure in a kernel";
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Cancelled& e) {
+    code = "CANCELLED", message = e.what();
+  } catch (const std::invalid_argument& e) {
+    code = "BAD_ARGUMENT", message = e.what();
+  } catch (const std::out_of_range& e) {
+    code = "OUT_OF_RANGE", message = e.what();
+  } catch (const std::bad_alloc&) {
+    code = "OUT_OF_MEMORY", message = "not enough memory for the kernel's workspace";
+  } catch (const std::exception& e) {
+    message = e.what();
+  }
+  const auto& type = Instance::of(env).error_class;
+  if (type.IsEmpty()) return Napi::Error::New(env, message);
+  return Napi::Error(env, type.New({Napi::String::New(env, code), Napi::String::New(env, message)}));
+}
+
+Napi::Value call(Napi::Env env, bool async, std::vector<Napi::Value> pinned, Work work, Result result) {
+  if (!async) {
+    try {
+      work(nullptr);
+    } catch (...) {
+      throw to_error(env, std::current_exception());
+    }
+    return result(env);
+  }
+  Instance& instance = Instance::of(env);
+  auto owned = std::make_unique<Call>(&instance, std::move(work), std::move(result), env);
+  Call* call = owned.get();
+  for (const Napi::Value& value : pinned)
+    if (value.IsObject()) call->pinned.push_back(Napi::Persistent(value.As<Napi::Object>()));
+  instance.calls.push_front(std::move(owned));
+  call->place = instance.calls.begin();
+  const Napi::Value promise = call->deferred.Promise();
+  if (instance.open++ == 0) instance.settle.Ref(env);
+  {
+    std::lock_guard lock(instance.mutex);
+    instance.running++;
+  }
+  Runners& all = runners();
+  {
+    std::lock_guard lock(all.mutex);
+    all.queue.push_back(call);
+  }
+  all.wake.notify_one();
+  return promise;
+}
+
+}  // namespace larr::addon
