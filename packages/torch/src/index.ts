@@ -1,1 +1,10 @@
-export {};
+export * from './creation.js';
+export * from './errors.js';
+export * as init from './initialisers.js';
+export * from './operators.generated.js';
+export * from './optimisers.js';
+export * from './runtime.js';
+export * from './safetensors.js';
+export * from './schedules.js';
+export { autocast, keep, memoryStats, noGrad, tidy, tidyAsync } from './scopes.js';
+export * from './tensor.js';

@@ -1,0 +1,308 @@
+// Optimiser steps: Adam and AdamW over many tensors in one call, and Adam over the rows that a sparse gradient holds.
+#include "addon.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+
+#include <cmath>
+#include <map>
+
+namespace larr {
+namespace {
+
+struct AdamSettings {
+  double lr, beta1, beta2, eps, weightDecay;
+};
+
+/// The state of one parameter group. `decoupled` is AdamW (Loshchilov and Hutter 2019), else Adam (Kingma and Ba 2015) with L2.
+struct Adam {
+  std::vector<at::Tensor> parameters, means, squares, steps;
+  bool decoupled = true;
+};
+
+/// Adam over the rows of embedding tables: rows that no gradient names keep their values and moments untouched.
+struct RowwiseAdam {
+  std::vector<at::Tensor> tables, means, squares;
+  std::vector<std::vector<int32_t>> slots;  // of each table: row → its place among the rows of this step, or −1
+  int64_t step = 0;
+};
+
+template <typename T>
+napi_value external(Call& call, std::unique_ptr<T> object) {
+  napi_value value = nullptr;
+  check(napi_create_external(call.env(), object.get(), [](napi_env, void* data, void*) { delete static_cast<T*>(data); }, nullptr, &value),
+        "optimiser");
+  object.release();
+  return value;
+}
+
+template <typename T>
+T& optimiser(Call& call) {
+  void* data = nullptr;
+  check(napi_get_value_external(call.env(), call.at(0), &data), "optimiser");
+  return *static_cast<T*>(data);
+}
+
+AdamSettings settings(Call& call, size_t first) {
+  const Reader read = call.read();
+  return {read.number(call.at(first), "lr"), read.number(call.at(first + 1), "beta1"), read.number(call.at(first + 2), "beta2"),
+          read.number(call.at(first + 3), "eps"), read.number(call.at(first + 4), "weightDecay")};
+}
+
+void checkParameters(const std::vector<at::Tensor>& parameters) {
+  TORCH_CHECK(!parameters.empty(), "an optimiser needs parameters");
+  for (const at::Tensor& parameter : parameters) {
+    TORCH_CHECK(parameter.is_leaf() && parameter.requires_grad(), "an optimiser's parameters must be leaves that require gradients: one of shape ",
+                parameter.sizes(), " is not");
+  }
+}
+
+LARR_FUNCTION(adamCreate) {  // (parameters, decoupled)
+  auto adam = std::make_unique<Adam>();
+  adam->parameters = call.read().tensors(call.at(0), "params");
+  adam->decoupled = call.read().boolean(call.at(1), "decoupled");
+  checkParameters(adam->parameters);
+  c10::NoGradGuard noGrad;
+  for (const at::Tensor& parameter : adam->parameters) {
+    adam->means.push_back(at::zeros_like(parameter));
+    adam->squares.push_back(at::zeros_like(parameter));
+    adam->steps.push_back(at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false)));
+  }
+  return external(call, std::move(adam));
+}
+
+LARR_FUNCTION(adamStep) {  // (adam, lr, beta1, beta2, eps, weightDecay)
+  c10::NoGradGuard noGrad;
+  Adam& adam = optimiser<Adam>(call);
+  const AdamSettings s = settings(call, 1);
+  // The fused kernels take tensors of one dtype and device.
+  struct Lists {
+    std::vector<at::Tensor> parameters, gradients, means, squares, steps;
+  };
+  std::map<std::pair<at::ScalarType, at::Device>, Lists, bool (*)(const std::pair<at::ScalarType, at::Device>&, const std::pair<at::ScalarType, at::Device>&)>
+      groups([](const auto& a, const auto& b) {
+        return std::make_tuple(a.first, a.second.type(), a.second.index()) < std::make_tuple(b.first, b.second.type(), b.second.index());
+      });
+  for (size_t i = 0; i < adam.parameters.size(); ++i) {
+    const at::Tensor& parameter = adam.parameters[i];
+    at::Tensor gradient = parameter.grad();
+    if (!gradient.defined()) continue;
+    TORCH_CHECK(gradient.layout() == at::kStrided, "the gradient of a parameter of shape ", parameter.sizes(),
+                " is sparse: give that parameter to RowwiseAdam");
+    // The CPU kernel walks raw memory.
+    if (gradient.strides() != parameter.strides()) gradient = at::empty_like(parameter).copy_(gradient);
+    Lists& lists = groups[{parameter.scalar_type(), parameter.device()}];
+    lists.parameters.push_back(parameter);
+    lists.gradients.push_back(gradient);
+    lists.means.push_back(adam.means[i]);
+    lists.squares.push_back(adam.squares[i]);
+    lists.steps.push_back(adam.steps[i]);
+  }
+  for (auto& [key, lists] : groups) {
+    at::_foreach_add_(lists.steps, 1);
+    if (adam.decoupled) {
+      at::_fused_adamw_(lists.parameters, lists.gradients, lists.means, lists.squares, {}, lists.steps, s.lr, s.beta1, s.beta2, s.weightDecay, s.eps,
+                        /*amsgrad=*/false, /*maximize=*/false);
+    } else {
+      at::_fused_adam_(lists.parameters, lists.gradients, lists.means, lists.squares, {}, lists.steps, s.lr, s.beta1, s.beta2, s.weightDecay, s.eps,
+                       /*amsgrad=*/false, /*maximize=*/false);
+    }
+  }
+  at::autocast::clear_cache();  // its bf16 copies of the weights are stale now
+  return call.undefined();
+}
+
+/// → [mean, square, step] of parameter i, sharing memory.
+LARR_FUNCTION(adamState) {  // (adam, i)
+  Adam& adam = optimiser<Adam>(call);
+  const size_t i = static_cast<size_t>(call.read().integer(call.at(1), "i"));
+  TORCH_CHECK(i < adam.parameters.size(), "the optimiser has ", adam.parameters.size(), " parameters");
+  return call.result(std::vector<at::Tensor>{adam.means[i], adam.squares[i], adam.steps[i]});
+}
+
+LARR_FUNCTION(rowwiseCreate) {  // (tables)
+  auto rowwise = std::make_unique<RowwiseAdam>();
+  rowwise->tables = call.read().tensors(call.at(0), "tables");
+  checkParameters(rowwise->tables);
+  c10::NoGradGuard noGrad;
+  for (const at::Tensor& table : rowwise->tables) {
+    TORCH_CHECK(table.dim() == 2 && table.is_contiguous(), "a table must be a contiguous [rows, d], not ", table.sizes());
+    rowwise->means.push_back(at::zeros_like(table));
+    rowwise->squares.push_back(at::zeros_like(table));
+    rowwise->slots.emplace_back(table.is_cpu() ? static_cast<size_t>(table.size(0)) : 0, -1);
+  }
+  return external(call, std::move(rowwise));
+}
+
+struct RowUpdate {
+  AdamSettings s;
+  double meanCorrection, squareCorrection;  // 1 − βᵗ
+};
+
+/// One step over the rows of an uncoalesced gradient, in place: O(entries · d), whatever the size of the table.
+template <typename T>
+void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::vector<int32_t>& slots, const at::Tensor& indices,
+                const at::Tensor& values, const RowUpdate& update) {
+  const int64_t entries = indices.numel(), d = table.size(1), height = table.size(0);
+  const int64_t* index = indices.const_data_ptr<int64_t>();
+  const T* value = values.const_data_ptr<T>();
+
+  std::vector<int64_t> rows;
+  std::vector<int32_t> slotOf(static_cast<size_t>(entries));
+  for (int64_t e = 0; e < entries; ++e) {
+    TORCH_CHECK_INDEX(index[e] >= 0 && index[e] < height, "row ", index[e], " of a gradient is outside a table of ", height, " rows");
+  }
+  for (int64_t e = 0; e < entries; ++e) {
+    int32_t& slot = slots[static_cast<size_t>(index[e])];
+    if (slot < 0) {
+      slot = static_cast<int32_t>(rows.size());
+      rows.push_back(index[e]);
+    }
+    slotOf[static_cast<size_t>(e)] = slot;
+  }
+  // Entries ordered by row (a counting sort, so that equal rows keep their order and sums are the same at any thread count).
+  const int64_t unique = static_cast<int64_t>(rows.size());
+  std::vector<int64_t> first(static_cast<size_t>(unique) + 1, 0);
+  for (const int32_t slot : slotOf) ++first[static_cast<size_t>(slot) + 1];
+  for (size_t i = 1; i < first.size(); ++i) first[i] += first[i - 1];
+  std::vector<int64_t> order(static_cast<size_t>(entries)), next(first.begin(), first.end() - 1);
+  for (int64_t e = 0; e < entries; ++e) order[static_cast<size_t>(next[static_cast<size_t>(slotOf[static_cast<size_t>(e)])]++)] = e;
+  for (const int64_t row : rows) slots[static_cast<size_t>(row)] = -1;
+
+  T* tableData = table.mutable_data_ptr<T>();
+  T* meanData = mean.mutable_data_ptr<T>();
+  T* squareData = square.mutable_data_ptr<T>();
+  const T beta1 = static_cast<T>(update.s.beta1), beta2 = static_cast<T>(update.s.beta2), eps = static_cast<T>(update.s.eps);
+  const T keep = static_cast<T>(1 - update.s.lr * update.s.weightDecay);
+  const T stepSize = static_cast<T>(update.s.lr / update.meanCorrection);
+  const T rootCorrection = static_cast<T>(1 / std::sqrt(update.squareCorrection));
+  at::parallel_for(0, unique, std::max<int64_t>(1, 16384 / std::max<int64_t>(d, 1)), [&](int64_t begin, int64_t end) {
+    std::vector<T> sum(static_cast<size_t>(d));
+    for (int64_t i = begin; i < end; ++i) {
+      std::fill(sum.begin(), sum.end(), T{0});
+      for (int64_t o = first[static_cast<size_t>(i)]; o < first[static_cast<size_t>(i) + 1]; ++o) {
+        const T* g = value + order[static_cast<size_t>(o)] * d;
+        for (int64_t j = 0; j < d; ++j) sum[static_cast<size_t>(j)] += g[j];
+      }
+      const int64_t at = rows[static_cast<size_t>(i)] * d;
+      for (int64_t j = 0; j < d; ++j) {
+        const T g = sum[static_cast<size_t>(j)];
+        const T m = meanData[at + j] = beta1 * meanData[at + j] + (1 - beta1) * g;
+        const T v = squareData[at + j] = beta2 * squareData[at + j] + (1 - beta2) * g * g;
+        tableData[at + j] = tableData[at + j] * keep - stepSize * m / (std::sqrt(v) * rootCorrection + eps);
+      }
+    }
+  });
+}
+
+/// The same composed from operators, for other devices and dtypes.
+void updateRowsComposed(at::Tensor& table, at::Tensor& mean, at::Tensor& square, const at::Tensor& gradient, const RowUpdate& update) {
+  const at::Tensor sum = gradient.coalesce();
+  const at::Tensor rows = sum.indices()[0], g = sum.values();
+  const at::Tensor m = at::index_select(mean, 0, rows) * update.s.beta1 + g * (1 - update.s.beta1);
+  const at::Tensor v = at::index_select(square, 0, rows) * update.s.beta2 + g * g * (1 - update.s.beta2);
+  const at::Tensor denominator = v.sqrt() / std::sqrt(update.squareCorrection) + update.s.eps;
+  const at::Tensor updated =
+      at::index_select(table, 0, rows) * (1 - update.s.lr * update.s.weightDecay) - m / denominator * (update.s.lr / update.meanCorrection);
+  mean.index_copy_(0, rows, m);
+  square.index_copy_(0, rows, v);
+  table.index_copy_(0, rows, updated);
+}
+
+LARR_FUNCTION(rowwiseStep) {  // (rowwise, lr, beta1, beta2, eps, weightDecay)
+  c10::NoGradGuard noGrad;
+  RowwiseAdam& rowwise = optimiser<RowwiseAdam>(call);
+  RowUpdate update{settings(call, 1), 1, 1};
+  ++rowwise.step;
+  update.meanCorrection = 1 - std::pow(update.s.beta1, static_cast<double>(rowwise.step));
+  update.squareCorrection = 1 - std::pow(update.s.beta2, static_cast<double>(rowwise.step));
+  for (size_t t = 0; t < rowwise.tables.size(); ++t) {
+    at::Tensor& table = rowwise.tables[t];
+    const at::Tensor gradient = table.grad();
+    if (!gradient.defined()) continue;
+    TORCH_CHECK(gradient.layout() == at::kSparse && gradient.sparse_dim() == 1, "the gradient of a table of shape ", table.sizes(),
+                " is dense: look rows up with embedding(table, index, {sparse: true}), or give the table to AdamW");
+    const bool direct = table.is_cpu() && (table.scalar_type() == at::kFloat || table.scalar_type() == at::kDouble) &&
+                        gradient._values().scalar_type() == table.scalar_type();
+    if (direct) {
+      const at::Tensor indices = gradient._indices()[0].contiguous(), values = gradient._values().contiguous();
+      if (table.scalar_type() == at::kFloat) {
+        updateRows<float>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], indices, values, update);
+      } else {
+        updateRows<double>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], indices, values, update);
+      }
+      // Written behind autograd's back: a graph that saved the table must not go backward through new values.
+      table.unsafeGetTensorImpl()->bump_version();
+    } else {
+      updateRowsComposed(table, rowwise.means[t], rowwise.squares[t], gradient, update);
+    }
+  }
+  at::autocast::clear_cache();
+  return call.undefined();
+}
+
+LARR_FUNCTION(rowwiseState) {  // (rowwise, i) → [mean, square]
+  RowwiseAdam& rowwise = optimiser<RowwiseAdam>(call);
+  const size_t i = static_cast<size_t>(call.read().integer(call.at(1), "i"));
+  TORCH_CHECK(i < rowwise.tables.size(), "the optimiser has ", rowwise.tables.size(), " tables");
+  return call.result(std::vector<at::Tensor>{rowwise.means[i], rowwise.squares[i]});
+}
+LARR_FUNCTION(rowwiseGetStep) { return call.number(static_cast<double>(optimiser<RowwiseAdam>(call).step)); }
+LARR_FUNCTION(rowwiseSetStep) {
+  optimiser<RowwiseAdam>(call).step = call.read().integer(call.at(1), "step");
+  return call.undefined();
+}
+
+LARR_FUNCTION(zeroGradients) {  // (parameters)
+  for (at::Tensor& parameter : call.read().tensors(call.at(0), "params")) parameter.mutable_grad() = at::Tensor();
+  return call.undefined();
+}
+
+/// (parameters, maxNorm) → the norm of all gradients together before clipping.
+LARR_FUNCTION(clipGradientNorm) {
+  c10::NoGradGuard noGrad;
+  const double maximum = call.read().number(call.at(1), "maxNorm");
+  std::vector<at::Tensor> values;
+  for (at::Tensor& parameter : call.read().tensors(call.at(0), "params")) {
+    const at::Tensor& gradient = parameter.grad();
+    if (!gradient.defined()) continue;
+    if (gradient.layout() == at::kSparse) {
+      // Rows named twice must be summed before they have a norm.
+      parameter.mutable_grad() = gradient.coalesce();
+      values.push_back(parameter.grad()._values());
+    } else {
+      values.push_back(gradient);
+    }
+  }
+  if (values.empty()) return call.number(0);
+  double total = 0;
+  for (const at::Tensor& value : values) {
+    if (value.device() != values[0].device() || value.scalar_type() != values[0].scalar_type()) {
+      total = -1;  // the grouped form below takes one device and dtype
+      break;
+    }
+  }
+  if (total == 0) {
+    total = at::linalg_vector_norm(at::stack(at::_foreach_norm(values, 2)), 2, {}, false, at::kDouble).item<double>();
+  } else {
+    double squares = 0;
+    for (const at::Tensor& value : values) squares += std::pow(at::linalg_vector_norm(value, 2, {}, false, {}).item<double>(), 2);
+    total = std::sqrt(squares);
+  }
+  // As PyTorch's clip_grad_norm_: nothing when the norm is within the limit; a norm that is not finite is left for the caller to see.
+  const double factor = maximum / (total + 1e-6);
+  if (factor < 1) {
+    for (at::Tensor& value : values) value.mul_(factor);
+  }
+  return call.number(total);
+}
+
+}  // namespace
+
+std::vector<Function> optimiserFunctions() {
+  return {{"adamCreate", adamCreate}, {"adamStep", adamStep}, {"adamState", adamState}, {"rowwiseCreate", rowwiseCreate},
+          {"rowwiseStep", rowwiseStep}, {"rowwiseState", rowwiseState}, {"rowwiseGetStep", rowwiseGetStep},
+          {"rowwiseSetStep", rowwiseSetStep}, {"zeroGradients", zeroGradients}, {"clipGradientNorm", clipGradientNorm}};
+}
+
+}  // namespace larr

@@ -1,0 +1,269 @@
+import { native } from './addon.js';
+import { scalar } from './creation.js';
+import { TensorError } from './errors.js';
+import { noGrad, tidy } from './scopes.js';
+import type { Tensor } from './tensor.js';
+
+declare const adam: unique symbol;
+declare const rowwise: unique symbol;
+type NativeAdam = { [adam]: true };
+type NativeRowwise = { [rowwise]: true };
+type Settings = [lr: number, beta1: number, beta2: number, eps: number, weightDecay: number];
+
+const adamCreate = native.adamCreate as (parameters: readonly Tensor[], decoupled: boolean) => NativeAdam;
+const adamStep = native.adamStep as (state: NativeAdam, ...settings: Settings) => void;
+const adamState = native.adamState as (state: NativeAdam, i: number) => [mean: Tensor, square: Tensor, step: Tensor];
+const rowwiseCreate = native.rowwiseCreate as (tables: readonly Tensor[]) => NativeRowwise;
+const rowwiseStep = native.rowwiseStep as (state: NativeRowwise, ...settings: Settings) => void;
+const rowwiseState = native.rowwiseState as (state: NativeRowwise, i: number) => [mean: Tensor, square: Tensor];
+const rowwiseGetStep = native.rowwiseGetStep as (state: NativeRowwise) => number;
+const rowwiseSetStep = native.rowwiseSetStep as (state: NativeRowwise, step: number) => void;
+const zeroGradients = native.zeroGradients as (parameters: readonly Tensor[]) => void;
+
+/**
+ * Scales all gradients so that their norm together is at most maxNorm (Pascanu et al. 2013). Sparse gradients count too.
+ * @returns the norm before; not finite when a gradient is not
+ */
+export const clipGradNorm = native.clipGradientNorm as (parameters: readonly Tensor[], maxNorm: number) => number;
+
+/** Defaults: lr 1e-3, betas 0.9 and 0.999, eps 1e-8, weightDecay 0.01 for AdamW and 0 otherwise. */
+export interface AdamOptions {
+  lr?: number;
+  betas?: readonly [number, number];
+  eps?: number;
+  weightDecay?: number;
+}
+
+/** Parameters with a learning rate or weight decay of their own. */
+export interface ParameterGroup {
+  params: readonly Tensor[];
+  lr?: number;
+  weightDecay?: number;
+}
+
+function checkedNumber(
+  name: string,
+  value: number,
+  valid: (x: number) => boolean,
+  wanted: string,
+  operator: string,
+): number {
+  if (typeof value !== 'number' || !valid(value)) {
+    throw new TensorError('TENSOR_ARGUMENT', operator, [], `${name} must be ${wanted}, not ${value}`);
+  }
+  return value;
+}
+
+function checkedOptions(options: AdamOptions, weightDecay: number, operator: string): Required<AdamOptions> {
+  const [beta1, beta2] = options.betas ?? [0.9, 0.999];
+  const atLeast0 = (x: number) => x >= 0 && Number.isFinite(x);
+  const below1 = (x: number) => x >= 0 && x < 1;
+  return {
+    lr: checkedNumber('lr', options.lr ?? 1e-3, atLeast0, 'a number from 0', operator),
+    betas: [
+      checkedNumber('betas[0]', beta1, below1, 'from 0 and below 1', operator),
+      checkedNumber('betas[1]', beta2, below1, 'from 0 and below 1', operator),
+    ],
+    eps: checkedNumber('eps', options.eps ?? 1e-8, atLeast0, 'a number from 0', operator),
+    weightDecay: checkedNumber(
+      'weightDecay',
+      options.weightDecay ?? weightDecay,
+      atLeast0,
+      'a number from 0',
+      operator,
+    ),
+  };
+}
+
+function restore(target: Tensor, state: Record<string, Tensor>, name: string, operator: string): void {
+  const saved = state[name];
+  if (saved === undefined) throw new TensorError('TENSOR_STATE', operator, [], `the state has no '${name}'`);
+  const wanted = target.shape;
+  const given = saved.shape;
+  if (wanted.length !== given.length || wanted.some((size, i) => size !== given[i])) {
+    throw new TensorError('TENSOR_STATE', operator, [wanted, given], `'${name}' has another shape than its parameter`);
+  }
+  target.copy_(saved);
+}
+
+interface Group {
+  params: readonly Tensor[];
+  /** Its learning rate over the optimiser's. */
+  ratio: number;
+  weightDecay: number;
+  state: NativeAdam;
+}
+
+/** Adam's two forms share all but where the weight decay goes. */
+class DenseAdam implements Disposable {
+  /** The learning rate of the next step; groups with one of their own keep their ratio to it. */
+  lr: number;
+  readonly #operator: string;
+  readonly #options: Required<AdamOptions>;
+  #groups: Group[] = [];
+
+  constructor(params: readonly Tensor[] | readonly ParameterGroup[], options: AdamOptions, decoupled: boolean) {
+    this.#operator = decoupled ? 'AdamW' : 'Adam';
+    this.#options = checkedOptions(options, decoupled ? 0.01 : 0, this.#operator);
+    this.lr = this.#options.lr;
+    const groups = (params.length > 0 && 'params' in params[0]! ? params : [{ params }]) as readonly ParameterGroup[];
+    for (const group of groups) {
+      if (group.lr !== undefined && this.lr === 0) {
+        throw new TensorError(
+          'TENSOR_ARGUMENT',
+          this.#operator,
+          [],
+          'a group with a learning rate of its own needs an lr above 0 beside it',
+        );
+      }
+      this.#groups.push({
+        params: [...group.params],
+        ratio: group.lr === undefined ? 1 : group.lr / this.lr,
+        weightDecay: group.weightDecay ?? this.#options.weightDecay,
+        state: adamCreate(group.params, decoupled),
+      });
+    }
+  }
+
+  /** One update by the gradients that there are; parameters without one are left alone. */
+  step(): void {
+    const { betas, eps } = this.#options;
+    for (const group of this.#live()) {
+      adamStep(group.state, this.lr * group.ratio, betas[0], betas[1], eps, group.weightDecay);
+    }
+  }
+
+  zeroGrad(): void {
+    for (const group of this.#live()) zeroGradients(group.params);
+  }
+
+  /** The moments and step counts, sharing memory: `<i>.mean`, `<i>.square`, `<i>.step`, i counting over all groups. */
+  stateDict(): Record<string, Tensor> {
+    const state: Record<string, Tensor> = {};
+    this.#eachState((name, tensor) => {
+      state[name] = tensor;
+    });
+    return state;
+  }
+
+  /** @throws TensorError TENSOR_STATE when the state is not of such parameters; nothing says then how much of it was taken */
+  loadStateDict(state: Record<string, Tensor>): void {
+    noGrad(() => tidy(() => this.#eachState((name, tensor) => restore(tensor, state, name, this.#operator))));
+  }
+
+  /** Lets go of the moments. The parameters are not its own. */
+  dispose(): void {
+    this.#groups = [];
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #live(): Group[] {
+    if (this.#groups.length === 0)
+      throw new TensorError('TENSOR_DISPOSED', this.#operator, [], 'the optimiser was disposed of already');
+    return this.#groups;
+  }
+
+  #eachState(visit: (name: string, tensor: Tensor) => void): void {
+    let n = 0;
+    for (const group of this.#live()) {
+      group.params.forEach((_, i) => {
+        const [mean, square, step] = adamState(group.state, i);
+        visit(`${n}.mean`, mean);
+        visit(`${n}.square`, square);
+        visit(`${n}.step`, step);
+        n++;
+      });
+    }
+  }
+}
+
+/** AdamW: decoupled weight decay (Loshchilov and Hutter 2019), all parameters of a group in one fused kernel. */
+export class AdamW extends DenseAdam {
+  constructor(params: readonly Tensor[] | readonly ParameterGroup[], options: AdamOptions = {}) {
+    super(params, options, true);
+  }
+}
+
+/** Adam (Kingma and Ba 2015); weight decay, if any, is added to the gradient. */
+export class Adam extends DenseAdam {
+  constructor(params: readonly Tensor[] | readonly ParameterGroup[], options: AdamOptions = {}) {
+    super(params, options, false);
+  }
+}
+
+/**
+ * Adam for embedding tables [rows, d] with sparse gradients (`embedding(…, {sparse: true})`): a step costs what the batch's rows
+ * cost, whatever the table's size. Rows outside the batch keep their values and moments as they are (as PyTorch's SparseAdam);
+ * weight decay, if any, is decoupled and touches the batch's rows alone.
+ */
+export class RowwiseAdam implements Disposable {
+  /** The learning rate of the next step. */
+  lr: number;
+  readonly #options: Required<AdamOptions>;
+  readonly #tables: readonly Tensor[];
+  #state: NativeRowwise | null;
+
+  constructor(tables: readonly Tensor[], options: AdamOptions = {}) {
+    this.#options = checkedOptions(options, 0, 'RowwiseAdam');
+    this.lr = this.#options.lr;
+    this.#tables = [...tables];
+    this.#state = rowwiseCreate(tables);
+  }
+
+  /** One update of the rows that the gradients hold. */
+  step(): void {
+    const { betas, eps, weightDecay } = this.#options;
+    rowwiseStep(this.#live(), this.lr, betas[0], betas[1], eps, weightDecay);
+  }
+
+  zeroGrad(): void {
+    this.#live();
+    zeroGradients(this.#tables);
+  }
+
+  /** The moments, sharing memory, and the step count: `<i>.mean`, `<i>.square`, `step`. */
+  stateDict(): Record<string, Tensor> {
+    const state = this.#live();
+    const named: Record<string, Tensor> = { step: scalar(rowwiseGetStep(state), { dtype: 'i64' }) };
+    this.#tables.forEach((_, i) => {
+      const [mean, square] = rowwiseState(state, i);
+      named[`${i}.mean`] = mean;
+      named[`${i}.square`] = square;
+    });
+    return named;
+  }
+
+  /** @throws TensorError TENSOR_STATE when the state is not of such tables */
+  loadStateDict(saved: Record<string, Tensor>): void {
+    const state = this.#live();
+    if (saved.step === undefined) throw new TensorError('TENSOR_STATE', 'RowwiseAdam', [], "the state has no 'step'");
+    rowwiseSetStep(state, saved.step.item());
+    noGrad(() =>
+      tidy(() =>
+        this.#tables.forEach((_, i) => {
+          const [mean, square] = rowwiseState(state, i);
+          restore(mean, saved, `${i}.mean`, 'RowwiseAdam');
+          restore(square, saved, `${i}.square`, 'RowwiseAdam');
+        }),
+      ),
+    );
+  }
+
+  /** Lets go of the moments. The tables are not its own. */
+  dispose(): void {
+    this.#state = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #live(): NativeRowwise {
+    if (this.#state === null)
+      throw new TensorError('TENSOR_DISPOSED', 'RowwiseAdam', [], 'the optimiser was disposed of already');
+    return this.#state;
+  }
+}
