@@ -4,6 +4,8 @@ export interface City {
   /** As texts say it, with the Chinese name where natural. */
   name: string;
   region: string;
+  latitude: number;
+  longitude: number;
   /** Relative number of users and POIs. */
   weight: number;
   /** Cuisine ids that are the city's own; the first is its pride. */
@@ -18,6 +20,8 @@ export interface City {
 
 const city = (
   id: string,
+  latitude: number,
+  longitude: number,
   name: string,
   region: string,
   weight: number,
@@ -30,6 +34,8 @@ const city = (
   id,
   name,
   region,
+  latitude,
+  longitude,
   weight,
   own: own.split(' '),
   january,
@@ -42,6 +48,8 @@ const city = (
 export const CITIES: City[] = [
   city(
     'guangzhou',
+    23.13,
+    113.26,
     'Guangzhou 广州',
     'Guangdong',
     10,
@@ -53,6 +61,8 @@ export const CITIES: City[] = [
   ),
   city(
     'chengdu',
+    30.66,
+    104.06,
     'Chengdu 成都',
     'Sichuan',
     9,
@@ -64,6 +74,8 @@ export const CITIES: City[] = [
   ),
   city(
     'beijing',
+    39.9,
+    116.4,
     'Beijing 北京',
     'North China',
     10,
@@ -75,6 +87,8 @@ export const CITIES: City[] = [
   ),
   city(
     'chaoshan',
+    23.46,
+    116.68,
     'Chaoshan 潮汕',
     'Guangdong',
     5,
@@ -86,6 +100,8 @@ export const CITIES: City[] = [
   ),
   city(
     'shanghai',
+    31.23,
+    121.47,
     'Shanghai 上海',
     'East China',
     10,
@@ -95,9 +111,23 @@ export const CITIES: City[] = [
     0.35,
     'Huangpu River, Jingan, Xuhui, Pudong, Yangpu, Hongkou, Minhang, Changning',
   ),
-  city('london', 'London', 'England', 5, 'british', 5, 19, 0.4, 'Soho, Camden, Hackney, Brixton, Greenwich, Chelsea'),
+  city(
+    'london',
+    51.51,
+    -0.13,
+    'London',
+    'England',
+    5,
+    'british',
+    5,
+    19,
+    0.4,
+    'Soho, Camden, Hackney, Brixton, Greenwich, Chelsea',
+  ),
   city(
     'shenzhen',
+    22.54,
+    114.06,
     'Shenzhen 深圳',
     'Guangdong',
     9,
@@ -109,6 +139,8 @@ export const CITIES: City[] = [
   ),
   city(
     'foshan',
+    23.02,
+    113.12,
     'Foshan 佛山',
     'Guangdong',
     5,
@@ -120,6 +152,8 @@ export const CITIES: City[] = [
   ),
   city(
     'dongguan',
+    23.02,
+    113.75,
     'Dongguan 东莞',
     'Guangdong',
     5,
@@ -131,6 +165,8 @@ export const CITIES: City[] = [
   ),
   city(
     'xian',
+    34.34,
+    108.94,
     "Xi'an 西安",
     'Shaanxi',
     7,
@@ -142,6 +178,8 @@ export const CITIES: City[] = [
   ),
   city(
     'chongqing',
+    29.56,
+    106.55,
     'Chongqing 重庆',
     'Southwest China',
     7,
@@ -151,10 +189,36 @@ export const CITIES: City[] = [
     0.38,
     'Yuzhong, Jiangbei, Nanan, Shapingba, Yubei, Jiulongpo',
   ),
-  city('wuhan', 'Wuhan 武汉', 'Hubei', 6, 'wuhan', 4, 29, 0.35, 'Wuchang, Hankou, Hanyang, Hongshan, Jianghan'),
-  city('changsha', 'Changsha 长沙', 'Hunan', 6, 'hunan', 5, 29, 0.42, 'Furong, Yuelu, Tianxin, Kaifu, Yuhua'),
+  city(
+    'wuhan',
+    30.59,
+    114.31,
+    'Wuhan 武汉',
+    'Hubei',
+    6,
+    'wuhan',
+    4,
+    29,
+    0.35,
+    'Wuchang, Hankou, Hanyang, Hongshan, Jianghan',
+  ),
+  city(
+    'changsha',
+    28.23,
+    112.94,
+    'Changsha 长沙',
+    'Hunan',
+    6,
+    'hunan',
+    5,
+    29,
+    0.42,
+    'Furong, Yuelu, Tianxin, Kaifu, Yuhua',
+  ),
   city(
     'hangzhou',
+    30.27,
+    120.16,
     'Hangzhou 杭州',
     'East China',
     7,
@@ -166,6 +230,8 @@ export const CITIES: City[] = [
   ),
   city(
     'harbin',
+    45.8,
+    126.53,
     'Harbin 哈尔滨',
     'Northeast China',
     5,
@@ -175,14 +241,76 @@ export const CITIES: City[] = [
     0.18,
     'Daoli, Nangang, Daowai, Xiangfang, Songbei',
   ),
-  city('kunming', 'Kunming 昆明', 'Yunnan', 4, 'yunnan', 9, 20, 0.2, 'Wuhua, Panlong, Guandu, Xishan'),
-  city('guiyang', 'Guiyang 贵阳', 'Guizhou', 3, 'guizhou', 5, 24, 0.42, 'Nanming, Yunyan, Guanshanhu, Huaxi'),
-  city('lanzhou', 'Lanzhou 兰州', 'Northwest China', 3, 'lanzhou', -5, 23, 0.12, 'Chengguan, Qilihe, Anning, Xigu'),
-  city('urumqi', 'Urumqi 乌鲁木齐', 'Xinjiang', 3, 'xinjiang', -12, 25, 0.12, 'Tianshan, Saybagh, Midong, Shuimogou'),
-  city('qingdao', 'Qingdao 青岛', 'Shandong', 4, 'shandong seafood', 0, 25, 0.2, 'Shinan, Shibei, Laoshan, Licang'),
-  city('taipei', 'Taipei 台北', 'Taiwan', 5, 'taiwan-fujian', 16, 30, 0.42, 'Daan, Xinyi, Zhongshan, Wanhua, Shilin'),
+  city('kunming', 25.04, 102.72, 'Kunming 昆明', 'Yunnan', 4, 'yunnan', 9, 20, 0.2, 'Wuhua, Panlong, Guandu, Xishan'),
+  city(
+    'guiyang',
+    26.65,
+    106.63,
+    'Guiyang 贵阳',
+    'Guizhou',
+    3,
+    'guizhou',
+    5,
+    24,
+    0.42,
+    'Nanming, Yunyan, Guanshanhu, Huaxi',
+  ),
+  city(
+    'lanzhou',
+    36.06,
+    103.83,
+    'Lanzhou 兰州',
+    'Northwest China',
+    3,
+    'lanzhou',
+    -5,
+    23,
+    0.12,
+    'Chengguan, Qilihe, Anning, Xigu',
+  ),
+  city(
+    'urumqi',
+    43.83,
+    87.62,
+    'Urumqi 乌鲁木齐',
+    'Xinjiang',
+    3,
+    'xinjiang',
+    -12,
+    25,
+    0.12,
+    'Tianshan, Saybagh, Midong, Shuimogou',
+  ),
+  city(
+    'qingdao',
+    36.07,
+    120.38,
+    'Qingdao 青岛',
+    'Shandong',
+    4,
+    'shandong seafood',
+    0,
+    25,
+    0.2,
+    'Shinan, Shibei, Laoshan, Licang',
+  ),
+  city(
+    'taipei',
+    25.03,
+    121.57,
+    'Taipei 台北',
+    'Taiwan',
+    5,
+    'taiwan-fujian',
+    16,
+    30,
+    0.42,
+    'Daan, Xinyi, Zhongshan, Wanhua, Shilin',
+  ),
   city(
     'tokyo',
+    35.68,
+    139.69,
     'Tokyo 东京',
     'Japan',
     6,
@@ -194,6 +322,8 @@ export const CITIES: City[] = [
   ),
   city(
     'seoul',
+    37.57,
+    126.98,
     'Seoul 首尔',
     'Korea',
     5,
@@ -203,9 +333,23 @@ export const CITIES: City[] = [
     0.22,
     'Gangnam, Mapo, Jongno, Hongdae, Itaewon',
   ),
-  city('bangkok', 'Bangkok 曼谷', 'Thailand', 5, 'thai', 27, 30, 0.25, 'Sukhumvit, Silom, Siam, Thonburi, Ari'),
+  city(
+    'bangkok',
+    13.76,
+    100.5,
+    'Bangkok 曼谷',
+    'Thailand',
+    5,
+    'thai',
+    27,
+    30,
+    0.25,
+    'Sukhumvit, Silom, Siam, Thonburi, Ari',
+  ),
   city(
     'singapore',
+    1.3,
+    103.85,
     'Singapore 新加坡',
     'Singapore',
     4,
@@ -215,9 +359,11 @@ export const CITIES: City[] = [
     0.5,
     'Chinatown, Bugis, Orchard, Katong, Jurong',
   ),
-  city('paris', 'Paris', 'France', 3, 'french', 5, 20, 0.32, 'Marais, Montmartre, Bastille, Belleville'),
+  city('paris', 48.86, 2.35, 'Paris', 'France', 3, 'french', 5, 20, 0.32, 'Marais, Montmartre, Bastille, Belleville'),
   city(
     'new-york',
+    40.71,
+    -74.01,
     'New York',
     'United States',
     5,
@@ -227,7 +373,19 @@ export const CITIES: City[] = [
     0.3,
     'Manhattan, Brooklyn, Queens, Harlem, Flushing',
   ),
-  city('sydney', 'Sydney 悉尼', 'Australia', 3, 'australian', 24, 13, 0.32, 'Surry Hills, Newtown, Chatswood, Bondi'),
+  city(
+    'sydney',
+    -33.87,
+    151.21,
+    'Sydney 悉尼',
+    'Australia',
+    3,
+    'australian',
+    24,
+    13,
+    0.32,
+    'Surry Hills, Newtown, Chatswood, Bondi',
+  ),
 ];
 
 /** How many of CITIES a world of this many POIs has: a city needs enough POIs to fill a list with choices. */
@@ -242,22 +400,14 @@ export function meanTemperature(place: City, dayOfYear: number): number {
   return mean + ((place.january - place.july) / 2) * Math.cos((2 * Math.PI * (dayOfYear - 20)) / 365);
 }
 
-/** Season words where the city is: a tropical city has none but its heat. */
-export function season(place: City, month: number): string {
-  if (Math.abs(place.january - place.july) < 5) return 'tropical season';
-  const northern = [
-    'winter',
-    'winter',
-    'spring',
-    'spring',
-    'spring',
-    'summer',
-    'summer',
-    'summer',
-    'autumn',
-    'autumn',
-    'autumn',
-    'winter',
-  ];
-  return northern[(month + (place.january > place.july ? 6 : 0)) % 12]!;
+/** Kilometres of one degree of latitude. */
+const DEGREE = 111.2;
+
+/** Degrees, to about a metre, of a point given in km east and north of a city's centre. */
+export function coordinates(place: City, east: number, north: number): { latitude: number; longitude: number } {
+  const round = (degrees: number): number => Math.round(degrees * 1e5) / 1e5;
+  return {
+    latitude: round(place.latitude + north / DEGREE),
+    longitude: round(place.longitude + east / (DEGREE * Math.cos((place.latitude * Math.PI) / 180))),
+  };
 }

@@ -1,10 +1,10 @@
 import {
   BIGINT,
+  DOUBLE,
   type DuckDBAppender,
   type DuckDBConnection,
   DuckDBDataChunk,
   type DuckDBType,
-  DOUBLE,
   FLOAT,
   INTEGER,
   SMALLINT,
@@ -31,7 +31,11 @@ export class ColumnWriter {
   }
 
   /** Creates the table and a writer for it. */
-  static async create(connection: DuckDBConnection, table: string, columns: Record<string, ColumnType>): Promise<ColumnWriter> {
+  static async create(
+    connection: DuckDBConnection,
+    table: string,
+    columns: Record<string, ColumnType>,
+  ): Promise<ColumnWriter> {
     const list = Object.entries(columns).map(([name, type]) => `"${name}" ${type}`);
     await connection.run(`CREATE TABLE ${table} (${list.join(', ')})`);
     return new ColumnWriter(await connection.createAppender(table), columns);

@@ -34,14 +34,15 @@ export interface Days {
 export class Session {
   user = 0;
   day = 0;
-  /** Minute of the day, and second within it. */
-  minute = 0;
-  second = 0;
+  secondOfDay = 0;
   city = 0;
   district = 0;
   weather = 0;
   temperature = 0;
   purpose = 0;
+  /** Where the person is, km east and north of the city's centre. */
+  x = 0;
+  y = 0;
   length = 0;
   readonly poi = new Int32Array(LIST);
   readonly distance = new Float32Array(LIST);
@@ -123,22 +124,22 @@ export class SessionSource {
     else if (!free && hour >= 9 && hour < 18 && random.uniform() < 0.75) district = people.workDistrict[user]!;
     session.user = user;
     session.day = day;
-    session.minute = Math.floor(secondOfDay / 60);
-    session.second = secondOfDay % 60;
+    session.secondOfDay = secondOfDay;
     session.city = city;
     session.district = district;
     session.weather = this.climate.weatherAt(city, day, hour);
     session.temperature = Math.round(10 * this.climate.temperatureAt(city, day, hour)) / 10;
     session.purpose = trip >= 0 ? people.tripPurpose[trip]! : 0;
-    const x = this.plans[city]!.x[district]! + 0.7 * random.normal();
-    const y = this.plans[city]!.y[district]! + 0.7 * random.normal();
-    this.show(session, x, y, hour);
+    session.x = this.plans[city]!.x[district]! + 0.7 * random.normal();
+    session.y = this.plans[city]!.y[district]! + 0.7 * random.normal();
+    this.show(session, hour);
     this.judge(session, free, hour);
   }
 
   /** The logging policy: half near, a third popular, the rest exploring; then ranked by nearness, popularity and chance. */
-  private show(session: Session, x: number, y: number, hour: number): void {
+  private show(session: Session, hour: number): void {
     const { restaurants, random, score } = this;
+    const { x, y } = session;
     const list = this.byCity[session.city]!;
     const near = this.near[session.city]![session.district]!;
     const popular = this.popular[session.city]!;
@@ -152,7 +153,7 @@ export class SessionSource {
       let repeated = false;
       for (let i = 0; i < length; i++) if (session.poi[i] === p) repeated = true;
       if (repeated) continue;
-      const km = 1.25 * Math.hypot(restaurants.x[p]! - x, restaurants.y[p]! - y);
+      const km = Math.hypot(restaurants.x[p]! - x, restaurants.y[p]! - y);
       if (km > DELIVERY_RADIUS) continue;
       const value = 0.25 * Math.log(restaurants.popularity[p]!) - 0.12 * km + 0.8 * random.normal();
       let place = length++;

@@ -74,7 +74,13 @@ export interface Answers {
 }
 
 /** Draws clicks and orders for a filled session, and tells the source of the orders. */
-export function answer(session: Session, intercepts: Intercepts, source: SessionSource, random: Random, out: Answers): void {
+export function answer(
+  session: Session,
+  intercepts: Intercepts,
+  source: SessionSource,
+  random: Random,
+  out: Answers,
+): void {
   for (let i = 0; i < session.length; i++) {
     const ctr = sigmoid(session.clickLogit[i]! + intercepts.click);
     const cvr = sigmoid(session.orderLogit[i]! + intercepts.order);

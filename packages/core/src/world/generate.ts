@@ -1,0 +1,182 @@
+import { mkdir, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { UsageError } from '../errors.js';
+import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { calendar, FIRST_DAY_OF_YEAR } from './calendar.js';
+import { CITIES, cityCount } from './cities.js';
+import { dishPairs, generalText } from './corpus.js';
+import { makePeople } from './people.js';
+import { makeRestaurants, planCities } from './restaurants.js';
+import { SessionSource } from './sessions.js';
+import { calibrate, simulate } from './simulate.js';
+import { EventLog, writePeople, writeRestaurants, writeSceneEffects } from './tables.js';
+import { Climate } from './weather.js';
+import { type CategoryGranularity, worldSchema } from './world-schema.js';
+
+export const WORLD_SCALES = ['tiny', 'small', 'medium', 'large'] as const;
+export type WorldScale = (typeof WORLD_SCALES)[number];
+
+/** Sizes of a world. A session shows about ten POIs. */
+interface Size {
+  pois: number;
+  users: number;
+  sessions: number;
+  days: number;
+  corpusBytes: number;
+}
+
+const SIZES: Record<WorldScale, Size> = {
+  tiny: { pois: 200, users: 400, sessions: 2_100, days: 10, corpusBytes: 100_000 },
+  small: { pois: 3_000, users: 8_000, sessions: 102_000, days: 26, corpusBytes: 1_500_000 },
+  medium: { pois: 12_000, users: 40_000, sessions: 540_000, days: 26, corpusBytes: 3_000_000 },
+  large: { pois: 120_000, users: 800_000, sessions: 10_600_000, days: 26, corpusBytes: 8_000_000 },
+};
+
+export interface WorldOptions {
+  scale: WorldScale;
+  seed: number;
+  /** The dataset directory to make; an existing one is replaced when the new one is whole. */
+  output: string;
+  /** `false`: weather, mealtimes, weekends, rain × distance and travelling have no effect (default `true`). */
+  sceneEffects?: boolean;
+  /** What the baselines' cuisine feature tells (default `fine`). */
+  categoryGranularity?: CategoryGranularity;
+  onProgress?: (progress: WorldProgress) => void;
+  signal?: AbortSignal;
+}
+
+export interface WorldProgress {
+  stage: 'people and restaurants' | 'sessions' | 'tables' | 'texts' | 'splits';
+  done: number;
+  total: number;
+}
+
+export interface WorldSummary {
+  output: string;
+  scale: WorldScale;
+  seed: number;
+  users: number;
+  pois: number;
+  cities: number;
+  days: number;
+  sessions: number;
+  impressions: number;
+  clicks: number;
+  orders: number;
+}
+
+/**
+ * Makes the built-in food-delivery world (docs/world.md) as a dataset directory. The same scale, seed and switches give the same bytes.
+ * @throws UsageError `WORLD_OPTION` for an unknown scale or granularity, or a seed that is no whole number from 0 to 2^53 − 1
+ * @throws the signal's reason when aborted; nothing is left behind then
+ */
+export async function generateWorld(options: WorldOptions): Promise<WorldSummary> {
+  const { scale, seed, output, sceneEffects = true, categoryGranularity = 'fine', onProgress, signal } = options;
+  const size = SIZES[scale];
+  if (!size)
+    throw new UsageError('WORLD_OPTION', `There is no world of scale "${scale}". Scales: ${WORLD_SCALES.join(', ')}.`);
+  if (categoryGranularity !== 'coarse' && categoryGranularity !== 'fine')
+    throw new UsageError(
+      'WORLD_OPTION',
+      `There is no category granularity "${categoryGranularity}". It is coarse or fine.`,
+    );
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new UsageError('WORLD_OPTION', `The seed is a whole number from 0 up, not ${seed}.`);
+  signal?.throwIfAborted();
+  return buildDirectoryAtomic(output, async (directory) => {
+    for (const folder of ['tables', 'controls', 'corpus']) await mkdir(join(directory, folder));
+    const schema = worldSchema(categoryGranularity);
+    await writeFileAtomic(join(directory, 'schema.json'), `${JSON.stringify(schema, null, 2)}\n`);
+    const made = await makeTables(directory, size, seed, sceneEffects, onProgress, signal);
+    await writeTexts(directory, size, seed, onProgress, signal);
+    return { output, scale, seed, ...made };
+  });
+}
+
+async function makeTables(
+  directory: string,
+  size: Size,
+  seed: number,
+  sceneEffects: boolean,
+  onProgress: WorldOptions['onProgress'],
+  signal: AbortSignal | undefined,
+): Promise<Omit<WorldSummary, 'output' | 'scale' | 'seed'>> {
+  const cities = cityCount(size.pois);
+  const places = CITIES.slice(0, cities);
+  onProgress?.({ stage: 'people and restaurants', done: 0, total: size.users + size.pois });
+  const plans = planCities(cities, seed);
+  const restaurants = makeRestaurants(size.pois, cities, size.days, plans, seed);
+  signal?.throwIfAborted();
+  const people = makePeople(size.users, cities, size.days, seed);
+  const climate = new Climate(places, size.days, FIRST_DAY_OF_YEAR, seed);
+  const days = calendar(size.days, places);
+  const source = new SessionSource(people, restaurants, climate, plans, days, seed, sceneEffects);
+  const intercepts = calibrate(source, size.days);
+
+  // One thread, so that rows keep their order and Parquet its row groups: the bytes depend on nothing but the options.
+  const staging = join(directory, 'staging.duckdb');
+  const instance = await DuckDBInstance.create(staging, { threads: '1', memory_limit: '1500MB' });
+  const connection = await instance.connect();
+  let clicks = 0;
+  let orders = 0;
+  let sessions = 0;
+  let impressions = 0;
+  try {
+    await writeRestaurants(connection, directory, restaurants);
+    await writePeople(connection, directory, people);
+    await writeSceneEffects(connection, directory, sceneEffects);
+    const log = await EventLog.create(connection);
+    await simulate(
+      source,
+      intercepts,
+      { days: size.days, sessions: size.sessions, seed, weekend: (day) => days.weekday(day) >= 5 },
+      (session, answers, index) => {
+        for (let i = 0; i < session.length; i++) {
+          clicks += answers.click[i]!;
+          orders += answers.order[i]!;
+        }
+        sessions = index + 1;
+        log.append(session, answers, index);
+      },
+      (done) => {
+        signal?.throwIfAborted();
+        onProgress?.({ stage: 'sessions', done, total: size.sessions });
+      },
+    );
+    impressions = log.rows;
+    onProgress?.({ stage: 'tables', done: 0, total: impressions });
+    await log.finish(directory, cities, size.days);
+    onProgress?.({ stage: 'tables', done: impressions, total: impressions });
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+    await rm(staging, { force: true });
+    await rm(`${staging}.wal`, { force: true });
+    await rm(`${staging}.tmp`, { recursive: true, force: true });
+  }
+  return { users: size.users, pois: size.pois, cities, days: size.days, sessions, impressions, clicks, orders };
+}
+
+/** corpus/general.jsonl and corpus/dishes.jsonl. */
+async function writeTexts(
+  directory: string,
+  size: Size,
+  seed: number,
+  onProgress: WorldOptions['onProgress'],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  onProgress?.({ stage: 'texts', done: 0, total: size.corpusBytes });
+  const pairs = dishPairs(4, seed).map((pair) => `${JSON.stringify(pair)}\n`);
+  await writeFileAtomic(join(directory, 'corpus', 'dishes.jsonl'), pairs.join(''));
+  const file = await open(join(directory, 'corpus', 'general.jsonl'), 'w');
+  try {
+    for (const block of generalText(size.corpusBytes, seed)) {
+      signal?.throwIfAborted();
+      await file.write(block);
+    }
+  } finally {
+    await file.close();
+  }
+  onProgress?.({ stage: 'texts', done: size.corpusBytes, total: size.corpusBytes });
+}
