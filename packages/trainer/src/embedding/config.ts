@@ -1,0 +1,81 @@
+import { z } from 'zod';
+
+const count = z.int().positive();
+const weight = z.number().min(0);
+
+/** Settings of stage 2 (method.md, section 3). The run depends on these, the stage-1 model, the dataset and the seed alone. */
+export const FinetuneConfig = z.strictObject({
+  dimension: count.default(128).describe('Width of the vectors.'),
+  pooling: z
+    .enum(['mean', 'last'])
+    .default('mean')
+    .describe(
+      'What of a text becomes its vector: the mean of all its states, or the state of its last token (the paper). A small decoder learns better from the mean: method.md, section 7.',
+    ),
+  similarity: z
+    .enum(['cosine', 'dot', 'distance'])
+    .default('cosine')
+    .describe('sim of eq. 10: cosine, dot product, or the negative squared distance.'),
+  asymmetric: z.boolean().default(false).describe('Two heads W_a and W_b; vectors that are stored are those of W_a.'),
+  userUserWeight: weight.default(0.1).describe('α. Above 0.2 it pulled the other kinds down.'),
+  poiPoiWeight: weight.default(1).describe('β'),
+  userPoiWeight: weight.default(0.7).describe('γ'),
+  dishWeight: weight
+    .default(1)
+    .describe('Weight of dish–description pairs, where the dataset has corpus/dishes.jsonl.'),
+  maskDuplicates: z
+    .boolean()
+    .default(true)
+    .describe('Leave false negatives out of the sums. false is the form in the paper.'),
+  steps: count.default(1600).describe('Steps in all; each takes one kind of pair, drawn in proportion to the weights.'),
+  firstShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.6)
+    .describe('Share of the steps before user–POI and user–user pairs join.'),
+  batchSize: count
+    .default(48)
+    .describe('Pairs in a step. At a small budget the number of steps counts, not the batch.'),
+  microBatch: count
+    .default(512)
+    .describe(
+      'Pairs encoded at a time. A batch above it is encoded in pieces, its gradient cached between (GradCache): the same result in less memory.',
+    ),
+  temperature: z.number().positive().default(0.07).describe('τ at the end …'),
+  initialTemperature: z.number().positive().default(0.2).describe('… and at the beginning; it falls geometrically.'),
+  learningRate: z.number().positive().default(5e-4),
+  warmupShare: z.number().min(0).max(1).default(0.05),
+  finalShare: z.number().min(0).max(1).default(0.05).describe('The cosine ends at this share of the peak rate.'),
+  weightDecay: weight.default(0.01),
+  clipNorm: z.number().positive().default(1),
+  hidePlaceShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.5)
+    .describe(
+      'Share of user–POI batches whose texts do not say where the user lives and the POI is: else place alone decides.',
+    ),
+  sameCityShare: z.number().min(0).max(1).default(0.5).describe('Share of user–POI batches drawn from one city.'),
+  cityColumn: z
+    .string()
+    .default('city')
+    .describe("The column of the POI table with a POI's city, for same-city negatives and the within-city AUC."),
+  heldOutPois: count.default(1000).describe('POIs kept out of every pair and evaluated on; at most a third of all.'),
+  heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
+  precision: z.enum(['f32', 'bf16']).default('f32'),
+  evaluateEvery: count.default(400),
+  checkpointEvery: count.default(200),
+  logEvery: count.default(20),
+  gate: z
+    .strictObject({
+      poiPoiRecallAt10: z.number().default(0.6),
+      withinCityAuc: z.number().default(0.6),
+      probeGain: z.number().default(0.01).describe('R² of the true attributes must pass the stage-1 states by this.'),
+    })
+    .prefault({})
+    .describe('What vectors must reach before stage 3 takes them.'),
+});
+export type FinetuneConfig = z.output<typeof FinetuneConfig>;
+export type FinetuneConfigInput = z.input<typeof FinetuneConfig>;

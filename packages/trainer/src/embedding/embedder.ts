@@ -1,0 +1,201 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { DataError } from '@larr/core';
+import {
+  init,
+  loadSafetensors,
+  manualSeed,
+  noGrad,
+  saveSafetensors,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from '@larr/torch';
+import { type PackedBatch, packSequences } from '../language-model/batch.js';
+import { disposeDecoder, hiddenStates } from '../language-model/decoder.js';
+import { type LanguageModel, loadLanguageModel, saveLanguageModel } from '../language-model/model-directory.js';
+import type { Tokenizer } from '../language-model/tokenizer.js';
+
+export type Pooling = 'mean' | 'last';
+export type Similarity = 'cosine' | 'dot' | 'distance';
+
+/** The language model as an embedding model: `e(x) = W · pooled states of x` (eq. 10, 11). Owns what it holds. */
+export interface Embedder {
+  model: LanguageModel;
+  /** W (W_a where the form is asymmetric): [dimension, hidden] */
+  projection: Tensor;
+  /** W_b of the asymmetric form */
+  otherProjection: Tensor | null;
+  pooling: Pooling;
+  similarity: Similarity;
+}
+
+/** The token ids of one text to embed, and whether they were cut. */
+export interface EmbeddableText {
+  ids: Int32Array;
+  truncated: boolean;
+}
+
+/**
+ * Token ids of a wrapped text. A text longer than the context loses its middle to the end, but keeps its last token: that is
+ * the end special token, whose state may be what is read (method.md, section 3).
+ */
+export function embeddableText(tokenizer: Tokenizer, text: string, contextLength: number): EmbeddableText {
+  const body = tokenizer.encode(text);
+  const ids = tokenizer.bosId === null ? body : Int32Array.from([tokenizer.bosId, ...body]);
+  if (ids.length <= contextLength) return { ids, truncated: false };
+  const cut = ids.slice(0, contextLength);
+  cut[contextLength - 1] = ids[ids.length - 1]!;
+  return { ids: cut, truncated: true };
+}
+
+/** The pooled states of each sequence, [sequences, hidden]; the token before every text (bos) is not part of the mean. */
+export function pooledStates(model: LanguageModel, sequences: readonly Int32Array[], pooling: Pooling): Tensor {
+  const { decoder, tokenizer } = model;
+  const batch = packSequences(sequences, tokenizer.padId);
+  const states = hiddenStates(decoder, batch);
+  return pooling === 'last'
+    ? lastStates(states, batch, decoder.device)
+    : meanStates(states, batch, tokenizer.bosId, decoder.device);
+}
+
+function lastStates(states: Tensor, batch: PackedBatch, device: string): Tensor {
+  const last = Int32Array.from(batch.sequences, ({ start, length }) => start + length - 1);
+  return states.indexSelect(0, tensor(last, [last.length], { dtype: 'i32', device }));
+}
+
+function meanStates(states: Tensor, batch: PackedBatch, bosId: number | null, device: string): Tensor {
+  const n = batch.sequences.length;
+  // Row n gathers what belongs to no mean: padding and the token before each text.
+  const owner = new Int32Array(batch.ids.length).fill(n);
+  const share = new Float32Array(n);
+  batch.sequences.forEach(({ start, length }, i) => {
+    const skip = length > 1 && batch.ids[start] === bosId ? 1 : 0;
+    owner.fill(i, start + skip, start + length);
+    share[i] = 1 / (length - skip);
+  });
+  const sums = zeros([n + 1, states.shape[1]!], { dtype: states.dtype, device }).indexAdd(
+    0,
+    tensor(owner, [owner.length], { dtype: 'i32', device }),
+    states,
+  );
+  return sums.narrow(0, 0, n).mul(tensor(share, [n, 1], { dtype: 'f32', device }));
+}
+
+/** Tokens encoded at a time where no gradient is needed. */
+const TOKENS_AT_ONCE = 8192;
+
+/**
+ * Runs `read` over all sequences, sorted by length so that little is padded, and lays the rows that it returns
+ * ([batch, width]) out in the given order: [sequences, width], f32.
+ */
+export async function mapSequences(
+  sequences: readonly Int32Array[],
+  width: number,
+  read: (batch: Int32Array[]) => Tensor,
+  {
+    signal,
+    onBatch,
+  }: { signal?: AbortSignal | undefined; onBatch?: ((done: number, tokens: number) => void) | undefined } = {},
+): Promise<Float32Array> {
+  const out = new Float32Array(sequences.length * width);
+  const order = sequences.map((_, i) => i).sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
+  for (let at = 0; at < order.length; ) {
+    signal?.throwIfAborted();
+    const members: number[] = [];
+    let tokens = 0;
+    while (at < order.length && (members.length === 0 || tokens + sequences[order[at]!]!.length <= TOKENS_AT_ONCE)) {
+      tokens += sequences[order[at]!]!.length;
+      members.push(order[at++]!);
+    }
+    const rows = noGrad(() =>
+      tidy(() =>
+        read(members.map((i) => sequences[i]!))
+          .to('f32')
+          .contiguous()
+          .toFloat32Array(),
+      ),
+    );
+    members.forEach((i, row) => {
+      out.set(rows.subarray(row * width, (row + 1) * width), i * width);
+    });
+    onBatch?.(at, tokens);
+    await new Promise(setImmediate);
+  }
+  return out;
+}
+
+/** Vectors `e = W · h` of token sequences: [sequences, dimension], not normalised. */
+export function embedSequences(
+  embedder: Embedder,
+  sequences: readonly Int32Array[],
+  options: Parameters<typeof mapSequences>[3] = {},
+): Promise<Float32Array> {
+  return mapSequences(
+    sequences,
+    embedder.projection.shape[0]!,
+    (batch) => pooledStates(embedder.model, batch, embedder.pooling).linear(embedder.projection),
+    options,
+  );
+}
+
+export function disposeEmbedder(embedder: Embedder): void {
+  disposeDecoder(embedder.model.decoder);
+  embedder.projection.dispose();
+  embedder.otherProjection?.dispose();
+}
+
+/** Writes a stage-2 directory: the model as Hugging Face has it, and projection.safetensors. */
+export async function saveEmbedder(directory: string, embedder: Embedder): Promise<void> {
+  await saveLanguageModel(directory, embedder.model);
+  saveSafetensors(
+    join(directory, 'projection.safetensors'),
+    {
+      projection: embedder.projection.detach(),
+      ...(embedder.otherProjection && { other_projection: embedder.otherProjection.detach() }),
+    },
+    { format: 'larr-projection', pooling: embedder.pooling, similarity: embedder.similarity },
+  );
+}
+
+/**
+ * Loads a stage-2 directory. A directory without a projection (stage 1, or any language model) becomes an embedder all the
+ * same, as the ablation noFT wants it: last-token states through a fixed seeded orthonormal projection (method.md, section 6).
+ */
+export async function loadEmbedder(
+  directory: string,
+  { device = 'cpu', dimension = 128, seed = 1 }: { device?: string; dimension?: number; seed?: number } = {},
+): Promise<Embedder> {
+  const path = join(directory, 'projection.safetensors');
+  const model = await loadLanguageModel(directory, { device });
+  const hidden = model.decoder.config.hiddenSize;
+  if (!existsSync(path)) {
+    manualSeed(seed);
+    const projection = noGrad(() => init.orthogonal_(zeros([dimension, hidden], { dtype: 'f32', device })));
+    return { model, projection, otherProjection: null, pooling: 'last', similarity: 'cosine' };
+  }
+  try {
+    return tidy(() => {
+      const { tensors, metadata } = loadSafetensors(path);
+      const { pooling, similarity } = metadata;
+      const projection = tensors.projection;
+      if (projection === undefined || projection.shape[1] !== hidden || (pooling !== 'mean' && pooling !== 'last')) {
+        throw new DataError(
+          'BAD_PROJECTION',
+          `${path} is not the projection of the model beside it (hidden size ${hidden}). Run finetune again.`,
+        );
+      }
+      return {
+        model,
+        projection: projection.to({ dtype: 'f32', device }).clone(),
+        otherProjection: tensors.other_projection?.to({ dtype: 'f32', device }).clone() ?? null,
+        pooling,
+        similarity: (similarity ?? 'cosine') as Similarity,
+      };
+    });
+  } catch (error) {
+    disposeDecoder(model.decoder);
+    throw error;
+  }
+}

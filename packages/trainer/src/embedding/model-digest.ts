@@ -1,0 +1,23 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+
+/** sha256 over the files that decide a model directory's vectors: config.json, tokenizer.json and every safetensors file but checkpoints. */
+export async function modelDigest(directory: string): Promise<string> {
+  const files = (await readdir(directory).catch(() => [] as string[]))
+    .filter(
+      (file) =>
+        file === 'config.json' ||
+        file === 'tokenizer.json' ||
+        (file.endsWith('.safetensors') && file !== 'checkpoint.safetensors'),
+    )
+    .sort();
+  const hash = createHash('sha256');
+  for (const file of files) {
+    hash.update(`${file}\0`);
+    await pipeline(createReadStream(join(directory, file)), hash, { end: false });
+  }
+  return hash.digest('hex');
+}

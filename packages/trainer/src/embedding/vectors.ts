@@ -1,0 +1,243 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Dataset,
+  type KeywordText,
+  openDataset,
+  readSafetensors,
+  wrapKeyword,
+  wrapText,
+  writeFileAtomic,
+  writeSafetensors,
+} from '@larr/core';
+import { getRngState, setRngState } from '@larr/torch';
+import { pickKeywords } from '../pretraining/documents.js';
+import type { StageProgress } from '../pretraining/pretrain.js';
+import { disposeEmbedder, type Embedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
+import { modelDigest } from './model-digest.js';
+
+export interface EmbedOptions {
+  dataset: string;
+  split?: string | undefined;
+  /** The stage-2 directory; a stage-1 directory embeds as the ablation noFT does (see `loadEmbedder`). */
+  model: string;
+  /** The vectors/ directory to write. */
+  output: string;
+  /** Decides the projection of a model that has none. */
+  seed?: number;
+  device?: string;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: StageProgress) => void) | undefined;
+  onNotice?: ((message: string) => void) | undefined;
+}
+
+export interface EmbedResult {
+  /** Vectors in each file, and how many were computed in this run; the others were there. */
+  scene: { vectors: number; computed: number };
+  pois: { vectors: number; computed: number };
+  users: { vectors: number; computed: number };
+  tokens: number;
+  tokensPerSecond: number;
+  truncatedTexts: number;
+}
+
+/** `vectors.json`: what the vectors beside it were made from. */
+export interface VectorsManifest {
+  format: 'larr-vectors';
+  version: 1;
+  dataset: string;
+  split: string;
+  model: string;
+  dimension: number;
+}
+
+/** One row of scene.safetensors. */
+export interface SceneEntry {
+  field: string;
+  text: string;
+}
+
+/**
+ * Embeds what stage 3 and the server read (method.md, section 4): every scene keyword on its own, every POI's and user's
+ * comprehensive text. Writes scene.safetensors with scene.json, pois.safetensors, users.safetensors ("embeddings", f32
+ * [rows, dimension]; a row of zeros where there is no text), text digests beside each, and vectors.json last.
+ *
+ * Run again with the same model, only texts that changed are embedded; with another model, everything.
+ */
+export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> {
+  const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
+  const dataset = await openDataset(options.dataset, options.split);
+  const digest = await modelDigest(options.model);
+  const rng = getRngState();
+  const embedder = await loadEmbedder(options.model, { device, seed });
+  // Loading a model without a projection seeds the generator; who calls should not notice.
+  setRngState(rng);
+  try {
+    await mkdir(output, { recursive: true });
+    const model = createHash('sha256')
+      .update(`${digest} ${existsSync(join(options.model, 'projection.safetensors')) ? '' : seed}`)
+      .digest('hex');
+    const entries = sceneEntries(dataset);
+    const parts = {
+      scene: sceneTexts(dataset, entries),
+      pois: poiTexts(dataset, await dataset.poiTexts()),
+      users: userTexts(dataset, await dataset.userTexts()),
+    };
+    const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
+    const tally = { step: 0, tokens: 0, seconds: 0, truncated: 0 };
+    const result = {} as Record<keyof typeof parts, { vectors: number; computed: number }>;
+    for (const part of ['scene', 'pois', 'users'] as const) {
+      const texts = parts[part];
+      const base = tally.step;
+      let last = performance.now();
+      result[part] = await embedFile(
+        join(output, `${part}.safetensors`),
+        texts,
+        embedder,
+        model,
+        tally,
+        signal,
+        (done, tokens) => {
+          const now = performance.now();
+          tally.tokens += tokens;
+          tally.seconds += (now - last) / 1000;
+          last = now;
+          tally.step = base + done;
+          onProgress?.({
+            stage: 'embed',
+            step: tally.step,
+            steps,
+            loss: null,
+            tokensPerSecond: tally.tokens / tally.seconds,
+          });
+        },
+      );
+      tally.step = base + texts.length;
+    }
+    if (tally.truncated > 0) {
+      onNotice?.(
+        `${tally.truncated} texts are longer than the context of ${embedder.model.decoder.config.contextLength} tokens and were cut.`,
+      );
+    }
+    await writeFileAtomic(join(output, 'scene.json'), `${JSON.stringify(entries, null, 1)}\n`);
+    const manifest: VectorsManifest = {
+      format: 'larr-vectors',
+      version: 1,
+      dataset: createHash('sha256').update(JSON.stringify(dataset.manifest)).digest('hex'),
+      split: dataset.splitName,
+      model,
+      dimension: embedder.projection.shape[0]!,
+    };
+    await writeFileAtomic(join(output, 'vectors.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+    return {
+      ...result,
+      tokens: tally.tokens,
+      tokensPerSecond: Math.round(tally.seconds > 0 ? tally.tokens / tally.seconds : 0),
+      truncatedTexts: tally.truncated,
+    };
+  } finally {
+    disposeEmbedder(embedder);
+  }
+}
+
+/** Rows of the scene table: every text of every field that is not the missing one, in the split's order. */
+export function sceneEntries(dataset: Dataset): SceneEntry[] {
+  return dataset.split.scene.flatMap(({ field, texts }) =>
+    texts.filter((text) => text !== '').map((text) => ({ field, text })),
+  );
+}
+
+function sceneTexts(dataset: Dataset, entries: readonly SceneEntry[]): string[] {
+  const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
+  return entries.map(({ field, text }) => wrapKeyword(tokens.get(field)!, text));
+}
+
+function poiTexts(dataset: Dataset, pois: readonly KeywordText[][]): string[] {
+  const order = dataset.manifest.keywords.poi.map(({ name }) => name);
+  return pois.map((keywords) => wrapText(pickKeywords(keywords, order)));
+}
+
+function userTexts(dataset: Dataset, users: readonly KeywordText[][]): string[] {
+  const { userProfile, userBehaviour } = dataset.manifest.texts;
+  const order = [...new Set([...userProfile, ...userBehaviour])];
+  return users.map((keywords) => wrapText(pickKeywords(keywords, order)));
+}
+
+/** Brings one file up to date with `texts`. What it holds for the same model and text is taken over; equal texts are embedded once. */
+async function embedFile(
+  path: string,
+  texts: readonly string[],
+  embedder: Embedder,
+  model: string,
+  tally: { truncated: number },
+  signal: AbortSignal | undefined,
+  onBatch: (done: number, tokens: number) => void,
+): Promise<{ vectors: number; computed: number }> {
+  const dimension = embedder.projection.shape[0]!;
+  const out = new Float32Array(texts.length * dimension);
+  const digests = texts.map((text) => createHash('sha256').update(text).digest('base64').slice(0, 22));
+  const digestPath = path.replace(/\.safetensors$/, '.digests.json');
+  const present = await presentVectors(path, digestPath, model, dimension);
+  const wanted = new Map<string, { text: string; rows: number[] }>();
+  texts.forEach((text, row) => {
+    if (text === '') return;
+    const vector = present.get(digests[row]!);
+    if (vector !== undefined) {
+      out.set(vector, row * dimension);
+      return;
+    }
+    const entry = wanted.get(text);
+    if (entry === undefined) wanted.set(text, { text, rows: [row] });
+    else entry.rows.push(row);
+  });
+  const jobs = [...wanted.values()];
+  const { contextLength } = embedder.model.decoder.config;
+  const sequences = jobs.map(({ text }) => {
+    const { ids, truncated } = embeddableText(embedder.model.tokenizer, text, contextLength);
+    if (truncated) tally.truncated++;
+    return ids;
+  });
+  const vectors = await embedSequences(embedder, sequences, { signal, onBatch });
+  jobs.forEach(({ rows }, i) => {
+    for (const row of rows) out.set(vectors.subarray(i * dimension, (i + 1) * dimension), row * dimension);
+  });
+  if (jobs.length > 0 || !existsSync(path) || present.rows !== texts.length) {
+    // The digests name the model, so a stale pair of files is never taken for a fresh one.
+    await writeSafetensors(
+      path,
+      { embeddings: { dtype: 'F32', shape: [texts.length, dimension], data: out } },
+      { model },
+    );
+    await writeFileAtomic(digestPath, JSON.stringify({ model, digests }));
+  }
+  return { vectors: texts.length, computed: jobs.length };
+}
+
+/** Vectors already in a file, by their text's digest; none where the file is of another model. */
+async function presentVectors(
+  path: string,
+  digestPath: string,
+  model: string,
+  dimension: number,
+): Promise<Map<string, Float32Array> & { rows?: number }> {
+  const present: Map<string, Float32Array> & { rows?: number } = new Map();
+  if (!existsSync(path) || !existsSync(digestPath)) return present;
+  try {
+    const known = JSON.parse(await readFile(digestPath, 'utf8')) as { model: string; digests: string[] };
+    const { tensors, metadata } = await readSafetensors(path);
+    const table = tensors.embeddings;
+    if (known.model !== model || metadata.model !== model || table === undefined) return present;
+    if (table.shape[0] !== known.digests.length || table.shape[1] !== dimension) return present;
+    const data = table.data as Float32Array;
+    known.digests.forEach((digest, row) => {
+      present.set(digest, data.subarray(row * dimension, (row + 1) * dimension));
+    });
+    present.rows = known.digests.length;
+  } catch {
+    // Damaged files are written anew.
+    present.clear();
+  }
+  return present;
+}

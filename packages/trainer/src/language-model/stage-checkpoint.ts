@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { appendFile, mkdir, readFile, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { writeFileAtomic } from '@larr/core';
+import {
+  type AdamW,
+  getRngState,
+  loadSafetensors,
+  noGrad,
+  saveSafetensors,
+  setRngState,
+  type Tensor,
+  tidy,
+} from '@larr/torch';
+
+/**
+ * What a stage of language-model training keeps so that it can be stopped anywhere: one safetensors file with weights,
+ * optimiser state and, as metadata, the run's identity, the generator's state and the stage's own cursor. One file is
+ * replaced atomically, so there is never half a checkpoint.
+ */
+export interface StageState<Cursor> {
+  parameters: Record<string, Tensor>;
+  optimizer: AdamW;
+  cursor: Cursor;
+}
+
+const FILE = 'checkpoint.safetensors';
+
+/** A digest of everything that decides a run's course; a checkpoint of another identity is of another run. */
+export function runIdentity(parts: unknown): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
+}
+
+export function saveStage<Cursor>(directory: string, identity: string, state: StageState<Cursor>): void {
+  noGrad(() =>
+    tidy(() => {
+      const tensors: Record<string, Tensor> = {};
+      for (const [name, t] of Object.entries(state.parameters)) tensors[`model.${name}`] = t.detach();
+      for (const [name, t] of Object.entries(state.optimizer.stateDict())) tensors[`optimizer.${name}`] = t.detach();
+      saveSafetensors(join(directory, FILE), tensors, {
+        format: 'larr-stage',
+        identity,
+        rng: Buffer.from(getRngState()).toString('base64'),
+        cursor: JSON.stringify(state.cursor),
+      });
+    }),
+  );
+}
+
+/**
+ * Copies a checkpoint of this identity into `parameters` and `optimizer` and returns its cursor.
+ * @returns null where there is none, or where it belongs to another run (another configuration, dataset or seed).
+ */
+export function restoreStage<Cursor>(
+  directory: string,
+  identity: string,
+  parameters: Record<string, Tensor>,
+  optimizer: AdamW,
+): Cursor | null {
+  const path = join(directory, FILE);
+  if (!existsSync(path)) return null;
+  return noGrad(() =>
+    tidy(() => {
+      const { tensors, metadata } = loadSafetensors(path);
+      if (metadata.format !== 'larr-stage' || metadata.identity !== identity) return null;
+      const optimizerState: Record<string, Tensor> = {};
+      for (const [name, t] of Object.entries(tensors)) {
+        if (name.startsWith('model.')) parameters[name.slice('model.'.length)]!.copy_(t);
+        else optimizerState[name.slice('optimizer.'.length)] = t;
+      }
+      optimizer.loadStateDict(optimizerState);
+      setRngState(Buffer.from(metadata.rng!, 'base64'));
+      return JSON.parse(metadata.cursor!) as Cursor;
+    }),
+  );
+}
+
+/** Removes the checkpoint of a finished stage. */
+export async function dropStage(directory: string): Promise<void> {
+  await rm(join(directory, FILE), { force: true });
+}
+
+/** `metrics.jsonl` of a stage: one JSON object a line, in step order, also across resumptions. */
+export async function appendMetric(path: string, line: Record<string, unknown>): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await appendFile(path, `${JSON.stringify(line)}\n`);
+}
+
+/** Drops the lines after `step`: what a killed run wrote past its last checkpoint is about to be written again. */
+export async function rewindMetrics(path: string, step: number): Promise<void> {
+  if (!existsSync(path)) return;
+  const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => {
+    try {
+      return Number((JSON.parse(line) as { step?: number }).step ?? 0) <= step;
+    } catch {
+      return false; // the last line of a killed process can be cut short
+    }
+  });
+  await writeFileAtomic(path, lines.map((line) => `${line}\n`).join(''));
+}

@@ -1,0 +1,61 @@
+import { ConfigError } from '@larr/core';
+import { z } from 'zod';
+
+const count = z.int().positive();
+
+/** The shape of a decoder made here. The default suits two CPU cores and a corpus of some megabytes. */
+export const DecoderShape = z.strictObject({
+  hiddenSize: count.default(128),
+  layers: count.default(3),
+  heads: count.default(4),
+  keyValueHeads: count.default(2),
+  feedForwardSize: count.default(352),
+  contextLength: count.default(384).describe('Longest text in tokens; longer ones are cut, and counted.'),
+  vocabularySize: count.default(2000).describe('Byte-level BPE vocabulary, special tokens of keywords not counted.'),
+  tiedHead: z.boolean().default(true),
+});
+
+/** Settings of stage 1 (method.md, section 2). The run depends on these, the dataset and the seed alone, never on the clock. */
+export const PretrainConfig = z.strictObject({
+  from: z
+    .string()
+    .optional()
+    .describe(
+      'A Hugging Face directory to continue from. Without it a small decoder and its tokenizer start from scratch.',
+    ),
+  decoder: DecoderShape.prefault({}),
+  tokens: z
+    .int()
+    .min(0)
+    .default(2_000_000)
+    .describe('Tokens to train on. 0 writes the untrained model (ablation noCPT).'),
+  tokensPerStep: count.default(2048),
+  generalShare: z
+    .number()
+    .min(0)
+    .max(0.99)
+    .default(0.5)
+    .describe(
+      'Share of general text among the tokens, where the dataset has a general corpus. The paper mixes 9 : 1 (0.9) to keep what a large model knew; a model from scratch has nothing to keep, so half is domain text by default.',
+    ),
+  learningRate: z.number().positive().default(3e-3).describe('Peak rate. The paper has 1e-4 for 7 B parameters.'),
+  warmupShare: z.number().min(0).max(1).default(0.05).describe('Share of the steps with a rising rate.'),
+  finalShare: z.number().min(0).max(1).default(0.05).describe('The cosine ends at this share of the peak rate.'),
+  weightDecay: z.number().min(0).default(0.01),
+  clipNorm: z.number().positive().default(1),
+  precision: z.enum(['f32', 'bf16']).default('f32').describe('Arithmetic of the products; weights stay f32.'),
+  heldOutDocuments: count.default(64).describe('Documents of each kind kept out of training, for the perplexity.'),
+  evaluateEvery: count.default(200).describe('Steps between measurements of the held-out perplexity.'),
+  checkpointEvery: count.default(200).describe('Steps between checkpoints.'),
+  logEvery: count.default(20).describe('Steps between lines of metrics.jsonl and calls of onProgress.'),
+});
+export type PretrainConfig = z.output<typeof PretrainConfig>;
+export type PretrainConfigInput = z.input<typeof PretrainConfig>;
+
+/** Fills in defaults. @throws ConfigError `BAD_CONFIG` naming every field that is wrong. */
+export function parseConfig<T>(schema: z.ZodType<T>, input: unknown, what: string): T {
+  const parsed = schema.safeParse(input ?? {});
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`).join('; ');
+  throw new ConfigError('BAD_CONFIG', `The configuration of ${what} is not valid: ${issues}.`);
+}

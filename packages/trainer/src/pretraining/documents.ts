@@ -1,0 +1,134 @@
+import { createReadStream, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { DataError, type Dataset, type KeywordText, wrapText } from '@larr/core';
+import { draws, shuffled } from '../language-model/draws.js';
+import type { Tokenizer } from '../language-model/tokenizer.js';
+
+/** A text to learn: token ids, of which the first `prompt` are given and not learnt. */
+export interface Document {
+  ids: Int32Array;
+  prompt: number;
+}
+
+/** The keywords of `keywords` that `names` lists, in the order of `names`. */
+export function pickKeywords(keywords: readonly KeywordText[], names: readonly string[]): KeywordText[] {
+  return names.flatMap((name) => keywords.filter((k) => k.keyword === name));
+}
+
+/**
+ * The domain corpus (eq. 5–6): of each POI `x` = wrapped name ⊕ wrapped location, `y` = its other wrapped keywords, then
+ * the end token. POIs without any `y` teach nothing and are left out.
+ * @returns the documents, and how many were cut to the context length
+ */
+export function domainDocuments(
+  pois: readonly KeywordText[][],
+  templates: Dataset['manifest']['texts'],
+  tokenizer: Tokenizer,
+  contextLength: number,
+): { documents: Document[]; truncated: number } {
+  const documents: Document[] = [];
+  let truncated = 0;
+  for (const keywords of pois) {
+    const x = pickKeywords(keywords, templates.cptInput);
+    const y = pickKeywords(keywords, templates.cptTarget);
+    if (y.length === 0) continue;
+    const start = tokenizer.bosId === null ? [] : [tokenizer.bosId];
+    const given = x.length === 0 ? new Int32Array(0) : tokenizer.encode(wrapText(x));
+    const learnt = tokenizer.encode(wrapText(y));
+    const end = tokenizer.eosId === null ? [] : [tokenizer.eosId];
+    const ids = Int32Array.from([...start, ...given, ...learnt, ...end]);
+    if (ids.length > contextLength) truncated++;
+    const prompt = start.length + given.length;
+    // A document whose prompt fills the context has nothing left to learn.
+    if (Math.min(ids.length, contextLength) > Math.max(prompt, 1))
+      documents.push({ ids: ids.slice(0, contextLength), prompt });
+  }
+  return { documents, truncated };
+}
+
+/** General text, learnt on every token; a text longer than the context becomes several documents. */
+export function generalDocuments(texts: readonly string[], tokenizer: Tokenizer, contextLength: number): Document[] {
+  const documents: Document[] = [];
+  for (const text of texts) {
+    const start = tokenizer.bosId === null ? [] : [tokenizer.bosId];
+    const end = tokenizer.eosId === null ? [] : [tokenizer.eosId];
+    const ids = Int32Array.from([...start, ...tokenizer.encode(text), ...end]);
+    for (let at = 0; at < ids.length - 1; at += contextLength) {
+      const piece = ids.slice(at, at + contextLength);
+      if (piece.length > 1) documents.push({ ids: piece, prompt: 0 });
+    }
+  }
+  return documents;
+}
+
+/**
+ * The texts of a JSON-lines file with a `text` field each; empty where the file does not exist.
+ * @throws DataError `BAD_CORPUS` naming file and line.
+ */
+export async function readGeneralCorpus(datasetDirectory: string): Promise<string[]> {
+  return (await readCorpusLines(join(datasetDirectory, 'corpus', 'general.jsonl'))).map((line, i) => {
+    if (typeof line.text !== 'string') {
+      throw new DataError(
+        'BAD_CORPUS',
+        `${join(datasetDirectory, 'corpus', 'general.jsonl')}, line ${i + 1}: no "text".`,
+      );
+    }
+    return line.text;
+  });
+}
+
+/** The objects of a JSON-lines file, blank lines left out; empty where it does not exist. */
+export async function readCorpusLines(path: string): Promise<Record<string, unknown>[]> {
+  if (!existsSync(path)) return [];
+  const out: Record<string, unknown>[] = [];
+  let number = 0;
+  for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
+    number++;
+    if (line.trim() === '') continue;
+    try {
+      out.push(JSON.parse(line) as Record<string, unknown>);
+    } catch (error) {
+      throw new DataError('BAD_CORPUS', `${path}, line ${number}, is not JSON: ${(error as Error).message}`);
+    }
+  }
+  return out;
+}
+
+/** Splits off `count` documents (at most a tenth) that training never sees; which ones, the seed decides. */
+export function holdOut(
+  documents: readonly Document[],
+  count: number,
+  seed: number,
+  stream: string,
+): { train: Document[]; heldOut: Document[] } {
+  const order = shuffled(documents.length, draws(seed, `held out ${stream}`));
+  const kept = Math.min(count, Math.floor(documents.length / 10));
+  return {
+    heldOut: Array.from(order.subarray(0, kept), (i) => documents[i]!),
+    train: Array.from(order.subarray(kept), (i) => documents[i]!),
+  };
+}
+
+/** How far a stream of documents was read. */
+export interface StreamCursor {
+  epoch: number;
+  next: number;
+}
+
+/** Gives documents without end, each epoch in an order of its own. */
+export function documentStream(documents: readonly Document[], seed: number, name: string) {
+  let epoch = -1;
+  let order: Int32Array = new Int32Array(0);
+  return (cursor: StreamCursor): Document => {
+    if (cursor.next >= documents.length) {
+      cursor.epoch++;
+      cursor.next = 0;
+    }
+    if (cursor.epoch !== epoch) {
+      epoch = cursor.epoch;
+      order = shuffled(documents.length, draws(seed, `order ${name}`, epoch));
+    }
+    return documents[order[cursor.next++]!]!;
+  };
+}

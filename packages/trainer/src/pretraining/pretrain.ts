@@ -1,0 +1,379 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  DataError,
+  type Dataset,
+  type KeywordText,
+  openDataset,
+  specialTokens,
+  TrainingError,
+  writeFileAtomic,
+} from '@larr/core';
+import { AdamW, autocast, clipGradNorm, manualSeed, noGrad, tidy, warmupCosine } from '@larr/torch';
+import { packSequences } from '../language-model/batch.js';
+import {
+  createDecoder,
+  decoderParameters,
+  disposeDecoder,
+  growVocabulary,
+  hiddenStates,
+} from '../language-model/decoder.js';
+import { type LanguageModel, loadLanguageModel, saveLanguageModel } from '../language-model/model-directory.js';
+import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
+import {
+  appendMetric,
+  dropStage,
+  restoreStage,
+  rewindMetrics,
+  runIdentity,
+  saveStage,
+} from '../language-model/stage-checkpoint.js';
+import { Tokenizer, withSpecialTokens } from '../language-model/tokenizer.js';
+import { trainTokenizer } from '../language-model/tokenizer-training.js';
+import { PretrainConfig, type PretrainConfigInput, parseConfig } from './config.js';
+import {
+  type Document,
+  documentStream,
+  domainDocuments,
+  generalDocuments,
+  holdOut,
+  readGeneralCorpus,
+  type StreamCursor,
+} from './documents.js';
+
+export interface StageProgress {
+  stage: 'pretrain' | 'finetune' | 'embed';
+  /** Steps (or batches) done, and how many there are. */
+  step: number;
+  steps: number;
+  loss: number | null;
+  tokensPerSecond: number;
+}
+
+export interface PretrainOptions {
+  /** A dataset directory as `import`, `world` or `prepare` writes it. */
+  dataset: string;
+  split?: string | undefined;
+  /** Where the model goes: a directory that Hugging Face transformers loads. */
+  output: string;
+  config?: PretrainConfigInput | undefined;
+  seed?: number;
+  device?: string;
+  /** When aborted, a checkpoint is written and the signal's reason is thrown. */
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: StageProgress) => void) | undefined;
+  /** Things worth a word to the user: texts cut, a corpus that is missing, a checkpoint resumed. */
+  onNotice?: ((message: string) => void) | undefined;
+}
+
+export interface PretrainResult {
+  steps: number;
+  tokens: number;
+  /** exp of the mean loss a token over documents kept out of training; null where there are none. */
+  perplexity: { domain: number | null; general: number | null };
+  tokensPerSecond: number;
+  seconds: number;
+  truncatedDocuments: number;
+}
+
+interface Cursor {
+  step: number;
+  /** Tokens learnt or read so far, of either kind. */
+  domainTokens: number;
+  generalTokens: number;
+  domain: StreamCursor;
+  general: StreamCursor;
+  seconds: number;
+}
+
+/**
+ * Stage 1, continual pretraining (method.md, section 2; eq. 5–7): next-token prediction of each POI's description given
+ * its name and location, mixed with general text.
+ *
+ * Resumes from the checkpoint in `output` where that is of the same configuration, dataset and seed, and returns at once
+ * where the stage is finished. The same seed, machine and thread count give the same losses, resumed or not.
+ *
+ * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn; TrainingError `LOSS_NOT_FINITE`, with the last good
+ *   checkpoint kept.
+ */
+export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
+  const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
+  const config = parseConfig(PretrainConfig, options.config, 'stage 1');
+  const dataset = await openDataset(options.dataset, options.split);
+  const identity = runIdentity({ stage: 1, config, seed, dataset: dataset.manifest });
+  const summary = join(output, 'stage.json');
+  const finished = await readSummary<PretrainResult>(summary, identity);
+  if (finished !== null) return finished;
+  await mkdir(output, { recursive: true });
+  await rm(summary, { force: true });
+
+  const pois = await dataset.poiTexts();
+  const general = config.generalShare > 0 ? await readGeneralCorpus(options.dataset) : [];
+  if (config.generalShare > 0 && general.length === 0) {
+    onNotice?.('The dataset has no general text (corpus/general.jsonl): stage 1 learns domain text alone.');
+  }
+  const model = await startingModel(config, dataset, pois, general, seed, device);
+  const { decoder, tokenizer } = model;
+  try {
+    const contextLength = decoder.config.contextLength;
+    const domain = domainDocuments(pois, dataset.manifest.texts, tokenizer, contextLength);
+    if (domain.documents.length === 0) {
+      throw new DataError(
+        'EMPTY_CORPUS',
+        `${options.dataset}: no POI has a text among the keywords of cptTarget (${dataset.manifest.texts.cptTarget.join(', ') || 'none listed'}), so there is nothing to learn. Name text columns as POI keywords in the schema.`,
+      );
+    }
+    if (domain.truncated > 0) {
+      onNotice?.(
+        `${domain.truncated} of ${pois.length} POI texts are longer than the context of ${contextLength} tokens and were cut.`,
+      );
+    }
+    const split = {
+      domain: holdOut(domain.documents, config.heldOutDocuments, seed, 'domain'),
+      general: holdOut(generalDocuments(general, tokenizer, contextLength), config.heldOutDocuments, seed, 'general'),
+    };
+    const result = await train(model, split);
+    await saveLanguageModel(output, model);
+    await writeFileAtomic(summary, `${JSON.stringify({ identity, result }, null, 2)}\n`);
+    await dropStage(output);
+    return result;
+
+    async function train(
+      model: LanguageModel,
+      split: Record<'domain' | 'general', { train: Document[]; heldOut: Document[] }>,
+    ): Promise<PretrainResult> {
+      const parameters = decoderParameters(decoder);
+      for (const parameter of Object.values(parameters)) parameter.requiresGrad_();
+      using optimizer = adamW(parameters, config.learningRate, config.weightDecay);
+      const cursor: Cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? {
+        step: 0,
+        domainTokens: 0,
+        generalTokens: 0,
+        domain: { epoch: 0, next: 0 },
+        general: { epoch: 0, next: 0 },
+        seconds: 0,
+      };
+      if (cursor.step > 0) onNotice?.(`Stage 1 goes on from step ${cursor.step}.`);
+      const metrics = join(output, 'metrics.jsonl');
+      await rewindMetrics(metrics, cursor.step);
+      const nextDomain = documentStream(split.domain.train, seed, 'domain');
+      const nextGeneral = documentStream(split.general.train, seed, 'general');
+      const share = split.general.train.length > 0 ? config.generalShare : 0;
+      const steps = Math.ceil(config.tokens / config.tokensPerStep);
+      const schedule = warmupCosine({
+        warmup: Math.ceil(steps * config.warmupShare),
+        total: steps,
+        minRatio: config.finalShare,
+      });
+
+      const takeDocuments = (): Document[] => {
+        const documents: Document[] = [];
+        for (let tokens = 0; tokens < config.tokensPerStep; ) {
+          // Keeps the mixture at its share after every document, whatever their lengths.
+          const wantsGeneral = cursor.generalTokens < share * (cursor.generalTokens + cursor.domainTokens + 1);
+          const document = wantsGeneral ? nextGeneral(cursor.general) : nextDomain(cursor.domain);
+          if (wantsGeneral) cursor.generalTokens += document.ids.length;
+          else cursor.domainTokens += document.ids.length;
+          tokens += document.ids.length;
+          documents.push(document);
+        }
+        return documents;
+      };
+
+      let sumLoss = 0;
+      let sumSteps = 0;
+      let sumTokens = 0;
+      let sumSeconds = 0;
+      let rate = 0;
+      while (cursor.step < steps) {
+        if (signal?.aborted) {
+          saveStage(output, identity, { parameters, optimizer, cursor });
+          throw signal.reason;
+        }
+        const started = performance.now();
+        const documents = takeDocuments();
+        optimizer.lr = config.learningRate * schedule(cursor.step);
+        optimizer.zeroGrad();
+        const loss = documentLoss(model, documents, config.precision, true);
+        const norm = Number.isFinite(loss) ? clipGradNorm(Object.values(parameters), config.clipNorm) : Number.NaN;
+        if (!Number.isFinite(norm)) throw notFinite('1', cursor.step, loss, output);
+        optimizer.step();
+        cursor.step++;
+        const seconds = (performance.now() - started) / 1000;
+        cursor.seconds += seconds;
+        sumLoss += loss;
+        sumSteps++;
+        sumSeconds += seconds;
+        sumTokens += documents.reduce((sum, { ids }) => sum + ids.length, 0);
+        if (cursor.step % config.logEvery === 0 || cursor.step === steps) {
+          rate = sumTokens / sumSeconds;
+          const mean = sumLoss / sumSteps;
+          await appendMetric(metrics, {
+            step: cursor.step,
+            loss: mean,
+            learningRate: optimizer.lr,
+            gradientNorm: norm,
+            tokens: cursor.domainTokens + cursor.generalTokens,
+            tokensPerSecond: Math.round(rate),
+          });
+          onProgress?.({ stage: 'pretrain', step: cursor.step, steps, loss: mean, tokensPerSecond: rate });
+          sumLoss = sumSteps = sumTokens = sumSeconds = 0;
+          // Lets signals and other work of the process through.
+          await new Promise(setImmediate);
+        }
+        if (cursor.step % config.evaluateEvery === 0 && cursor.step < steps) {
+          await appendMetric(metrics, { step: cursor.step, ...perplexities(model, split) });
+        }
+        if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) {
+          saveStage(output, identity, { parameters, optimizer, cursor });
+        }
+      }
+      for (const parameter of Object.values(parameters)) parameter.requiresGrad_(false);
+      const measured = perplexities(model, split);
+      await appendMetric(metrics, { step: cursor.step, ...measured });
+      const tokens = cursor.domainTokens + cursor.generalTokens;
+      return {
+        steps,
+        tokens,
+        perplexity: { domain: measured.domainPerplexity, general: measured.generalPerplexity },
+        tokensPerSecond: Math.round(cursor.seconds > 0 ? tokens / cursor.seconds : 0),
+        seconds: cursor.seconds,
+        truncatedDocuments: domain.truncated,
+      };
+    }
+  } finally {
+    disposeDecoder(decoder);
+  }
+}
+
+/** AdamW over all parameters; norms' gains, biases and the embedding are not decayed. */
+export function adamW(
+  parameters: Record<string, import('@larr/torch').Tensor>,
+  lr: number,
+  weightDecay: number,
+): AdamW {
+  const decayed = Object.entries(parameters).filter(([name, t]) => t.ndim > 1 && name !== 'embedding');
+  const kept = Object.entries(parameters).filter(([name, t]) => !(t.ndim > 1 && name !== 'embedding'));
+  return new AdamW(
+    [
+      { params: decayed.map(([, t]) => t), weightDecay },
+      { params: kept.map(([, t]) => t), weightDecay: 0 },
+    ],
+    { lr, betas: [0.9, 0.98], eps: 1e-8 },
+  );
+}
+
+export function notFinite(stage: string, step: number, loss: number, output: string): TrainingError {
+  return new TrainingError(
+    'LOSS_NOT_FINITE',
+    `Stage ${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number. The last good checkpoint is kept in ${output}. Lower learningRate, or use precision f32.`,
+  );
+}
+
+/** Mean loss in nats over the learnt tokens of `documents`, and with `backward` its gradient in the parameters. */
+export function documentLoss(
+  model: LanguageModel,
+  documents: readonly Document[],
+  precision: 'f32' | 'bf16',
+  backward: boolean,
+): number {
+  const { decoder, tokenizer } = model;
+  return tidy(() => {
+    const sequences = documents.map(({ ids }) => ids);
+    const batch = packSequences(sequences, tokenizer.padId);
+    const targets = nextTokenTargets(
+      batch,
+      sequences,
+      documents.map(({ prompt }) => prompt),
+    );
+    return autocast(() => nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward }), {
+      dtype: 'bf16',
+      enabled: precision === 'bf16',
+    });
+  });
+}
+
+function perplexities(model: LanguageModel, split: Record<'domain' | 'general', { heldOut: Document[] }>) {
+  const of = (documents: Document[]): number | null => {
+    if (documents.length === 0) return null;
+    let loss = 0;
+    let tokens = 0;
+    // A few documents at a time: held-out text is as long as training text.
+    for (let start = 0; start < documents.length; start += 16) {
+      const some = documents.slice(start, start + 16);
+      const learnt = some.reduce((sum, { ids, prompt }) => sum + ids.length - Math.max(prompt, 1), 0);
+      loss += learnt * noGrad(() => documentLoss(model, some, 'f32', false));
+      tokens += learnt;
+    }
+    return Math.exp(loss / tokens);
+  };
+  return { domainPerplexity: of(split.domain.heldOut), generalPerplexity: of(split.general.heldOut) };
+}
+
+/** The model that stage 1 starts from: a checkpoint brought by the user, or one made here; the keywords' tokens added either way. */
+async function startingModel(
+  config: PretrainConfig,
+  dataset: Dataset,
+  pois: readonly KeywordText[][],
+  general: readonly string[],
+  seed: number,
+  device: string,
+): Promise<LanguageModel> {
+  const keywordTokens = specialTokens(dataset.manifest);
+  manualSeed(seed);
+  if (config.from !== undefined) {
+    const model = await loadLanguageModel(config.from, { device });
+    const tokenizer = withSpecialTokens(model.tokenizer, keywordTokens);
+    return { tokenizer, decoder: growVocabulary(model.decoder, tokenizer.vocabularySize) };
+  }
+  const shape = config.decoder;
+  const texts = await vocabularyTexts(dataset, pois, general);
+  const tokenizer = withSpecialTokens(new Tokenizer(trainTokenizer(texts, shape.vocabularySize)), keywordTokens);
+  const decoder = createDecoder(
+    {
+      family: 'llama',
+      vocabularySize: tokenizer.vocabularySize,
+      hiddenSize: shape.hiddenSize,
+      layers: shape.layers,
+      heads: shape.heads,
+      keyValueHeads: shape.keyValueHeads,
+      headSize: shape.hiddenSize / shape.heads,
+      feedForwardSize: shape.feedForwardSize,
+      contextLength: shape.contextLength,
+      rotaryBase: 10_000,
+      rotaryStretch: null,
+      normEpsilon: 1e-5,
+      tiedHead: shape.tiedHead,
+      attentionBias: false,
+      queryKeyNorm: false,
+    },
+    device,
+  );
+  return { decoder, tokenizer };
+}
+
+/** What the vocabulary is learnt from: every text that any stage will read, so that none falls apart into bytes. */
+async function vocabularyTexts(
+  dataset: Dataset,
+  pois: readonly KeywordText[][],
+  general: readonly string[],
+): Promise<string[]> {
+  const users = await dataset.userTexts();
+  const scene = dataset.split.scene.flatMap(({ texts }) => texts);
+  // A wrapped keyword's text begins after a blank, and a word is counted with the blank before it.
+  const ofKeywords = (all: readonly KeywordText[][]) =>
+    all.flatMap((keywords) => keywords.map(({ text }) => ` ${text}`));
+  return [...ofKeywords(pois), ...ofKeywords(users), ...scene.map((text) => ` ${text}`), ...general];
+}
+
+/** The result of a finished stage of this identity, or null. */
+export async function readSummary<Result>(path: string, identity: string): Promise<Result | null> {
+  if (!existsSync(path)) return null;
+  try {
+    const summary = JSON.parse(await readFile(path, 'utf8')) as { identity?: string; result?: Result };
+    return summary.identity === identity && summary.result !== undefined ? summary.result : null;
+  } catch {
+    return null;
+  }
+}
