@@ -20,7 +20,7 @@ const Path& path_of(Isa isa, Dtype compute) {
     case Isa::scalar: return f32_plain;
     case Isa::avx2: return f32_avx2;
     case Isa::avx512: return f32_avx512;
-    case Isa::avx512bf16: return f32_avx512;
+    case Isa::avx512bf16: return compute == Dtype::bf16 ? bf16_avx512 : f32_avx512;
     case Isa::amx: return f32_avx512;
   }
 #endif

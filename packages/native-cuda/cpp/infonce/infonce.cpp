@@ -23,7 +23,7 @@ const Path& path_of(Isa isa, Dtype compute) {
     case Isa::scalar: return f32_plain;
     case Isa::avx2: return f32_avx2;
     case Isa::avx512: return f32_avx512;
-    case Isa::avx512bf16: return f32_avx512;
+    case Isa::avx512bf16: return compute == Dtype::bf16 ? bf16_avx512 : f32_avx512;
     case Isa::amx: return f32_avx512;
   }
 #endif
@@ -108,10 +108,9 @@ void infonce(const InfoNce& problem, InfoNceOut& out, const Run& run) {
     norms = cut.take<double>(size_t(p.rows / unit) * 2);
     partial = cut.take<double>(size_t(p.rows / unit));
     p.q_rows = cut.take<char>(matrix * element);
-    p.k_rows = cut.take<char>(matrix * element);
     p.k_panels = cut.take<char>(matrix * element);
-    p.q_pairs = path.bf16 ? cut.take<char>(matrix * element) : nullptr;
-    p.k_pairs = path.bf16 ? cut.take<char>(matrix * element) : nullptr;
+    p.q_pairs = path.bf16 ? cut.take<char>(matrix * element) : p.q_rows;
+    p.k_pairs = cut.take<char>(matrix * element);
     // The f32 copies that packing reads live where the gradients are accumulated later.
     q_wide = p.dq = cut.take<float>(matrix);
     k_wide = p.dk = cut.take<float>(matrix);

@@ -26,9 +26,9 @@ struct Plan {
   const int32_t* ids;        // [rows]
   const int32_t* padding;    // [rows] 1 where a row is padding, else 0
 
-  // Packed operands. f32 path: row-major copies and K in panels of `columns` columns, [rows / columns][dim][columns].
-  // bf16 paths: `*_rows` hold bf16 rows, the others pairs (see each path).
-  void *q_rows, *k_rows, *k_panels, *q_pairs, *k_pairs;
+  // Packed operands, [rows, stride] each. q_rows and k_panels make S, the pairs make dQ and dK. f32: q_rows and q_pairs are one and the
+  // same, plain rows; k_panels is K in panels of columns. bf16: see each path.
+  void *q_rows, *k_panels, *q_pairs, *k_pairs;
 
   // Pass 1. Sums leave the diagonal out. bounded: of exp(s). Online: of exp2(s2 - max), beside the maxima (s2 = s log2 e).
   double* row_sum;     // [rows]
@@ -42,7 +42,6 @@ struct Plan {
 };
 
 struct Path {
-  int columns;        // of a panel
   int depth;          // `stride` is a multiple of this
   bool bf16;          // operands are bf16
   bool dk_transposed;

@@ -18,6 +18,11 @@ struct V {
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  // A lane of a product's operands: one float.
+  static constexpr int per = 1;
+  static F dot(F a, F b, F sum) { return fma(a, b, sum); }
+  // Terms of the polynomials (functions.h).
+  static constexpr int terms = 6;
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F abs(F a) { return _mm512_abs_ps(a); }

@@ -25,6 +25,11 @@ struct V {
   static F sub(F a, F b) { return each([&](int i) { return a.v[i] - b.v[i]; }); }
   static F mul(F a, F b) { return each([&](int i) { return a.v[i] * b.v[i]; }); }
   static F fma(F a, F b, F c) { return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; }); }
+  // A lane of a product's operands: one float.
+  static constexpr int per = 1;
+  static F dot(F a, F b, F sum) { return fma(a, b, sum); }
+  // Terms of the polynomials (functions.h).
+  static constexpr int terms = 6;
   static F max(F a, F b) { return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
   static F min(F a, F b) { return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
   static F abs(F a) { return each([&](int i) { return std::fabs(a.v[i]); }); }
