@@ -1,0 +1,368 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cp, mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadSafetensors, manualSeed, memoryStats, noGrad, saveSafetensors, type Tensor, tidy } from '@larr/torch';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { packSequences } from './batch.js';
+import { readDecoderConfig } from './configuration.js';
+import {
+  createDecoder,
+  type Decoder,
+  decoderParameters,
+  disposeDecoder,
+  growVocabulary,
+  hiddenStates,
+  logits,
+} from './decoder.js';
+import { generate, nextTokenProbabilities } from './generation.js';
+import { decoderFromWeights, loadLanguageModel, namedWeights, saveLanguageModel } from './model-directory.js';
+import { nextTokenLoss, nextTokenTargets } from './next-token-loss.js';
+import { Tokenizer, withSpecialTokens } from './tokenizer.js';
+import { trainTokenizer } from './tokenizer-training.js';
+
+const reference = join(import.meta.dirname, 'reference');
+const families = ['llama', 'llama3', 'qwen2', 'qwen3'] as const;
+
+const tiny = {
+  family: 'llama',
+  vocabularySize: 50,
+  hiddenSize: 16,
+  layers: 2,
+  heads: 4,
+  keyValueHeads: 2,
+  headSize: 4,
+  feedForwardSize: 24,
+  contextLength: 32,
+  rotaryBase: 10_000,
+  rotaryStretch: null,
+  normEpsilon: 1e-5,
+  tiedHead: true,
+  attentionBias: false,
+  queryKeyNorm: false,
+} as const;
+
+async function referenceDecoder(name: string): Promise<Decoder> {
+  const directory = join(reference, name);
+  const config = await readDecoderConfig(directory);
+  return tidy(() =>
+    decoderFromWeights(config, loadSafetensors(join(directory, 'model.safetensors')).tensors, directory),
+  );
+}
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length);
+  let largest = 0;
+  for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i]! - b[i]!));
+  return largest;
+}
+
+/** A deterministic sequence of ids in [3, 40). */
+const someIds = (length: number, salt: number) =>
+  Int32Array.from({ length }, (_, i) => 3 + ((i * 7 + salt * 11 + ((i * i) % 5)) % 37));
+
+let scratch: string;
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'larr-decoder-'));
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+describe.each(families)('%s', (name) => {
+  it("gives transformers' hidden states and logits", async () => {
+    const decoder = await referenceDecoder(name);
+    const expected = JSON.parse(readFileSync(join(reference, name, 'expected.json'), 'utf8')) as {
+      ids: number[];
+      hidden: number[];
+      logits: number[];
+    };
+    const { hidden, scores } = noGrad(() =>
+      tidy(() => {
+        const states = hiddenStates(decoder, packSequences([Int32Array.from(expected.ids)], 0));
+        return { hidden: states.toFloat32Array(), scores: logits(decoder, states).toFloat32Array() };
+      }),
+    );
+    expect(largestDifference(hidden, expected.hidden)).toBeLessThan(1e-4);
+    expect(largestDifference(scores, expected.logits)).toBeLessThan(1e-4);
+    disposeDecoder(decoder);
+  });
+
+  it('takes fused weights apart into the very tensors it was made from', async () => {
+    const decoder = await referenceDecoder(name);
+    tidy(() => {
+      const original = loadSafetensors(join(reference, name, 'model.safetensors')).tensors;
+      const named = namedWeights(decoder);
+      expect(Object.keys(named).sort()).toEqual(Object.keys(original).sort());
+      for (const [key, weight] of Object.entries(named)) {
+        expect(largestDifference(weight.contiguous().toFloat32Array(), original[key]!.toFloat32Array()), key).toBe(0);
+      }
+    });
+    disposeDecoder(decoder);
+  });
+});
+
+describe('packing', () => {
+  it('gives a sequence the states that it has alone, whatever its neighbours', async () => {
+    const decoder = await referenceDecoder('llama');
+    const sequences = [9, 3, 17, 16, 15, 1, 17].map((length, i) => someIds(length, i));
+    noGrad(() =>
+      tidy(() => {
+        const packed = packSequences(sequences, 0);
+        expect(packed.groups.length).toBeGreaterThan(1);
+        expect(packed.groups.some(({ rows }) => rows > 1)).toBe(true);
+        const states = hiddenStates(decoder, packed);
+        sequences.forEach((ids, i) => {
+          const alone = hiddenStates(decoder, packSequences([ids], 0)).toFloat32Array();
+          const { start, length } = packed.sequences[i]!;
+          expect(largestDifference(states.narrow(0, start, length).contiguous().toFloat32Array(), alone)).toBeLessThan(
+            1e-5,
+          );
+        });
+      }),
+    );
+    disposeDecoder(decoder);
+  });
+
+  it("does not move a document's loss when its neighbours change, and does when the document changes", async () => {
+    const decoder = await referenceDecoder('llama');
+    const lossOf = (documents: Int32Array[]) =>
+      noGrad(() =>
+        tidy(() => {
+          const batch = packSequences(documents, 0);
+          // Only the first document's tokens are learnt.
+          const targets = nextTokenTargets(
+            batch,
+            documents,
+            documents.map((ids, i) => (i === 0 ? 0 : ids.length)),
+          );
+          return nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward: false });
+        }),
+      );
+    const document = someIds(12, 1);
+    const base = lossOf([document, someIds(12, 2), someIds(11, 3)]);
+    expect(lossOf([document, someIds(12, 9), someIds(4, 5)])).toBeCloseTo(base, 6);
+    expect(Math.abs(lossOf([someIds(12, 6), someIds(12, 2), someIds(11, 3)]) - base)).toBeGreaterThan(1e-3);
+    disposeDecoder(decoder);
+  });
+});
+
+describe('next-token loss', () => {
+  it('is the mean over learnt tokens, and its gradient that of the plain cross-entropy over all logits', () => {
+    manualSeed(3);
+    const decoder = createDecoder(tiny);
+    const documents = [someIds(10, 1), someIds(7, 2)];
+    const prompts = [4, 0];
+    const parameters = decoderParameters(decoder);
+    for (const p of Object.values(parameters)) p.requiresGrad_();
+    const chunked = tidy(() => {
+      const batch = packSequences(documents, 0);
+      return nextTokenLoss(decoder, hiddenStates(decoder, batch), nextTokenTargets(batch, documents, prompts), {
+        backward: true,
+      });
+    });
+    const gradients = Object.fromEntries(
+      Object.entries(parameters).map(([name, p]) => [name, p.grad!.toFloat32Array()]),
+    );
+    for (const p of Object.values(parameters)) p.grad = null;
+    // Six learnt tokens of ten after the prompt of four, six of seven after the first: the mean over twelve.
+    const plain = tidy(() => {
+      let sum: Tensor | undefined;
+      documents.forEach((ids, i) => {
+        const scores = logits(decoder, hiddenStates(decoder, packSequences([ids], 0))).logSoftmax(1);
+        for (let t = Math.max(prompts[i]!, 1); t < ids.length; t++) {
+          const one = scores
+            .select(0, t - 1)
+            .select(0, ids[t]!)
+            .neg();
+          sum = sum === undefined ? one : sum.add(one);
+        }
+      });
+      const mean = sum!.div(12);
+      mean.backward();
+      return mean.item();
+    });
+    expect(chunked).toBeCloseTo(plain, 5);
+    for (const [name, p] of Object.entries(parameters)) {
+      expect(largestDifference(gradients[name]!, p.grad!.toFloat32Array()), name).toBeLessThan(1e-5);
+      p.grad = null;
+    }
+    disposeDecoder(decoder);
+  });
+});
+
+describe('growing the vocabulary', () => {
+  it.each([true, false])(
+    'starts new rows near the mean of the old ones and keeps the old (tied head: %s)',
+    (tiedHead) => {
+      manualSeed(5);
+      const decoder = createDecoder({ ...tiny, tiedHead });
+      const before = decoder.embedding.toFloat32Array();
+      const grown = growVocabulary(decoder, 54);
+      const after = grown.embedding.toFloat32Array();
+      expect(grown.embedding.shape).toEqual([54, 16]);
+      expect(grown.head.shape).toEqual([54, 16]);
+      expect(largestDifference(after.subarray(0, before.length), before)).toBe(0);
+      let deviation = 0;
+      for (let c = 0; c < 16; c++) {
+        let mean = 0;
+        for (let r = 0; r < 50; r++) mean += before[r * 16 + c]! / 50;
+        for (let r = 50; r < 54; r++) deviation = Math.max(deviation, Math.abs(after[r * 16 + c]! - mean));
+      }
+      expect(deviation).toBeGreaterThan(0);
+      expect(deviation).toBeLessThan(0.02); // a tenth of the rows' 0.02, and a draw far out
+      disposeDecoder(grown);
+    },
+  );
+});
+
+describe('model directory', () => {
+  const texts = Array.from({ length: 40 }, (_, i) => `soup number ${i} with noodles and rice, spicy and hot`);
+
+  async function saved(
+    name: string,
+  ): Promise<{ directory: string; model: Awaited<ReturnType<typeof loadLanguageModel>> }> {
+    const directory = join(scratch, name);
+    const tokenizer = withSpecialTokens(new Tokenizer(trainTokenizer(texts, 300)), ['<poi_name>', '</poi_name>']);
+    manualSeed(11);
+    const decoder = createDecoder({ ...tiny, vocabularySize: tokenizer.vocabularySize });
+    await saveLanguageModel(directory, { decoder, tokenizer });
+    disposeDecoder(decoder);
+    return { directory, model: await loadLanguageModel(directory) };
+  }
+
+  it('comes back with the same weights and ids, and frees what it held', async () => {
+    const before = memoryStats().bytes;
+    const { directory, model } = await saved('round-trip');
+    const again = join(scratch, 'round-trip-again');
+    await saveLanguageModel(again, model);
+    for (const file of ['config.json', 'tokenizer.json', 'model.safetensors']) {
+      expect(readFileSync(join(again, file)).equals(readFileSync(join(directory, file))), file).toBe(true);
+    }
+    const [ids] = [model.tokenizer.encode('<poi_name> spicy soup </poi_name>')];
+    expect(model.tokenizer.decode(ids!, { special: true })).toBe('<poi_name> spicy soup</poi_name>');
+    disposeDecoder(model.decoder);
+    expect(memoryStats().bytes).toBeLessThanOrEqual(before);
+  });
+
+  const python = process.env.LARR_PYTHON;
+  it.skipIf(!python)('is one that transformers loads, with the same logits', async () => {
+    const { directory, model } = await saved('for-transformers');
+    const ids = model.tokenizer.encode('<poi_name> spicy soup </poi_name> with rice');
+    const script = `
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+d = sys.argv[1]
+t = AutoTokenizer.from_pretrained(d); m = AutoModelForCausalLM.from_pretrained(d).eval()
+ids = t("<poi_name> spicy soup </poi_name> with rice", add_special_tokens=False)["input_ids"]
+with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([ids])).logits.flatten().tolist()}))`;
+    const out = JSON.parse(
+      execFileSync(python!, ['-c', script, directory], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+    ) as { ids: number[]; logits: number[] };
+    expect(out.ids).toEqual(Array.from(ids));
+    const ours = noGrad(() =>
+      tidy(() => logits(model.decoder, hiddenStates(model.decoder, packSequences([ids], 0))).toFloat32Array()),
+    );
+    expect(largestDifference(ours, out.logits)).toBeLessThan(1e-4);
+    disposeDecoder(model.decoder);
+  });
+
+  it('reads shards through their index', async () => {
+    const { directory, model } = await saved('sharded-source');
+    const sharded = join(scratch, 'sharded');
+    await mkdir(sharded, { recursive: true });
+    for (const file of ['config.json', 'tokenizer.json', 'tokenizer_config.json'])
+      await cp(join(directory, file), join(sharded, file));
+    tidy(() => {
+      const { tensors } = loadSafetensors(join(directory, 'model.safetensors'));
+      const names = Object.keys(tensors);
+      const weight_map: Record<string, string> = {};
+      for (const [part, some] of [names.slice(0, 5), names.slice(5)].entries()) {
+        const file = `model-0000${part + 1}-of-00002.safetensors`;
+        saveSafetensors(join(sharded, file), Object.fromEntries(some.map((name) => [name, tensors[name]!])));
+        for (const name of some) weight_map[name] = file;
+      }
+      writeFileSync(join(sharded, 'model.safetensors.index.json'), JSON.stringify({ weight_map }));
+    });
+    const again = await loadLanguageModel(sharded);
+    expect(largestDifference(again.decoder.embedding.toFloat32Array(), model.decoder.embedding.toFloat32Array())).toBe(
+      0,
+    );
+    rmSync(join(sharded, 'model-00002-of-00002.safetensors'));
+    await expect(loadLanguageModel(sharded)).rejects.toThrow(/model-00002-of-00002\.safetensors is missing/);
+    disposeDecoder(model.decoder);
+    disposeDecoder(again.decoder);
+  });
+
+  it.each([
+    ['no config.json', 'MISSING_FILE', /config\.json/, (d: string) => rmSync(join(d, 'config.json'))],
+    ['no weights', 'MISSING_FILE', /model\.safetensors/, (d: string) => rmSync(join(d, 'model.safetensors'))],
+    [
+      'weights cut short',
+      'BAD_WEIGHTS',
+      /model\.safetensors/,
+      (d: string) =>
+        writeFileSync(join(d, 'model.safetensors'), readFileSync(join(d, 'model.safetensors')).subarray(0, 9000)),
+    ],
+    ['an unknown family', 'UNKNOWN_ARCHITECTURE', /gpt_neox/, (d: string) => editConfig(d, { model_type: 'gpt_neox' })],
+    [
+      'a config for another shape',
+      'WRONG_SHAPE',
+      /down_proj|gate_proj/,
+      (d: string) => editConfig(d, { intermediate_size: 32 }),
+    ],
+    [
+      'fewer rows than the tokenizer has ids',
+      'TOKENIZER_MISMATCH',
+      /rows/,
+      (d: string) => editConfig(d, { vocab_size: 200 }),
+    ],
+    [
+      'a layer too many',
+      'MISSING_TENSOR',
+      /model\.layers\.2\./,
+      (d: string) => editConfig(d, { num_hidden_layers: 3 }),
+    ],
+    ['a layer too few', 'UNKNOWN_TENSOR', /model\.layers\.1\./, (d: string) => editConfig(d, { num_hidden_layers: 1 })],
+    [
+      'a key that is no number',
+      'BAD_MODEL_CONFIG',
+      /hidden_size/,
+      (d: string) => editConfig(d, { hidden_size: 'wide' }),
+    ],
+  ] as const)('with %s is refused by name', async (what, code, message, damage) => {
+    const { directory, model } = await saved(`bad ${what}`);
+    disposeDecoder(model.decoder);
+    damage(directory);
+    await expect(loadLanguageModel(directory)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  function editConfig(directory: string, change: Record<string, unknown>): void {
+    const path = join(directory, 'config.json');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...change }));
+  }
+
+  it('continues a prompt with cached keys and values exactly as without them', async () => {
+    const { model } = await saved('generation');
+    const ids = model.tokenizer.encode(' spicy soup');
+    const greedy: number[] = [];
+    let sequence = Int32Array.from([model.tokenizer.bosId!, ...ids]);
+    for (let i = 0; i < 8; i++) {
+      const next = noGrad(() =>
+        tidy(() => {
+          const states = hiddenStates(model.decoder, packSequences([sequence], 0));
+          return logits(model.decoder, states.narrow(0, sequence.length - 1, 1))
+            .argmax(1)
+            .item();
+        }),
+      );
+      if (next === model.tokenizer.eosId) break;
+      greedy.push(next);
+      sequence = Int32Array.from([...sequence, next]);
+    }
+    expect(generate(model, ' spicy soup', { maxTokens: 8 })).toBe(model.tokenizer.decode(greedy));
+    const all = Array.from({ length: model.decoder.config.vocabularySize }, (_, i) => i);
+    const probabilities = nextTokenProbabilities(model.decoder, [ids, ids.slice(0, 1)], all, 0);
+    expect(probabilities.subarray(0, all.length).reduce((a, b) => a + b)).toBeCloseTo(1, 4);
+    disposeDecoder(model.decoder);
+  });
+});

@@ -1,0 +1,61 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DataError } from '@larr/core';
+import { describe, expect, it } from 'vitest';
+import { Tokenizer, withSpecialTokens } from './tokenizer.js';
+import { trainTokenizer } from './tokenizer-training.js';
+
+const reference = join(import.meta.dirname, 'reference');
+const given = JSON.parse(readFileSync(join(reference, 'tokenizer-texts.json'), 'utf8')) as {
+  train: string[];
+  special: string[];
+  hard: string[];
+};
+const expected = JSON.parse(readFileSync(join(reference, 'tokenizer-ids.json'), 'utf8')) as {
+  merges: [string, string][];
+  ids: number[][];
+};
+const trained = trainTokenizer(given.train, 420);
+const tokenizer = withSpecialTokens(new Tokenizer(trained), given.special);
+
+describe('training a vocabulary', () => {
+  it("learns the merges that Hugging Face's trainer learns", () => {
+    expect(trained.model.merges).toEqual(expected.merges);
+  });
+
+  it('refuses an empty corpus', () => {
+    expect(() => trainTokenizer(['', ''], 400)).toThrow(DataError);
+  });
+
+  it('stops where no pair repeats, below the size asked for', () => {
+    const small = trainTokenizer(['abcdefg'], 1000);
+    expect(small.model.merges).toEqual([]);
+  });
+});
+
+describe('encoding', () => {
+  it.each(given.hard.map((text, i) => [JSON.stringify(text), text, expected.ids[i]!] as const))(
+    "gives the original library's ids for %s",
+    (_, text, ids) => {
+      expect(Array.from(tokenizer.encode(text))).toEqual(ids);
+    },
+  );
+
+  it('brings every text back, but for the blanks before special tokens', () => {
+    for (const text of given.hard.filter((hard) => !hard.includes('<')))
+      expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+  });
+
+  it('gives a wrapped keyword no token for the blanks around its text', () => {
+    const name = tokenizer.encode('<poi_name> noodle soup </poi_name> <poi_menu> tea </poi_menu>');
+    const inner = tokenizer.encode(' noodle soup').length + tokenizer.encode(' tea').length;
+    expect(name.length).toBe(inner + 4);
+  });
+
+  it('keeps ids of present tokens when special tokens are added, and adds none twice', () => {
+    const more = withSpecialTokens(tokenizer, ['<poi_name>', '<scene_city>']);
+    expect(more.vocabularySize).toBe(tokenizer.vocabularySize + 1);
+    expect(more.tokenId('<poi_name>')).toBe(tokenizer.tokenId('<poi_name>'));
+    expect(withSpecialTokens(more, ['<scene_city>'])).toBe(more);
+  });
+});
