@@ -9,6 +9,7 @@ export interface EmbeddingTable {
   /** [rows of all features, dim] */
   weight: Tensor;
   dim: number;
+  sparse: boolean;
 }
 
 /** The first row of each feature in the fused table, and the number of rows in all. */
@@ -30,10 +31,10 @@ export function createEmbeddingTable(
   dim: number,
   initialise: Initialiser = normal(0.01),
 ): EmbeddingTable {
-  return { weight: p.table(name, [rows, dim], initialise), dim };
+  return { weight: p.table(name, [rows, dim], initialise), dim, sparse: p.sparse };
 }
 
-/** ids [B, F] of table rows → [B, F, dim]; the gradient is sparse. */
+/** ids [B, F] of table rows → [B, F, dim]. */
 export function embed(table: EmbeddingTable, ids: Tensor): Tensor {
-  return embedding(table.weight, ids, { sparse: true });
+  return embedding(table.weight, ids, { sparse: table.sparse });
 }

@@ -94,7 +94,7 @@ export function extract(net: Extraction, x: Tensor): Tensor[] {
   let streams: Tensor | null = null; // [gates, B, d]: the outputs of the level below
   for (const level of net.levels) {
     const h = expertOutputs(net, level, x, streams); // [experts, B, d]
-    const logits = streams
+    const logits: Tensor = streams
       ? streams.narrow(0, 0, level.gates).bmm(level.gate).transpose(0, 1) // [B, gates, experts]
       : x.linear(level.gate).reshape([batch, level.gates, net.experts]);
     const gate = logits.to('f32').maskedFill(level.hidden, Number.NEGATIVE_INFINITY).softmax(2);

@@ -69,10 +69,10 @@ function createBatchNorm(p: Parameters, name: string, width: number): BatchNorm 
 
 function batchNorm(norm: BatchNorm, x: Tensor, training: boolean): Tensor {
   return x.batchNorm(
-    norm.weight,
-    norm.bias,
     norm.runningMean,
     norm.runningVar,
+    norm.weight,
+    norm.bias,
     training,
     BATCH_NORM_MOMENTUM,
     BATCH_NORM_EPS,

@@ -30,7 +30,7 @@ export const glorot =
  * The tensors of one model under stable names: the names are what checkpoints, bundles and the ONNX export know.
  *
  * - `dense` parameters are updated in every step (AdamW);
- * - `tables` are embedding tables, whose gradient is sparse: only the rows that a batch touched are updated;
+ * - `tables` are embedding tables; where `sparse`, only the rows that a batch touched are updated;
  * - `buffers` are saved but not trained (standardised scene table, running statistics of batch normalisation).
  */
 export class Parameters {
@@ -39,7 +39,10 @@ export class Parameters {
   readonly buffers = new Map<string, Tensor>();
   readonly #constants: Tensor[] = [];
 
-  constructor(readonly device: string) {}
+  constructor(
+    readonly device: string,
+    readonly sparse = true,
+  ) {}
 
   parameter(name: string, shape: number[], initialise: Initialiser): Tensor {
     return this.#own(this.dense, name, shape, initialise).requiresGrad_();

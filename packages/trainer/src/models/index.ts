@@ -1,4 +1,5 @@
 import { UsageError } from '@larr/core';
+import { tidy } from '@larr/torch';
 import { Parameters } from '../layers/parameters.js';
 import type { ModelConfig } from './config.js';
 import { createDeepFm } from './deepfm.js';
@@ -48,13 +49,17 @@ export function modelKind(name: string): ModelKind {
   return kind;
 }
 
-/** Makes the network with freshly initialised parameters; they follow from the random state (manualSeed). */
+/**
+ * Makes the network with freshly initialised parameters; they follow from the random state (manualSeed).
+ * @param sparse whether the embedding tables get sparse gradients
+ */
 export function createModel(
   name: string,
   inputs: ModelInputs,
   config: ModelConfig,
   device: string,
+  sparse = true,
 ): { parameters: Parameters; model: RecommendationModel } {
-  const parameters = new Parameters(device);
-  return { parameters, model: modelKind(name).create(parameters, inputs, config) };
+  const parameters = new Parameters(device, sparse);
+  return { parameters, model: tidy(() => modelKind(name).create(parameters, inputs, config)) };
 }

@@ -1,4 +1,4 @@
-import { cat, embeddingBag, noGrad, type Tensor, tensor, zeros } from '@larr/torch';
+import { arange, cat, embeddingBag, type Tensor, tensor, zeros } from '@larr/torch';
 import { createExtraction, extract } from '../layers/extraction.js';
 import { createLinear, linear } from '../layers/linear.js';
 import { glorot, type Parameters } from '../layers/parameters.js';
@@ -124,7 +124,11 @@ function createBehaviour(p: Parameters, inputs: ModelInputs, config: ModelConfig
   return {
     width,
     forward(batch) {
-      const mean = noGrad(() => embeddingBag(table, batch.history!, { mode: 'mean', paddingIdx: 0 })); // [B, d]
+      const history = batch.history!; // [B, L]
+      const length = history.shape[1]!;
+      const bags = arange(0, batch.rows * length, length, { dtype: 'i64', device: history.device });
+      const options = { mode: 'mean', paddingIndex: 0 }; // a user without history: the zero vector
+      const mean = embeddingBag(table, history.reshape([-1]), bags, options); // [B, d]
       return linear(map, mean);
     },
   };

@@ -12,7 +12,8 @@ export function createDnn(p: Parameters, inputs: ModelInputs, config: ModelConfi
   const towers = createTowers(p, 'tower', inputs.tasks, deep.outputs, []);
   return {
     forward(batch, training) {
-      const h = mlp(deep, features(fields, batch).x, training); // [B, hidden.at(-1)]
+      const { x } = features(fields, batch);
+      const h = mlp(deep, x, training); // [B, hidden.at(-1)]
       const [ctr, cvr] = towerLogits(
         towers,
         inputs.tasks.map(() => h),

@@ -17,7 +17,8 @@ export function createWideDeep(p: Parameters, inputs: ModelInputs, config: Model
   const towers = createTowers(p, 'tower', inputs.tasks, deep.outputs, []);
   return {
     forward(batch, training) {
-      const h = mlp(deep, features(fields, batch).x, training); // [B, hidden.at(-1)]
+      const { x } = features(fields, batch);
+      const h = mlp(deep, x, training); // [B, hidden.at(-1)]
       const linear = embed(wide, batch.ids).sum([1]); // [B, tasks]
       const [ctr, cvr] = towerLogits(
         towers,

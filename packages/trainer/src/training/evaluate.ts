@@ -1,0 +1,187 @@
+import {
+  auc,
+  aucInterval,
+  type Calibration,
+  calibration,
+  gauc,
+  logLoss,
+  type Samples,
+  type SplitManifest,
+} from '@larr/core';
+import { autocast, noGrad, tidy } from '@larr/torch';
+import type { ModelInputs, RecommendationModel } from '../models/inputs.js';
+import type { ResidentPart } from './resident-part.js';
+
+const PREDICTION_BATCH = 8192;
+const CALIBRATION_BINS = 20;
+
+/** Probabilities of a part, in the order of its rows. */
+export interface Predictions {
+  /** [rows] */
+  ctr: Float32Array;
+  /** [rows]; null without orders */
+  ctcvr: Float32Array | null;
+}
+
+/** The paper's metrics (method.md, section 6). GAUC is null where no user has both classes. */
+export interface RankingMetrics {
+  ctrAuc: number;
+  ctrLogloss: number;
+  ctrGauc: number | null;
+  ctcvrAuc: number | null;
+  ctcvrLogloss: number | null;
+  ctcvrGauc: number | null;
+}
+
+/** A part of the test rows: cold POIs or users (unseen in training), or one text of one scene field. */
+export interface Slice {
+  kind: 'cold-poi' | 'cold-user' | 'scene';
+  /** the scene field, and its text; "" is a missing keyword */
+  field: string | null;
+  value: string | null;
+  rows: number;
+  clicks: number;
+  orders: number | null;
+  /** null where the slice has one class only */
+  ctrAuc: SliceAuc | null;
+  ctcvrAuc: SliceAuc | null;
+}
+
+/** AUC with its 95 % interval (DeLong). */
+export interface SliceAuc {
+  auc: number;
+  low: number;
+  high: number;
+}
+
+export interface Evaluation {
+  metrics: RankingMetrics;
+  calibration: { ctr: Calibration; ctcvr: Calibration | null };
+  slices: Slice[];
+}
+
+/** Scores all rows of a part, without gradients. */
+export function predict(
+  model: RecommendationModel,
+  part: ResidentPart,
+  inputs: ModelInputs,
+  config: { dtype: 'f32' | 'bf16' },
+): Predictions {
+  const ctr = new Float32Array(part.rows);
+  const ctcvr = inputs.tasks.includes('order') ? new Float32Array(part.rows) : null;
+  for (let start = 0; start < part.rows; start += PREDICTION_BATCH) {
+    const rows = Math.min(PREDICTION_BATCH, part.rows - start);
+    noGrad(() =>
+      tidy(() => {
+        const batch = part.range(start, rows);
+        const output = autocast(() => model.forward(batch, false), { dtype: 'bf16', enabled: config.dtype === 'bf16' });
+        const pCtr = output.ctr.sigmoid();
+        ctr.set(pCtr.toFloat32Array(), start);
+        if (ctcvr) ctcvr.set(pCtr.mul(output.cvr!.sigmoid()).toFloat32Array(), start);
+      }),
+    );
+  }
+  return { ctr, ctcvr };
+}
+
+/** Metrics of predictions against the labels of the same rows. */
+export function measure(samples: Samples, predictions: Predictions): RankingMetrics {
+  const { ctr, ctcvr } = predictions;
+  const order = ctcvr ? samples.order : null;
+  return {
+    ctrAuc: auc(samples.click, ctr),
+    ctrLogloss: logLoss(samples.click, ctr),
+    ctrGauc: finite(gauc(samples.click, ctr, samples.user).gauc),
+    ctcvrAuc: order ? auc(order, ctcvr!) : null,
+    ctcvrLogloss: order ? logLoss(order, ctcvr!) : null,
+    ctcvrGauc: order ? finite(gauc(order, ctcvr!, samples.user).gauc) : null,
+  };
+}
+
+/** All that is said about a model on one part. */
+export function evaluate(
+  model: RecommendationModel,
+  part: ResidentPart,
+  samples: Samples,
+  split: SplitManifest,
+  inputs: ModelInputs,
+  config: { dtype: 'f32' | 'bf16' },
+): Evaluation {
+  const predictions = predict(model, part, inputs, config);
+  return {
+    metrics: measure(samples, predictions),
+    calibration: {
+      ctr: calibration(samples.click, predictions.ctr, CALIBRATION_BINS),
+      ctcvr: predictions.ctcvr ? calibration(samples.order!, predictions.ctcvr, CALIBRATION_BINS) : null,
+    },
+    slices: slices(samples, split, predictions),
+  };
+}
+
+/** Cold POIs, cold users, and every text of every scene field; empty slices are left out. */
+export function slices(samples: Samples, split: SplitManifest, predictions: Predictions): Slice[] {
+  const out: Slice[] = [];
+  for (const role of ['poi', 'user'] as const) {
+    const f = split.categorical.findIndex((feature) => feature.role === role);
+    if (f < 0) continue;
+    const ids = samples.categorical.subarray(f * samples.rows, (f + 1) * samples.rows);
+    out.push(...slice(`cold-${role}`, null, null, rowsByValue(ids, 1)[0]!, samples, predictions));
+  }
+  split.scene.forEach(({ field, texts }, i) => {
+    const values = samples.scene.subarray(i * samples.rows, (i + 1) * samples.rows);
+    rowsByValue(values, texts.length).forEach((rows, j) => {
+      out.push(...slice('scene', field, texts[j]!, rows, samples, predictions));
+    });
+  });
+  return out;
+}
+
+/** The rows holding each of the values 0 … count − 1; others are left out. */
+function rowsByValue(values: Int32Array, count: number): number[][] {
+  const rows: number[][] = Array.from({ length: count }, () => []);
+  values.forEach((value, row) => {
+    rows[value]?.push(row);
+  });
+  return rows;
+}
+
+function slice(
+  kind: Slice['kind'],
+  field: string | null,
+  value: string | null,
+  rows: number[],
+  samples: Samples,
+  predictions: Predictions,
+): Slice[] {
+  if (rows.length === 0) return [];
+  const pick = (from: Float32Array) => Float32Array.from(rows, (row) => from[row]!);
+  const click = pick(samples.click);
+  const order = predictions.ctcvr ? pick(samples.order!) : null;
+  return [
+    {
+      kind,
+      field,
+      value,
+      rows: rows.length,
+      clicks: sum(click),
+      orders: order ? sum(order) : null,
+      ctrAuc: sliceAuc(click, pick(predictions.ctr)),
+      ctcvrAuc: order && sliceAuc(order, pick(predictions.ctcvr!)),
+    },
+  ];
+}
+
+function sum(values: Float32Array): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function sliceAuc(labels: Float32Array, scores: Float32Array): SliceAuc | null {
+  const positives = sum(labels);
+  if (positives === 0 || positives === labels.length) return null;
+  const { auc: value, low, high } = aucInterval(labels, scores);
+  return { auc: value, low, high };
+}
+
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}

@@ -1,0 +1,225 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadSafetensors, tidy } from '@larr/torch';
+import { expect, test } from 'vitest';
+import {
+  syntheticData,
+  syntheticSamples,
+  syntheticVectors,
+  temporaryDirectory,
+  tinyConfig,
+} from '../../test/synthetic-data.js';
+import { modelNames } from '../models/index.js';
+import { requireBothClasses } from './data.js';
+import { ResidentPart } from './resident-part.js';
+import { trainModel } from './train.js';
+
+const lines = (dir: string) =>
+  readFileSync(join(dir, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+
+for (const model of modelNames) {
+  test(`${model} learns: every parameter moves, the loss falls, clicks and orders rank better than chance`, async () => {
+    const data = syntheticData();
+    const out = temporaryDirectory();
+    const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+    const config = { ...tinyConfig, epochs: 6, logEvery: 2 };
+    const result = await trainModel(data, { model, out, seed: 1, config, vectors });
+    const untrained = temporaryDirectory();
+    await trainModel(data, {
+      model,
+      out: untrained,
+      seed: 1,
+      config: { ...config, epochs: 1, learningRate: 1e-12 },
+      vectors,
+    });
+    tidy(() => {
+      const after = loadSafetensors(join(out, 'model.safetensors')).tensors;
+      const before = loadSafetensors(join(untrained, 'model.safetensors')).tensors;
+      for (const [name, tensor] of Object.entries(after)) {
+        const moved = tensor.sub(before[name]!).abs().amax().item();
+        if (/^dense\.|\.table$/.test(name)) expect(moved, name).toBe(0);
+        else expect(moved, name).toBeGreaterThan(1e-6);
+      }
+    });
+    const losses = lines(out).flatMap((line) => (line.event === 'train' ? [line.loss] : []));
+    expect(losses.at(-1)).toBeLessThan(0.97 * losses[0]);
+    expect(result.metrics.ctrAuc).toBeGreaterThan(0.6);
+    expect(result.metrics.ctcvrAuc).toBeGreaterThan(0.55);
+    expect(result.metrics.ctrGauc).toBeGreaterThan(0.5);
+    data.dispose();
+  });
+}
+
+test('data without orders train and report clicks alone', async () => {
+  const data = syntheticData({ orders: false });
+  const out = temporaryDirectory();
+  const result = await trainModel(data, { model: 'ple', out, seed: 1, config: { ...tinyConfig, epochs: 2 } });
+  expect(result.metrics).toMatchObject({ ctcvrAuc: null, ctcvrGauc: null, ctcvrLogloss: null });
+  expect(result.calibration.ctcvr).toBeNull();
+  data.dispose();
+});
+
+test('slices count cold POIs, cold users and every scene text', async () => {
+  const data = syntheticData();
+  const result = await trainModel(data, { model: 'dnn', out: temporaryDirectory(), seed: 1, config: tinyConfig });
+  const { samples } = data.test;
+  const cold = result.slices.find((slice) => slice.kind === 'cold-poi')!;
+  expect(cold.rows).toBe(samples.poi.filter((poi) => poi >= 38).length);
+  const weather = result.slices.filter((slice) => slice.field === 'weather');
+  expect(weather.map((slice) => slice.value)).toEqual(['', 'sunny', 'heavy rain', 'snow']);
+  expect(weather.reduce((sum, slice) => sum + slice.rows, 0)).toBe(samples.rows);
+  expect(weather.reduce((sum, slice) => sum + slice.clicks, 0)).toBe(samples.click.reduce((a, b) => a + b));
+  data.dispose();
+});
+
+const numbers = ({ seconds: _, samplesPerSecond: __, ...rest }: Record<string, unknown>) => rest;
+
+for (const model of ['ple', 'larr', 'dnn']) {
+  test(`${model}: the same seed gives the same numbers, and so does a run stopped in mid-epoch and resumed`, async () => {
+    const data = syntheticData();
+    const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+    const config = {
+      ...tinyConfig,
+      epochs: 3,
+      dropout: 0.2,
+      batchNorm: model === 'dnn',
+      schedule: 'cosine' as const,
+      logEvery: 1,
+    };
+    const run = (out: string, signal?: AbortSignal, onProgress?: () => void) =>
+      trainModel(data, { model, out, seed: 7, config, vectors, signal, onProgress });
+    const straight = await run(temporaryDirectory());
+    const out = temporaryDirectory();
+    for (const stopAfter of [4, 13]) {
+      const stop = new AbortController();
+      let steps = 0;
+      const stopped = run(out, stop.signal, () => {
+        if (++steps === stopAfter) stop.abort();
+      });
+      await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' });
+      expect(existsSync(join(out, 'result.json'))).toBe(false);
+    }
+    const resumed = await run(out);
+    expect(numbers({ ...resumed })).toEqual(numbers({ ...straight }));
+    const steps = lines(out).flatMap((line) => (line.event === 'train' ? [line.step] : []));
+    expect(steps).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
+    expect(readdirSync(out).sort()).toEqual([
+      'last.safetensors',
+      'metrics.jsonl',
+      'model.json',
+      'model.safetensors',
+      'result.json',
+    ]);
+    // a finished run is read back
+    expect(await run(out)).toEqual(resumed);
+    data.dispose();
+  });
+}
+
+test('another seed gives other numbers', async () => {
+  const data = syntheticData();
+  const aucs = [];
+  for (const seed of [1, 2]) {
+    const { metrics } = await trainModel(data, { model: 'ple', out: temporaryDirectory(), seed, config: tinyConfig });
+    aucs.push(metrics.ctrAuc);
+  }
+  expect(aucs[0]).not.toBe(aucs[1]);
+  data.dispose();
+});
+
+test('the best epoch is kept, and training stops after `patience` epochs without a better one', async () => {
+  const data = syntheticData({ rows: 300 });
+  const out = temporaryDirectory();
+  const config = { ...tinyConfig, epochs: 60, patience: 3, learningRate: 0.03 };
+  const result = await trainModel(data, { model: 'dnn', out, seed: 1, config });
+  expect(result.epochs).toBeLessThan(60);
+  expect(result.epochs).toBe(result.bestEpoch + 3);
+  const validations = lines(out).filter((line) => line.event === 'validation');
+  const best = validations.reduce((a, b) => (b.ctrAuc + b.ctcvrAuc > a.ctrAuc + a.ctcvrAuc ? b : a));
+  expect(best.epoch).toBe(result.bestEpoch);
+  expect(result.validation.ctrAuc).toBe(best.ctrAuc);
+  data.dispose();
+});
+
+test('bf16 ranks about as well as f32', async () => {
+  const data = syntheticData({ rows: 3000 });
+  const aucs: number[] = [];
+  for (const dtype of ['f32', 'bf16'] as const) {
+    const config = { ...tinyConfig, epochs: 5, dtype };
+    const { metrics } = await trainModel(data, { model: 'ple', out: temporaryDirectory(), seed: 1, config });
+    aucs.push(metrics.ctrAuc);
+  }
+  expect(Math.abs(aucs[0]! - aucs[1]!)).toBeLessThan(0.02);
+  data.dispose();
+});
+
+test('a loss that is not finite stops the run and keeps the last good checkpoint', async () => {
+  const data = syntheticData();
+  const out = temporaryDirectory();
+  const config = { ...tinyConfig, epochs: 2, logEvery: 1 };
+  const stop = new AbortController();
+  const started = trainModel(data, {
+    model: 'ple',
+    out,
+    seed: 1,
+    config,
+    signal: stop.signal,
+    onProgress: () => stop.abort(),
+  });
+  await expect(started).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  const good = readFileSync(join(out, 'last.safetensors'));
+
+  const samples = syntheticSamples(1200, 5);
+  samples.dense.fill(Number.NaN);
+  const poisoned = { ...data, train: ResidentPart.from(samples, data.inputs, 'cpu') };
+  await expect(trainModel(poisoned, { model: 'ple', out, seed: 1, config })).rejects.toMatchObject({
+    code: 'LOSS_NOT_FINITE',
+    message: expect.stringMatching(/epoch 1, step 2: the last good checkpoint is .*last.safetensors/),
+  });
+  expect(readFileSync(join(out, 'last.safetensors')).equals(good)).toBe(true);
+  poisoned.train.dispose();
+  data.dispose();
+});
+
+test('a checkpoint or a result of another configuration is refused by name', async () => {
+  const data = syntheticData();
+  const out = temporaryDirectory();
+  await trainModel(data, { model: 'dnn', out, seed: 1, config: tinyConfig });
+  const other = { ...tinyConfig, learningRate: 1e-4 };
+  await expect(trainModel(data, { model: 'dnn', out, seed: 1, config: other })).rejects.toMatchObject({
+    code: 'CHECKPOINT_MISMATCH',
+  });
+  data.dispose();
+});
+
+test('wrong settings, models and vectors are refused with what to do', async () => {
+  const data = syntheticData();
+  const out = temporaryDirectory();
+  const run = (model: string, config: object, vectors?: string) =>
+    trainModel(data, { model, out, seed: 1, config, vectors });
+  await expect(run('pel', {})).rejects.toMatchObject({
+    code: 'UNKNOWN_MODEL',
+    message: expect.stringContaining('ple'),
+  });
+  await expect(run('ple', { learningrate: 1 })).rejects.toMatchObject({
+    code: 'BAD_CONFIG',
+    message: expect.stringContaining('learningrate'),
+  });
+  await expect(run('larr', tinyConfig)).rejects.toMatchObject({ code: 'NEEDS_VECTORS' });
+  await expect(run('larr', tinyConfig, join(out, 'nowhere'))).rejects.toMatchObject({ code: 'NO_VECTORS' });
+  const fewer = { ...data.inputs, pois: 7 };
+  const ofOthers = syntheticVectors(fewer, data.dataset.split, 16);
+  await expect(run('larr', tinyConfig, ofOthers)).rejects.toMatchObject({
+    code: 'VECTORS_MISMATCH',
+    message: expect.stringContaining('7 POIs'),
+  });
+  data.dispose();
+});
+
+test('labels of one class are refused before training', () => {
+  expect(() => requireBothClasses('test', 'click', new Float32Array(5))).toThrow(/every "click" in the test part is 0/);
+  expect(() => requireBothClasses('test', 'click', Float32Array.of(0, 1, 0))).not.toThrow();
+});

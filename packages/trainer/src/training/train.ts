@@ -1,0 +1,426 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { TrainingError, UsageError, writeFileAtomic } from '@larr/core';
+import {
+  Adam,
+  AdamW,
+  autocast,
+  clipGradNorm,
+  getRngState,
+  keep,
+  loadSafetensors,
+  manualSeed,
+  RowwiseAdam,
+  rand,
+  randperm,
+  saveSafetensors,
+  setRngState,
+  type Tensor,
+  tensor,
+  tidy,
+  where,
+} from '@larr/torch';
+import type { Parameters } from '../layers/parameters.js';
+import { createModel, modelKind } from '../models/index.js';
+import type { Batch, ModelInputs, RecommendationModel } from '../models/inputs.js';
+import { loadCheckpoint, saveCheckpoint, type TrainingPosition, type TrainingState } from './checkpoint.js';
+import { resolveTrainConfig, type TrainConfig, type TrainConfigInput } from './config.js';
+import type { TrainingData } from './data.js';
+import { type Evaluation, evaluate, measure, predict, type RankingMetrics } from './evaluate.js';
+import { alignmentLoss, recommendationLoss } from './loss.js';
+import { installVectors, loadSemanticVectors } from './semantic-vectors.js';
+
+export interface TrainProgress {
+  model: string;
+  seed: number;
+  epoch: number;
+  epochs: number;
+  row: number;
+  rows: number;
+  loss: number;
+  samplesPerSecond: number;
+}
+
+export interface TrainOptions {
+  /** one of `modelNames` */
+  model: string;
+  /** the run directory: checkpoints, metrics.jsonl, result.json */
+  out: string;
+  seed: number;
+  /** overrides of defaults and of the dataset's recommendation */
+  config?: TrainConfigInput | undefined;
+  /** the directory that `larr embed` wrote; needed by LARR and its variants */
+  vectors?: string | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: TrainProgress) => void) | undefined;
+}
+
+/** result.json */
+export interface TrainResult extends Evaluation {
+  format: 'larr-run';
+  version: 1;
+  model: string;
+  dataset: string;
+  split: string;
+  schemaDigest: string;
+  seed: number;
+  config: TrainConfig;
+  parameters: number;
+  epochs: number;
+  bestEpoch: number;
+  validation: RankingMetrics;
+  /** training and validation, without loading and test */
+  seconds: number;
+  samplesPerSecond: number;
+}
+
+/** model.json: what model.safetensors is of. */
+export interface ModelDescription {
+  format: 'larr-model';
+  version: 1;
+  model: string;
+  config: TrainConfig;
+  inputs: ModelInputs;
+  dataset: { name: string; split: string; schemaDigest: string };
+}
+
+/**
+ * Trains one model with one seed and measures it on the test part.
+ *
+ * The run continues from `out` where it was stopped: from its last checkpoint, to the same numbers as without a stop;
+ * a finished run is read back. On abort the position is saved first.
+ *
+ * @throws TrainingError `INTERRUPTED`, `LOSS_NOT_FINITE` (the last good checkpoint stays), `CHECKPOINT_MISMATCH`;
+ * UsageError `NEEDS_VECTORS`, `UNKNOWN_MODEL`; ConfigError `BAD_CONFIG`; DataError of the vectors
+ */
+export async function trainModel(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
+  const { dataset, inputs } = data;
+  const { manifest, splitName } = dataset;
+  const config = resolveTrainConfig(options.model, manifest.training, options.config);
+  const { semantic } = modelKind(options.model);
+  if (semantic && !options.vectors) {
+    throw new UsageError(
+      'NEEDS_VECTORS',
+      `the model "${options.model}" needs the language model's vectors: give the directory that "larr embed" writes`,
+    );
+  }
+  const description: ModelDescription = {
+    format: 'larr-model',
+    version: 1,
+    model: options.model,
+    config,
+    inputs,
+    dataset: { name: manifest.name, split: splitName, schemaDigest: manifest.schemaDigest },
+  };
+  const identity = await identityOf(description, options, data.train.rows);
+  await mkdir(options.out, { recursive: true });
+  const paths = runPaths(options.out);
+
+  const finished = await readFinished(paths.result, identity);
+  if (finished) return finished;
+
+  manualSeed(options.seed);
+  const { parameters, model } = createModel(options.model, inputs, config, data.device, config.embeddingL2 === 0);
+  const state: TrainingState = {
+    parameters,
+    dense: new AdamW([...parameters.dense.values()], {
+      lr: config.learningRate,
+      weightDecay: config.weightDecay,
+    }),
+    tables: new (parameters.sparse ? RowwiseAdam : Adam)([...parameters.tables.values()], {
+      lr: config.embeddingLearningRate ?? config.learningRate,
+    }),
+  };
+  try {
+    const resumed = loadCheckpoint(paths.last, identity, state);
+    if (!resumed && semantic) {
+      const vectors = await loadSemanticVectors(options.vectors!, dataset.split, inputs);
+      installVectors(parameters, inputs, vectors, config.larr.vectors, options.seed);
+      vectors.scene.dispose();
+      vectors.pois.dispose();
+    }
+    const log = await openMetricsLog(paths.metrics, resumed?.step ?? 0);
+    await writeFileAtomic(paths.description, `${JSON.stringify(description, null, 2)}\n`);
+    const position = await runEpochs(data, model, state, config, {
+      identity,
+      paths,
+      log,
+      options,
+      start: resumed,
+    });
+    tidy(() => parameters.load(loadSafetensors(paths.weights).tensors));
+    const evaluation = evaluate(model, data.test.part, data.test.samples, dataset.split, inputs, config);
+    const validation = measure(data.validation.samples, predict(model, data.validation.part, inputs, config));
+    const result: TrainResult = {
+      format: 'larr-run',
+      version: 1,
+      model: options.model,
+      dataset: manifest.name,
+      split: splitName,
+      schemaDigest: manifest.schemaDigest,
+      seed: options.seed,
+      config,
+      parameters: parameters.count(),
+      epochs: position.epoch,
+      bestEpoch: position.best!.epoch,
+      validation,
+      seconds: position.seconds,
+      samplesPerSecond: (position.epoch * data.train.rows) / position.seconds,
+      ...evaluation,
+    };
+    await writeFileAtomic(paths.result, `${JSON.stringify({ ...result, identity }, null, 2)}\n`);
+    return result;
+  } finally {
+    state.dense.dispose();
+    state.tables.dispose();
+    parameters.dispose();
+  }
+}
+
+/** The files of a run directory. */
+export function runPaths(out: string) {
+  return {
+    last: join(out, 'last.safetensors'),
+    weights: join(out, 'model.safetensors'),
+    description: join(out, 'model.json'),
+    metrics: join(out, 'metrics.jsonl'),
+    result: join(out, 'result.json'),
+  };
+}
+
+interface EpochsContext {
+  identity: string;
+  paths: ReturnType<typeof runPaths>;
+  log: (line: Record<string, unknown>) => Promise<void>;
+  options: TrainOptions;
+  start: TrainingPosition | null;
+}
+
+async function runEpochs(
+  data: TrainingData,
+  model: RecommendationModel,
+  state: TrainingState,
+  config: TrainConfig,
+  context: EpochsContext,
+): Promise<TrainingPosition> {
+  const { options, paths, log } = context;
+  const rows = data.train.rows;
+  const steps = config.epochs * Math.ceil(rows / config.batchSize);
+  const position = context.start ?? { epoch: 0, row: 0, step: 0, seconds: 0, rng: '', best: null, done: false };
+  const firstRow = firstRows(data.inputs, data.device);
+  let since = performance.now();
+  let saved = since;
+  const clock = () => {
+    const now = performance.now();
+    position.seconds += (now - since) / 1000;
+    since = now;
+  };
+  const save = () => {
+    clock();
+    position.rng = Buffer.from(getRngState()).toString('base64');
+    saveCheckpoint(paths.last, context.identity, state, position);
+    saved = performance.now();
+  };
+
+  try {
+    while (!position.done) {
+      // The order of an epoch follows from seed and epoch alone, so that a resumed run finds it again.
+      manualSeed(options.seed * 1_000_003 + position.epoch);
+      const order = keep(randperm(rows, { device: data.device }));
+      if (position.row > 0) setRngState(new Uint8Array(Buffer.from(position.rng, 'base64')));
+      try {
+        let rate = { row: position.row, at: performance.now() };
+        let sum = 0;
+        let count = 0;
+        while (position.row < rows) {
+          const size = Math.min(config.batchSize, rows - position.row);
+          setLearningRate(state, config, position.step, steps);
+          const loss = trainStep(data, model, state, config, order.narrow(0, position.row, size), firstRow);
+          if (!Number.isFinite(loss)) throw notFinite(loss, position, config, paths.last);
+          position.row += size;
+          position.step += 1;
+          sum += loss;
+          count += 1;
+          if (count === config.logEvery || position.row === rows) {
+            const samplesPerSecond = ((position.row - rate.row) * 1000) / (performance.now() - rate.at);
+            const { epoch, step, row } = position;
+            await log({ event: 'train', epoch, step, row, loss: sum / count, samplesPerSecond });
+            options.onProgress?.({
+              model: options.model,
+              seed: options.seed,
+              epoch,
+              epochs: config.epochs,
+              row,
+              rows,
+              loss: sum / count,
+              samplesPerSecond,
+            });
+            rate = { row, at: performance.now() };
+            sum = 0;
+            count = 0;
+          }
+          // a turn of the event loop, so that signals and a server beside this run get their turn
+          await new Promise((resolve) => setImmediate(resolve));
+          if (options.signal?.aborted) {
+            save();
+            throw new TrainingError(
+              'INTERRUPTED',
+              `training of ${options.model} stopped in epoch ${position.epoch + 1}; the same command goes on from there`,
+            );
+          }
+          if (performance.now() - saved > config.checkpointSeconds * 1000 && position.row < rows) save();
+        }
+      } finally {
+        order.dispose();
+      }
+      position.epoch += 1;
+      position.row = 0;
+      const metrics = measure(data.validation.samples, predict(model, data.validation.part, data.inputs, config));
+      const score = metrics.ctcvrAuc === null ? metrics.ctrAuc : (metrics.ctrAuc + metrics.ctcvrAuc) / 2;
+      if (!position.best || score > position.best.score) {
+        position.best = { score, epoch: position.epoch, since: 0 };
+        saveSafetensors(paths.weights, state.parameters.state(), { format: 'larr-model', model: options.model });
+      } else {
+        position.best.since += 1;
+      }
+      position.done =
+        position.epoch >= config.epochs || (config.patience > 0 && position.best.since >= config.patience);
+      clock();
+      await log({
+        event: 'validation',
+        epoch: position.epoch,
+        step: position.step,
+        seconds: position.seconds,
+        ...metrics,
+      });
+      save();
+    }
+  } finally {
+    firstRow.dispose();
+  }
+  return position;
+}
+
+/** One batch: forward, backward, update. Returns the loss; where it is not finite nothing was updated. */
+function trainStep(
+  data: TrainingData,
+  model: RecommendationModel,
+  state: TrainingState,
+  config: TrainConfig,
+  index: Tensor,
+  firstRow: Tensor,
+): number {
+  return tidy(() => {
+    const batch = data.train.batch(index);
+    if (config.idDropout > 0) batch.ids = dropIds(batch.ids, firstRow, config.idDropout);
+    const loss = batchLoss(model, state.parameters, batch, config);
+    const value = loss.item();
+    if (!Number.isFinite(value)) return value;
+    loss.backward();
+    if (config.clipNorm > 0) clipGradNorm([...state.parameters.dense.values()], config.clipNorm);
+    state.dense.step();
+    state.tables.step();
+    state.dense.zeroGrad();
+    state.tables.zeroGrad();
+    return value;
+  });
+}
+
+/** L = L_rec + λ L_al (eq. 26), and the penalty on the embedding tables. */
+export function batchLoss(
+  model: RecommendationModel,
+  parameters: Parameters,
+  batch: Batch,
+  config: TrainConfig,
+): Tensor {
+  const output = autocast(() => model.forward(batch, true), { dtype: 'bf16', enabled: config.dtype === 'bf16' });
+  let loss = recommendationLoss(output, batch);
+  if (output.alignment) {
+    const { scene, target } = output.alignment;
+    loss = loss.add(alignmentLoss(scene, target, batch, config.align).mul(config.align.lambda));
+  }
+  if (config.embeddingL2 > 0) {
+    for (const table of parameters.tables.values()) {
+      loss = loss.add(
+        table
+          .square()
+          .sum()
+          .mul(config.embeddingL2 / 2),
+      );
+    }
+  }
+  return loss;
+}
+
+/** Replaces a share of the ids by their feature's "unseen" row: it is trained on everything, so it means "any". */
+function dropIds(ids: Tensor, firstRow: Tensor, share: number): Tensor {
+  return where(rand(ids.shape, { device: ids.device }).lt(share), firstRow.expand(ids.shape), ids);
+}
+
+/** i64 [1, F]: the "unseen" row of each feature. */
+function firstRows(inputs: ModelInputs, device: string): Tensor {
+  const offsets = BigInt64Array.from(inputs.categorical, (feature) => BigInt(feature.offset));
+  return keep(tensor(offsets, [1, offsets.length], { dtype: 'i64', device }));
+}
+
+function setLearningRate(state: TrainingState, config: TrainConfig, step: number, steps: number): void {
+  if (config.schedule === 'constant') return;
+  const factor = 0.05 + 0.95 * 0.5 * (1 + Math.cos((Math.PI * step) / steps));
+  state.dense.lr = config.learningRate * factor;
+  state.tables.lr = (config.embeddingLearningRate ?? config.learningRate) * factor;
+}
+
+function notFinite(loss: number, position: TrainingPosition, config: TrainConfig, last: string): TrainingError {
+  const kept = existsSync(last) ? `the last good checkpoint is ${last}` : 'no checkpoint had been written yet';
+  return new TrainingError(
+    'LOSS_NOT_FINITE',
+    `the loss became ${loss} in epoch ${position.epoch + 1}, step ${position.step + 1}: ${kept}. ` +
+      `Lower learningRate (${config.learningRate}), set clipNorm, or look for infinite values in the dense features`,
+  );
+}
+
+/** Everything that decides the numbers of a run, as one digest. */
+async function identityOf(description: ModelDescription, options: TrainOptions, rows: number): Promise<string> {
+  const vectors = options.vectors ? await vectorsDigest(options.vectors) : null;
+  // how often to save or log changes no number
+  const { checkpointSeconds: _, logEvery: __, ...config } = description.config;
+  return createHash('sha256')
+    .update(JSON.stringify({ ...description, config, seed: options.seed, rows, vectors }))
+    .digest('hex');
+}
+
+async function vectorsDigest(dir: string): Promise<string> {
+  const hash = createHash('sha256');
+  for (const file of ['scene.json', 'scene.safetensors', 'pois.safetensors']) {
+    const path = join(dir, file);
+    if (existsSync(path)) hash.update(file).update(await readFile(path));
+  }
+  return hash.digest('hex');
+}
+
+async function readFinished(path: string, identity: string): Promise<TrainResult | null> {
+  if (!existsSync(path)) return null;
+  const { identity: of, ...result } = JSON.parse(await readFile(path, 'utf8')) as TrainResult & { identity: string };
+  if (of === identity) return result;
+  throw new TrainingError(
+    'CHECKPOINT_MISMATCH',
+    `${path} is the result of a run of another model, configuration, seed or dataset. ` +
+      'Take another --out, or remove the directory to start afresh',
+  );
+}
+
+/** Opens metrics.jsonl for appending; lines after the checkpoint belong to steps that will be taken again. */
+async function openMetricsLog(path: string, step: number): Promise<(line: Record<string, unknown>) => Promise<void>> {
+  const lines = existsSync(path) ? (await readFile(path, 'utf8')).split('\n') : [];
+  const kept = lines.filter((line) => {
+    try {
+      return (JSON.parse(line) as { step: number }).step <= step;
+    } catch {
+      return false; // the torn last line of a killed run
+    }
+  });
+  await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
+  return (line) => appendFile(path, `${JSON.stringify(line)}\n`);
+}
