@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { type CompareResult, compare } from '../../experiments/compare.js';
+import { modelKind, modelNames } from '../../models/index.js';
+import { ensureVectors } from '../../pipeline/language-stages.js';
+import {
+  action,
+  type CommonOptions,
+  commaSeparated,
+  readConfig,
+  type SeedChoice,
+  seedChoice,
+  seedList,
+  wholeNumber,
+  withCommonOptions,
+} from '../command-context.js';
+import { Configuration } from '../configuration.js';
+import { stageReporter, trainingReporter } from '../reporters.js';
+import { textTable } from '../text-table.js';
+
+interface CompareCommandOptions extends CommonOptions {
+  data: string;
+  split?: string;
+  models: string[];
+  seeds: SeedChoice;
+  out: string;
+  vectors?: string;
+  limit?: number;
+}
+
+/** The table of method.md, section 6, as text: means over the seeds, and standard deviations where there are several. */
+export function compareTable(result: CompareResult): string {
+  const figure = (value: number | null, spread: number | null) =>
+    value === null ? '–' : spread === null ? value.toFixed(4) : `${value.toFixed(4)} ±${spread.toFixed(4)}`;
+  const rows = result.models.map((model) => [
+    model.name,
+    figure(model.ctrAuc, model.std.ctrAuc),
+    figure(model.ctcvrAuc, model.std.ctcvrAuc),
+    figure(model.ctrGauc, model.std.ctrGauc),
+    figure(model.ctcvrGauc, model.std.ctcvrGauc),
+    figure(model.ctrLogloss, model.std.ctrLogloss),
+    model.seconds.toFixed(1),
+  ]);
+  if (result.oracle) {
+    const { ctrAuc, ctcvrAuc, ctrGauc, ctcvrGauc, ctrLogloss } = result.oracle;
+    rows.push([
+      'oracle',
+      ...[ctrAuc, ctcvrAuc, ctrGauc, ctcvrGauc, ctrLogloss].map((value) => figure(value, null)),
+      '',
+    ]);
+  }
+  const title = `${result.dataset}, split "${result.split}", test part, ${result.seeds.length === 1 ? `seed ${result.seeds[0]}` : `${result.seeds.length} seeds`}`;
+  return `${title}\n${textTable(['model', 'CTR AUC', 'CTCVR AUC', 'CTR GAUC', 'CTCVR GAUC', 'CTR logloss', 'seconds'], rows)}`;
+}
+
+export function registerCompare(program: Command): void {
+  withCommonOptions(
+    program.command('compare').description('train models side by side over several seeds and tabulate them'),
+  )
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)")
+    .option('--models <names>', `comma-separated: ${modelNames.join(', ')}`, commaSeparated, ['ple', 'larr'])
+    .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
+    .requiredOption('--out <dir>', 'directory of the comparison; a stopped one goes on')
+    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
+    .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
+    .action(
+      action<CompareCommandOptions, CompareResult>(
+        async (options, context) => {
+          const config = readConfig(Configuration, options.config);
+          const semantic = options.models.some((name) => modelKind(name).semantic);
+          const vectors =
+            options.vectors ??
+            (semantic
+              ? (
+                  await ensureVectors({
+                    data: options.data,
+                    split: options.split,
+                    out: options.out,
+                    config,
+                    seed: options.seed,
+                    device: options.device,
+                    signal: context.signal,
+                    ...stageReporter(context),
+                  })
+                ).vectors
+              : undefined);
+          return compare({
+            data: options.data,
+            split: options.split,
+            models: options.models,
+            seeds: seedList(options.seeds, options.seed),
+            out: options.out,
+            vectors,
+            config: config.train,
+            device: options.device,
+            limit: options.limit,
+            signal: context.signal,
+            ...trainingReporter(context),
+          });
+        },
+        (result) => compareTable(result),
+      ),
+    );
+}

@@ -1,0 +1,96 @@
+import { spawnSync } from 'node:child_process';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import type { Command } from 'commander';
+import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { textTable } from '../text-table.js';
+
+interface Finding {
+  name: string;
+  found: string | null;
+  /** What to do where something is missing or broken. */
+  advice?: string;
+}
+
+function firstLine(program: string, args: string[]): string | null {
+  const done = spawnSync(program, args, { encoding: 'utf8', timeout: 10_000 });
+  return done.error || done.status !== 0 ? null : (done.stdout.trim().split('\n')[0] ?? '');
+}
+
+async function libTorch(): Promise<Finding> {
+  try {
+    const { versions } = await import('@larr/torch');
+    const found = versions();
+    return { name: 'LibTorch', found: `${found.libtorch} (${found.cuda ? `CUDA ${found.cuda}` : 'CPU'})` };
+  } catch (error) {
+    return {
+      name: 'LibTorch',
+      found: null,
+      advice: `${(error as Error).message.split('\n')[0]} — run \`npm run setup\`, or set LIBTORCH`,
+    };
+  }
+}
+
+async function kernels(): Promise<Finding[]> {
+  try {
+    const { deviceInfo } = await import('@larr/native-cuda');
+    const info = deviceInfo();
+    return [
+      { name: 'kernels', found: `${info.device}, ${info.isa}, ${info.threads} threads` },
+      { name: 'instruction sets', found: info.isas.join(' ') },
+    ];
+  } catch (error) {
+    return [
+      { name: 'kernels', found: null, advice: `${(error as Error).message.split('\n')[0]} — run \`npm run setup\`` },
+    ];
+  }
+}
+
+/** Looks for everything LARR builds with and runs on. Nothing is changed. */
+export async function examine(): Promise<{ ok: boolean; findings: Finding[] }> {
+  const compiler = process.env.CXX ?? 'c++';
+  const gpu = firstLine('nvidia-smi', ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']);
+  const nvcc = spawnSync(process.env.CUDACXX ?? 'nvcc', ['--version'], { encoding: 'utf8' });
+  const findings: Finding[] = [
+    { name: 'Node', found: process.version },
+    {
+      name: 'C++ compiler',
+      found: firstLine(compiler, ['--version']),
+      advice: 'install g++ 11 or newer (Debian, Ubuntu: apt-get install g++) or set CXX',
+    },
+    {
+      name: 'CMake',
+      found: firstLine('cmake', ['--version']),
+      advice: 'install CMake 3.24 or newer (Debian, Ubuntu: apt-get install cmake)',
+    },
+    await libTorch(),
+    ...(await kernels()),
+    {
+      name: 'CUDA compiler',
+      found: nvcc.error ? 'none (only needed for GPU kernels)' : (/release [\d.]+/.exec(nvcc.stdout)?.[0] ?? 'found'),
+    },
+    { name: 'GPU', found: gpu ?? 'none (everything runs on the CPU)' },
+    { name: 'processor', found: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${availableParallelism()} threads` },
+    { name: 'memory', found: `${(totalmem() / 2 ** 30).toFixed(1)} GiB` },
+  ];
+  for (const finding of findings) if (finding.found !== null) delete finding.advice;
+  return { ok: findings.every((finding) => finding.found !== null), findings };
+}
+
+export function registerDoctor(program: Command): void {
+  withCommonOptions(
+    program.command('doctor').description('say what was found: compilers, LibTorch, GPU, instruction sets'),
+  ).action(
+    action<CommonOptions, Awaited<ReturnType<typeof examine>>>(
+      async () => {
+        const result = await examine();
+        if (!result.ok) process.exitCode = 1;
+        return result;
+      },
+      (result) =>
+        textTable(
+          ['part', 'found'],
+          result.findings.map((finding) => [finding.name.padEnd(18), finding.found ?? `MISSING: ${finding.advice}`]),
+        ).replace(/ +$/gm, ''),
+    ),
+  );
+}

@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { LarrError } from '@larr/core';
+import type { Command } from 'commander';
+import { type CommonOptions, fail, wholeNumber, withCommonOptions } from '../command-context.js';
+
+interface ServeOptions extends CommonOptions {
+  bundle: string;
+  host: string;
+  port: number;
+}
+
+/** The server's program. It is a process of its own: LibTorch, which this one may have loaded, has no place in it. */
+function serverProgram(): string {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve('@larr/server/package.json')), 'bin', 'larr-server.mjs');
+  } catch (cause) {
+    throw new LarrError('SERVER_NOT_INSTALLED', 'the package @larr/server is not installed beside this one', { cause });
+  }
+}
+
+/**
+ * Runs the server until it ends; signals are handed on, so that it finishes what is in flight.
+ * @returns its exit code
+ */
+export function serve(options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json'>): Promise<number> {
+  const program = serverProgram();
+  if (!existsSync(program)) throw new LarrError('SERVER_NOT_INSTALLED', `the server's program ${program} is missing`);
+  const child = spawn(
+    process.execPath,
+    [
+      program,
+      '--bundle',
+      options.bundle,
+      '--host',
+      options.host,
+      '--port',
+      String(options.port),
+      '--threads',
+      String(options.threads),
+      ...(options.json ? ['--json'] : []),
+    ],
+    { stdio: 'inherit' },
+  );
+  const handOn = (signal: NodeJS.Signals) => child.kill(signal);
+  process.on('SIGINT', handOn);
+  process.on('SIGTERM', handOn);
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code, signal) => {
+      process.off('SIGINT', handOn);
+      process.off('SIGTERM', handOn);
+      resolve(signal ? 1 : (code ?? 1));
+    });
+  });
+}
+
+export function registerServe(program: Command): void {
+  withCommonOptions(program.command('serve').description('serve a bundle over HTTP'))
+    .requiredOption('--bundle <dir>', 'what `larr export` wrote')
+    .option('--host <host>', 'address to listen on', '127.0.0.1')
+    .option('--port <port>', 'port to listen on; 0 picks a free one', wholeNumber(0), 8080)
+    .action(async (options: ServeOptions) => {
+      try {
+        process.exitCode = await serve(options);
+      } catch (error) {
+        fail(error, options.json);
+      }
+    });
+}

@@ -1,0 +1,28 @@
+// The `larr` command. Each command is a file of `commands/`; what they do lives in the domain's own folders.
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { fail } from './command-context.js';
+import { registerDoctor } from './commands/doctor.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const program = new Command('larr')
+  .description('Real-time scene recommendation helped by a language model')
+  .version(version)
+  .showSuggestionAfterError()
+  .showHelpAfterError('(`larr <command> --help` lists the options)')
+  .enablePositionalOptions();
+
+registerDoctor(program);
+
+// Commander would exit with 1 on wrong usage; the contract says 2. Sub-commands need the same.
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else fail(error, process.argv.includes('--json'));
+}

@@ -1,0 +1,46 @@
+// The language model's way from a dataset to vectors: stage 1, stage 2, embedding, one after another.
+import { join } from 'node:path';
+import type { FinetuneConfigInput } from '../embedding/config.js';
+import { type EmbedResult, embedDataset } from '../embedding/embed.js';
+import { type FinetuneResult, finetune } from '../embedding/finetune.js';
+import type { PretrainConfigInput } from '../pretraining/config.js';
+import { type PretrainResult, pretrain, type StageProgress } from '../pretraining/pretrain.js';
+
+export interface LanguageStagesOptions {
+  /** A dataset directory. */
+  data: string;
+  split?: string | undefined;
+  /** The run directory: stage1/, stage2/ and vectors/ go there. */
+  out: string;
+  config: { pretrain?: PretrainConfigInput | undefined; finetune?: FinetuneConfigInput | undefined };
+  seed: number;
+  device: string;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: StageProgress) => void) | undefined;
+  onNotice?: ((message: string) => void) | undefined;
+}
+
+export interface LanguageStages {
+  /** The directory of the vectors. */
+  vectors: string;
+  pretrain: PretrainResult;
+  finetune: FinetuneResult;
+  embed: EmbedResult;
+}
+
+/**
+ * Runs whatever of stage 1, stage 2 and the embedding is missing in `out`; finished stages are read back, stopped ones go
+ * on from their last checkpoint.
+ * @throws whatever the stages throw; the signal's reason when aborted, a checkpoint written
+ */
+export async function ensureVectors(options: LanguageStagesOptions): Promise<LanguageStages> {
+  const { data, split, out, config, seed, device, signal, onProgress, onNotice } = options;
+  const shared = { dataset: data, split, seed, device, signal, onProgress, onNotice };
+  const stage1 = join(out, 'stage1');
+  const stage2 = join(out, 'stage2');
+  const vectors = join(out, 'vectors');
+  const pretrained = await pretrain({ ...shared, output: stage1, config: config.pretrain });
+  const finetuned = await finetune({ ...shared, model: stage1, output: stage2, config: config.finetune });
+  const embedded = await embedDataset({ ...shared, model: stage2, output: vectors });
+  return { vectors, pretrain: pretrained, finetune: finetuned, embed: embedded };
+}
