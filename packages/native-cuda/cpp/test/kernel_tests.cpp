@@ -82,7 +82,7 @@ void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas
       InfoNceOut out;
       out.lse_row = lr.data(), out.lse_col = lc.data(), out.dq = dq.data(), out.dk = dk.data();
       infonce(p, out, {.isa = isa});
-      // Largest |s| decides how far a rounded operand moves a logit: 2^-24 (f32, d terms) or 2^-9 (bf16) of |q||k| scale.
+      // Largest |s| decides how far rounded operands move a logit: 2^-24 (f32, d terms) or at most 2 * 2^-9 (bf16) of |q||k| scale.
       double s_max = 0;
       for (int64_t i = 0; i < c.batch; i++) {
         double qn = 0, kn = 0;
@@ -90,7 +90,7 @@ void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas
         s_max = std::max(s_max, std::max(qn, kn));
       }
       s_max *= std::fabs(c.scale);
-      const double logit = dtype == Dtype::f32 ? 1e-6 * (1 + s_max * 0.5) : 2e-3 * (1 + s_max);
+      const double logit = dtype == Dtype::f32 ? 1e-6 * (1 + s_max * 0.5) : 4e-3 * (1 + s_max);
       const double lse_tolerance = logit + 2e-6 * std::fabs(largest(rlr));
       double worst = 0, worst_g = 0;
       for (size_t i = 0; i < b; i++) worst = std::max({worst, std::fabs(lr[i] - rlr[i]), std::fabs(lc[i] - rlc[i])});
@@ -204,7 +204,8 @@ void check_encoder(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& 
       for (size_t i = 0; i < rz.size(); i++) worst = std::isnan(z[i]) ? 1e9 : std::max(worst, std::fabs(double(z[i]) - rz[i]));
       for (size_t i = 0; i < ra.size(); i++) worst_a = std::isnan(attention[i]) ? 1e9 : std::max(worst_a, std::fabs(double(attention[i]) - ra[i]));
       const double scale = std::max(1.0, largest(rz));
-      expect(worst <= (dtype == Dtype::f32 ? 5e-6 : 4e-2) * scale, what + " z off by " + std::to_string(worst));
+      // Normalising few numbers, which may lie close together, magnifies rounding.
+      expect(worst <= (dtype == Dtype::f32 ? 5e-6 : 4e-2) * scale * (1 + 16.0 / double(d)), what + " z off by " + std::to_string(worst));
       expect(worst_a <= 4e-6 * std::max(1.0, c.logit_size * c.logit_size), what + " attention off by " + std::to_string(worst_a));
       std::vector<float> again(rz.size() + 1, poison), targets(rz.size()), scores(size_t(c.rows), poison), one(size_t(c.rows), poison);
       encoder.encode(rows.data(), c.rows, again.data(), nullptr, {.isa = isa});

@@ -1,0 +1,11 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const program = fileURLToPath(new URL('../build/Release/kernel_tests', import.meta.url));
+
+test('both kernels agree with their float64 references on every instruction set of this machine, for fixed and random shapes', () => {
+  const report = JSON.parse(execFileSync(program, ['150'], { encoding: 'utf8' }));
+  expect(report.failures).toBe(0);
+  expect(report.checks).toBeGreaterThan(10_000);
+});
