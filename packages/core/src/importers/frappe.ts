@@ -1,105 +1,153 @@
-import { access } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError } from '../errors.js';
+import type { DatasetManifest } from '../dataset/manifest.js';
+import { DuckdbSession, literal } from '../duckdb/session.js';
+import { buildDirectoryAtomic } from '../files/atomic.js';
+import { type PrepareOptions, prepareInto } from '../prepare/prepare.js';
+import { parquetOptions } from '../prepare/split-files.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { defineSchema } from '../schema/validate.js';
+import { readDelimited } from './delimited.js';
 
-/** The ten ID features of the public CTR protocol on Frappe, "Frappe_x1". */
-const ID_FEATURES = ['daytime', 'weekday', 'isweekend', 'homework', 'cost', 'weather', 'country', 'city'] as const;
+export interface ImportOptions extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'progress'> {
+  /** Directory with the files as their publisher ships them. */
+  input: string;
+  /** Dataset directory to write. */
+  output: string;
+  /** Of the split and the negatives; default 1. */
+  seed?: number;
+}
+
+const eventColumns = [
+  'user',
+  'item',
+  'cnt',
+  'daytime',
+  'weekday',
+  'isweekend',
+  'homework',
+  'cost',
+  'weather',
+  'country',
+  'city',
+];
+const metaColumns = [
+  'item',
+  'package',
+  'category',
+  'downloads',
+  'developer',
+  'icon',
+  'language',
+  'description',
+  'name',
+  'price',
+  'rating',
+  'short desc',
+];
 
 /**
- * The schema of Frappe (Baltrunas et al., 2015, arXiv:1505.03014) as published: every row of frappe.csv is a positive, and
- * two negatives with the same user and context are drawn for each among the apps that this user never used; rows are split
- * 7 : 2 : 1 at random (train : validation : test), or so that the apps of the test part are unseen in training.
+ * Frappe: usage of mobile apps in context (Baltrunas et al., 2015), from `frappe.csv` and `meta.csv` as published.
  *
- * As ID features `unknown` and `0` are categories of their own, which is how the protocol encodes them; as texts they are
- * missing.
+ * The public protocol for it as a CTR benchmark ("Frappe_x1"): every row is a positive, with two negatives of the same user
+ * and context and an app that this user never used, split 7 : 2 : 1 at random. ID features take `unknown` and `0` as values of
+ * their own, as the protocol does; as texts they are missing. A second split, `cold-poi`, tests on apps unseen in training.
+ * @throws DataError `FILE_MISSING`, `BAD_HEADER`, `SHORT_ROW`, `BAD_ENCODING`
  */
+export async function importFrappe(options: ImportOptions): Promise<DatasetManifest> {
+  const events = await readDelimited(join(options.input, 'frappe.csv'), { columns: eventColumns, delimiter: '\t' });
+  const meta = await readDelimited(join(options.input, 'meta.csv'), { columns: metaColumns, delimiter: '\t' });
+  return buildDirectoryAtomic(options.output, async (directory) => {
+    await mkdir(join(directory, 'tables'));
+    {
+      using db = await DuckdbSession.open();
+      await events.load(db, 'events');
+      await meta.load(db, 'pois');
+      await db.run(
+        `COPY (SELECT * FROM events) TO ${literal(join(directory, 'tables/events.parquet'))} ${parquetOptions}`,
+      );
+      await db.run(`COPY (SELECT * FROM pois) TO ${literal(join(directory, 'tables/pois.parquet'))} ${parquetOptions}`);
+    }
+    return prepareInto(directory, { ...options, schema: frappeSchema(), baseDirectory: directory });
+  });
+}
+
+/** The schema of the imported tables; a template for other logs of use in context. */
 export function frappeSchema(): DatasetSchema {
+  const weekdays = ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'];
+  const capitalised = Object.fromEntries(weekdays.map((day) => [day, day[0]!.toUpperCase() + day.slice(1)]));
   return defineSchema({
     name: 'frappe',
-    description: 'Mobile-app usage in context. Research only: see the terms in its README.',
-    tables: {
-      events: { path: 'frappe.csv', format: 'tsv' },
-      pois: { path: 'meta.csv', format: 'tsv', key: 'item' },
-    },
+    description: 'Mobile apps in context; research use only, cite Baltrunas et al. (2015).',
+    tables: { events: 'tables/events.parquet', pois: { path: 'tables/pois.parquet', key: 'item' } },
     keys: { user: 'user', poi: 'item' },
     labels: {},
-    missing: ['unknown', 'None'],
+    negatives: { method: 'unused', perPositive: 2 },
+    missing: ['unknown', '0', ''],
     features: {
       categorical: [
-        { name: 'user', value: 'events.user', role: 'user' },
-        { name: 'item', value: 'events.item', role: 'poi' },
-        ...ID_FEATURES.map((name) => ({ name, value: `events.${name}`, role: 'context' as const })),
+        { name: 'user', value: 'events.user' },
+        { name: 'item', value: 'events.item' },
+        ...['daytime', 'weekday', 'isweekend', 'homework', 'cost', 'weather', 'country', 'city'].map((c) => ({
+          name: c,
+          value: `events.${c}`,
+          role: 'context' as const,
+        })),
       ],
     },
     keywords: {
       poi: [
         { name: 'name', column: 'name' },
-        { name: 'developer', column: 'developer' },
         { name: 'category', column: 'category' },
-        { name: 'description', column: 'description', maxCharacters: 300 },
+        { name: 'developer', column: 'developer' },
+        { name: 'description', column: 'description', maxCharacters: 240 },
         { name: 'price', column: 'price' },
       ],
       user: [
-        { name: 'categories', behaviour: { top: 5, of: 'pois.category', on: 'click' } },
-        { name: 'apps', behaviour: { top: 8, of: 'pois.name', on: 'click', howOften: false } },
-        { name: 'daytime', behaviour: { top: 2, of: 'scene.daytime', on: 'click' } },
-        { name: 'places', behaviour: { top: 1, of: 'scene.country', on: 'click', howOften: false } },
+        { name: 'categories', behaviour: { top: 5, of: 'pois.category' } },
+        { name: 'words', behaviour: { top: 12, of: 'pois.name', words: true } },
+        { name: 'daytime', behaviour: { top: 2, of: 'scene.daytime' } },
+        { name: 'place', behaviour: { top: 2, of: 'scene.homework' } },
+        { name: 'country', behaviour: { top: 1, of: 'scene.country', howOften: false } },
+        { name: 'spending', behaviour: { top: 2, of: 'scene.cost' } },
       ],
       scene: [
         { name: 'daytime', value: 'events.daytime' },
-        { name: 'weekday', value: 'events.weekday' },
-        { name: 'weekend', value: 'events.isweekend' },
+        { name: 'weekday', value: { derive: 'text', of: 'events.weekday', values: capitalised } },
+        { name: 'isweekend', value: 'events.isweekend' },
         {
-          name: 'place',
+          name: 'homework',
           value: { derive: 'text', of: 'events.homework', values: { home: 'at home', work: 'at work' } },
         },
         { name: 'weather', value: 'events.weather' },
         { name: 'country', value: 'events.country' },
-        { name: 'city', value: { derive: 'text', of: 'events.city', template: 'city {}' }, missing: ['0'] },
-        {
-          name: 'cost',
-          value: { derive: 'text', of: 'events.cost', values: { free: 'a free app', paid: 'a paid app' } },
-        },
+        { name: 'city', value: { derive: 'text', of: 'events.city', template: 'city {}' } },
+        { name: 'cost', value: { derive: 'text', of: 'events.cost', values: { free: 'free app', paid: 'paid app' } } },
       ],
     },
     texts: {
-      cptInput: ['name', 'developer'],
-      cptTarget: ['category', 'price', 'description'],
-      poiBusiness: ['name', 'developer', 'category', 'price'],
-      poiBasic: ['description'],
-      userBehaviour: ['categories', 'apps', 'daytime', 'places'],
+      cptInput: ['name'],
+      cptTarget: ['category', 'developer', 'price', 'description'],
+      poiBusiness: ['name', 'category', 'developer'],
+      poiBasic: ['description', 'price'],
+      userProfile: ['country', 'place', 'daytime'],
+      userBehaviour: ['categories', 'words', 'spending'],
     },
     splits: {
       random: { kind: 'random', ratios: [7, 2, 1] },
       'cold-poi': { kind: 'cold-poi', ratios: [7, 2, 1] },
     },
     defaultSplit: 'random',
-    negatives: { method: 'unused', perPositive: 2 },
     training: {
-      epochs: 15,
+      epochs: 20,
       batchSize: 4096,
       learningRate: 1e-3,
       embeddingDim: 10,
+      hidden: [400, 400, 400],
+      dropout: 0.2,
+      batchNorm: true,
+      embeddingL2: 0.05,
       patience: 2,
     },
   });
-}
-
-/** @throws DataError `FILE_MISSING` naming the file that is not there */
-export async function requireFiles(directory: string, files: readonly string[], what: string): Promise<void> {
-  for (const file of files) {
-    const path = join(directory, file);
-    await access(path).catch((cause) => {
-      throw new DataError(
-        'FILE_MISSING',
-        `${path} is not there. ${what} is published as ${files.join(' and ')}; give their folder.`,
-        {
-          file: path,
-          cause,
-        },
-      );
-    });
-  }
 }

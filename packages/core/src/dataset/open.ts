@@ -1,0 +1,314 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DuckdbSession, ident, literal } from '../duckdb/session.js';
+import { DataError, didYouMean } from '../errors.js';
+import type { KeywordText } from '../keywords/tokens.js';
+import type { DatasetSchema } from '../schema/schema.js';
+import { parseSchema, schemaDigest } from '../schema/validate.js';
+import type { DatasetManifest, KeywordSpec, Part, SplitManifest } from './manifest.js';
+
+/** Samples of one part, column-major: a feature's values lie side by side. */
+export interface Samples {
+  rows: number;
+  /** [features, rows]: vocabulary indices in the manifest's order. */
+  categorical: Int32Array;
+  /** [features, rows]: transformed, not standardised. */
+  dense: Float32Array;
+  /** [fields, rows]: indices into each field's texts, 0 = missing. */
+  scene: Int32Array;
+  /** One per sequence feature, each [rows, length]: poi_index + 1, 0 = padding, newest first. */
+  sequences: Int32Array[];
+  /** [rows] user_index. */
+  user: Int32Array;
+  /** [rows] poi_index. */
+  poi: Int32Array;
+  click: Float32Array;
+  order: Float32Array | null;
+  rowId: BigInt64Array;
+}
+
+/** User–POI positives of the train part. */
+export interface Pairs {
+  user: Int32Array;
+  poi: Int32Array;
+  count: Int32Array;
+}
+
+/** A dataset directory that has been opened on one of its splits. */
+export interface Dataset {
+  readonly directory: string;
+  readonly manifest: DatasetManifest;
+  readonly schema: DatasetSchema;
+  readonly splitName: string;
+  readonly split: SplitManifest;
+  /**
+   * Reads a whole part into memory, in row order.
+   * @param options.limit at most so many rows
+   * @throws DataError `DATASET_CORRUPT` where a file is missing or does not have what the manifest says
+   */
+  loadPart(part: Part, options?: { limit?: number }): Promise<Samples>;
+  /** [pois]: the keywords that each POI has, in the manifest's order. */
+  poiTexts(): Promise<KeywordText[][]>;
+  /** [users]: likewise; behaviour comes from this split's train part. */
+  userTexts(): Promise<KeywordText[][]>;
+  pairs(): Promise<Pairs>;
+  /** The vocabulary of a categorical feature: index → value; empty strings for a hashed one. */
+  vocabulary(feature: string): Promise<string[]>;
+}
+
+/**
+ * Opens a dataset that `import`, `world` or `prepare` wrote.
+ * @param split default: the dataset's default split
+ * @throws DataError `DATASET_MISSING`, `DATASET_CORRUPT`, `DATASET_VERSION`, `SPLIT_UNKNOWN`
+ */
+export async function openDataset(directory: string, split?: string): Promise<Dataset> {
+  const manifest = checkManifest(await readJson(directory, 'dataset.json'), directory);
+  const splitName = split ?? manifest.defaultSplit;
+  const splitManifest = manifest.splits[splitName];
+  if (splitManifest === undefined) {
+    throw new DataError(
+      'SPLIT_UNKNOWN',
+      `${directory} has no split "${splitName}".${didYouMean(splitName, Object.keys(manifest.splits))}`,
+    );
+  }
+  const schema = parseSchema(await readJson(directory, 'schema.json'), join(directory, 'schema.json'));
+  if (schemaDigest(schema) !== manifest.schemaDigest)
+    throw corrupt(directory, 'schema.json is not the schema that dataset.json was made with');
+  return {
+    directory,
+    manifest,
+    schema,
+    splitName,
+    split: splitManifest,
+    loadPart: (part, options = {}) => loadPart(directory, manifest, splitManifest, part, options.limit),
+    poiTexts: () => readTexts(directory, 'texts/pois.parquet', 'poi_index', manifest.keywords.poi, manifest.pois),
+    userTexts: () =>
+      readTexts(
+        directory,
+        `splits/${splitName}/texts/users.parquet`,
+        'user_index',
+        manifest.keywords.user,
+        manifest.users,
+      ),
+    pairs: () => readPairs(directory, `splits/${splitName}/pairs.parquet`),
+    vocabulary: async (feature) => {
+      const spec = splitManifest.categorical.find((f) => f.name === feature);
+      if (spec === undefined) {
+        throw new DataError(
+          'FEATURE_UNKNOWN',
+          `There is no categorical feature "${feature}".${didYouMean(
+            feature,
+            splitManifest.categorical.map((f) => f.name),
+          )}`,
+        );
+      }
+      const values = (await readJson(directory, spec.vocabulary)) as string[];
+      if (!Array.isArray(values) || (spec.hashed === undefined && values.length !== spec.size)) {
+        throw corrupt(directory, `${spec.vocabulary} does not have ${spec.size} entries`);
+      }
+      return values;
+    },
+  };
+}
+
+function corrupt(directory: string, what: string, cause?: unknown): DataError {
+  return new DataError('DATASET_CORRUPT', `The dataset ${directory} is damaged: ${what}. Prepare it again.`, {
+    file: directory,
+    cause,
+  });
+}
+
+async function readJson(directory: string, file: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(join(directory, file), 'utf8');
+  } catch (cause) {
+    if (file !== 'dataset.json') throw corrupt(directory, `${file} cannot be read`, cause);
+    throw new DataError(
+      'DATASET_MISSING',
+      `${directory} is not a dataset: it has no dataset.json. Make one with "larr world", "larr import" or "larr prepare".`,
+      { file: directory, cause },
+    );
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw corrupt(directory, `${file} is not JSON`, cause);
+  }
+}
+
+function checkManifest(value: unknown, directory: string): DatasetManifest {
+  const manifest = value as DatasetManifest;
+  if (manifest === null || typeof manifest !== 'object' || manifest.format !== 'larr-dataset')
+    throw corrupt(directory, 'dataset.json is not a dataset manifest');
+  if (manifest.version !== 1) {
+    throw new DataError(
+      'DATASET_VERSION',
+      `${directory} is of version ${String(manifest.version)}; this program reads version 1. Prepare it again.`,
+      { file: directory },
+    );
+  }
+  for (const field of [
+    'name',
+    'schemaDigest',
+    'defaultSplit',
+    'splits',
+    'pois',
+    'users',
+    'keywords',
+    'texts',
+  ] as const) {
+    if (manifest[field] === undefined) throw corrupt(directory, `dataset.json lacks "${field}"`);
+  }
+  for (const [name, split] of Object.entries(manifest.splits)) {
+    for (const field of ['kind', 'parts', 'categorical', 'dense', 'sequences', 'scene'] as const) {
+      if (split[field] === undefined) throw corrupt(directory, `dataset.json lacks "splits.${name}.${field}"`);
+    }
+  }
+  return manifest;
+}
+
+/** The typed array that a chunk's flat vector already holds. */
+type VectorItems = Int32Array | Float32Array | Uint8Array | BigInt64Array;
+interface FlatVector {
+  items: VectorItems;
+}
+interface ArrayVector {
+  childData: FlatVector;
+}
+
+async function loadPart(
+  directory: string,
+  manifest: DatasetManifest,
+  split: SplitManifest,
+  part: Part,
+  limit?: number,
+): Promise<Samples> {
+  const { files, rows: available } = split.parts[part];
+  const rows = Math.min(available, limit ?? available);
+  const samples: Samples = {
+    rows,
+    categorical: new Int32Array(split.categorical.length * rows),
+    dense: new Float32Array(split.dense.length * rows),
+    scene: new Int32Array(split.scene.length * rows),
+    sequences: split.sequences.map((s) => new Int32Array(rows * s.length)),
+    user: new Int32Array(rows),
+    poi: new Int32Array(rows),
+    click: new Float32Array(rows),
+    order: manifest.orders ? new Float32Array(rows) : null,
+    rowId: new BigInt64Array(rows),
+  };
+  // Where each column of the query goes: chunk values are copied as whole runs, never one by one.
+  const targets: { sql: string; array: VectorItems; start: number; width: number }[] = [];
+  const flat = (sql: string, array: VectorItems, start = 0) => targets.push({ sql, array, start, width: 1 });
+  split.categorical.forEach((f, i) => {
+    flat(ident(`cat_${f.name}`), samples.categorical, i * rows);
+  });
+  split.dense.forEach((f, i) => {
+    flat(ident(`dense_${f.name}`), samples.dense, i * rows);
+  });
+  split.scene.forEach((f, i) => {
+    flat(ident(`scene_${f.field}`), samples.scene, i * rows);
+  });
+  flat('user_index', samples.user);
+  flat('poi_index', samples.poi);
+  // set() converts a Uint8Array to floats.
+  flat('click', samples.click);
+  if (samples.order !== null) flat('"order"', samples.order);
+  flat('row_id', samples.rowId);
+  split.sequences.forEach((s, i) => {
+    targets.push({
+      sql: `${ident(`seq_${s.name}`)}::INTEGER[${s.length}]`,
+      array: samples.sequences[i]!,
+      start: 0,
+      width: s.length,
+    });
+  });
+
+  using db = await DuckdbSession.open();
+  const list = files.map((file) => literal(join(directory, file))).join(', ');
+  let at = 0;
+  try {
+    const result = await db.connection.stream(
+      `SELECT ${targets.map((t) => t.sql).join(', ')} FROM read_parquet([${list}])${rows < available ? ` LIMIT ${rows}` : ''}`,
+    );
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) break;
+      const n = chunk.rowCount;
+      if (at + n > rows) throw new RangeError(`more than the ${available} rows of the manifest`);
+      for (const [c, { array, start, width }] of targets.entries()) {
+        const vector = chunk.getColumnVector(c) as unknown as FlatVector & ArrayVector;
+        const items = (width === 1 ? vector.items : vector.childData.items) as never as Int32Array;
+        (array as Int32Array).set(
+          items.length === n * width ? items : items.subarray(0, n * width),
+          start + at * width,
+        );
+      }
+      at += n;
+    }
+  } catch (cause) {
+    throw corrupt(directory, `the ${part} part cannot be read (${(cause as Error).message.split('\n')[0]})`, cause);
+  }
+  if (at !== rows) throw corrupt(directory, `the ${part} part has ${at} rows, not ${available}`);
+  return samples;
+}
+
+async function readTexts(
+  directory: string,
+  file: string,
+  index: string,
+  keywords: KeywordSpec[],
+  expected: number,
+): Promise<KeywordText[][]> {
+  using db = await DuckdbSession.open();
+  const texts: KeywordText[][] = [];
+  try {
+    const columns = keywords.map((k) => `, ${ident(k.column)}`).join('');
+    const result = await db.connection.stream(
+      `SELECT ${index}${columns} FROM read_parquet(${literal(join(directory, file))}) ORDER BY 1`,
+    );
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) break;
+      for (const row of chunk.getRows()) {
+        const present: KeywordText[] = [];
+        keywords.forEach((k, i) => {
+          const text = row[i + 1] as string | null;
+          if (text !== null) present.push({ keyword: k.name, token: k.token, text });
+        });
+        texts.push(present);
+      }
+    }
+  } catch (cause) {
+    throw corrupt(directory, `${file} cannot be read (${(cause as Error).message.split('\n')[0]})`, cause);
+  }
+  if (texts.length !== expected) throw corrupt(directory, `${file} has ${texts.length} rows, not ${expected}`);
+  return texts;
+}
+
+async function readPairs(directory: string, file: string): Promise<Pairs> {
+  using db = await DuckdbSession.open();
+  const from = `FROM read_parquet(${literal(join(directory, file))})`;
+  try {
+    const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n ${from}`);
+    const pairs: Pairs = {
+      user: new Int32Array(Number(n)),
+      poi: new Int32Array(Number(n)),
+      count: new Int32Array(Number(n)),
+    };
+    const result = await db.connection.stream(`SELECT user_index, poi_index, count ${from}`);
+    let at = 0;
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) break;
+      [pairs.user, pairs.poi, pairs.count].forEach((array, c) => {
+        array.set((chunk.getColumnVector(c) as unknown as { items: Int32Array }).items.subarray(0, chunk.rowCount), at);
+      });
+      at += chunk.rowCount;
+    }
+    return pairs;
+  } catch (cause) {
+    throw corrupt(directory, `${file} cannot be read (${(cause as Error).message.split('\n')[0]})`, cause);
+  }
+}

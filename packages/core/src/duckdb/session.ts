@@ -1,0 +1,67 @@
+import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
+
+export interface DuckdbOptions {
+  /** Database file; default in memory. */
+  file?: string;
+  /** DuckDB's limit for its own buffers, e.g. "2GB". */
+  memoryLimit?: string;
+  threads?: number;
+  /** Where operators that outgrow the memory limit spill to. */
+  temporaryDirectory?: string;
+}
+
+/** An embedded DuckDB that closes when its scope ends (`using`). Row order is that of the input, times are UTC. */
+export class DuckdbSession implements Disposable {
+  readonly connection: DuckDBConnection;
+  readonly #instance: DuckDBInstance;
+  private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
+    this.#instance = instance;
+    this.connection = connection;
+  }
+
+  static async open(options: DuckdbOptions = {}): Promise<DuckdbSession> {
+    const settings: Record<string, string> = { preserve_insertion_order: 'true' };
+    if (options.memoryLimit !== undefined) settings.memory_limit = options.memoryLimit;
+    if (options.threads !== undefined) settings.threads = String(options.threads);
+    if (options.temporaryDirectory !== undefined) settings.temp_directory = options.temporaryDirectory;
+    const instance = await DuckDBInstance.create(options.file ?? ':memory:', settings);
+    const connection = await instance.connect();
+    return new DuckdbSession(instance, connection);
+  }
+
+  async run(statement: string): Promise<void> {
+    await this.connection.run(statement);
+  }
+
+  /** All rows of a small result. */
+  async rows<T extends Record<string, DuckDBValue>>(query: string): Promise<T[]> {
+    const reader = await this.connection.runAndReadAll(query);
+    return reader.getRowObjects() as T[];
+  }
+
+  /** The first row of a result that has one. */
+  async row<T extends Record<string, DuckDBValue>>(query: string): Promise<T> {
+    return (await this.rows<T>(query))[0]!;
+  }
+
+  /** Column names and types of a query, without running it. */
+  async columns(query: string): Promise<Map<string, string>> {
+    const rows = await this.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${query}`);
+    return new Map(rows.map((r) => [r.column_name, r.column_type]));
+  }
+
+  [Symbol.dispose](): void {
+    this.connection.closeSync();
+    this.#instance.closeSync();
+  }
+}
+
+/** An identifier, quoted for SQL. */
+export function ident(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** A text literal, quoted for SQL. */
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}

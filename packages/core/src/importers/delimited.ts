@@ -1,0 +1,175 @@
+import { readFile } from 'node:fs/promises';
+import type { DuckdbSession } from '../duckdb/session.js';
+import { ident } from '../duckdb/session.js';
+import { DataError } from '../errors.js';
+
+export interface DelimitedFormat {
+  /** Column names. Without `header: false` the first line must name exactly these. */
+  columns: readonly string[];
+  /** Any text, such as "\t", "|" or "::". */
+  delimiter: string;
+  header?: boolean;
+  /** Fields may be in double quotes, a doubled quote standing for one; default true. */
+  quoted?: boolean;
+  /** Default UTF-8, in which a wrong byte is an error. */
+  encoding?: 'utf-8' | 'latin1';
+}
+
+/** A text table of a public dataset, checked line by line. */
+export interface DelimitedTable {
+  rows: string[][];
+  /** Makes a table of VARCHAR columns; empty fields become NULL. */
+  load(db: DuckdbSession, table: string): Promise<void>;
+}
+
+/**
+ * Reads a published text table, which is small enough for memory, strictly: every line must have every column.
+ * @throws DataError `FILE_MISSING`, `BAD_ENCODING`, `BAD_HEADER`, `SHORT_ROW`, `LONG_ROW`, `BAD_QUOTE`, `TABLE_EMPTY`; the
+ * message names file, line and column
+ */
+export async function readDelimited(file: string, format: DelimitedFormat): Promise<DelimitedTable> {
+  const text = decode(file, await readBytes(file), format.encoding ?? 'utf-8');
+  const rows: string[][] = [];
+  const { columns } = format;
+  let first = format.header !== false;
+  for (const { fields, line } of records(file, text, format)) {
+    if (first) {
+      first = false;
+      const wrong = columns.findIndex((name, i) => fields[i] !== name);
+      if (wrong >= 0 || fields.length !== columns.length) {
+        const at = wrong >= 0 ? wrong : columns.length;
+        throw new DataError(
+          'BAD_HEADER',
+          `${file}, line 1: column ${at + 1} is ${JSON.stringify(fields[at] ?? '(nothing)')} where ${JSON.stringify(columns[at] ?? '(the end)')} is expected. Is this the published file?`,
+          { file, row: 1, field: columns[at] ?? '' },
+        );
+      }
+      continue;
+    }
+    if (fields.length !== columns.length) {
+      const short = fields.length < columns.length;
+      throw new DataError(
+        short ? 'SHORT_ROW' : 'LONG_ROW',
+        `${file}, line ${line}: ${fields.length} columns instead of ${columns.length}${short ? `; the first one missing is "${columns[fields.length]}"` : ''}. The file is cut off or changed; fetch it again.`,
+        { file, row: line, field: columns[fields.length] ?? '' },
+      );
+    }
+    rows.push(fields);
+  }
+  if (rows.length === 0) throw new DataError('TABLE_EMPTY', `${file} has no rows.`, { file });
+  return {
+    rows,
+    async load(db, table) {
+      await db.run(`CREATE TABLE ${ident(table)} (${columns.map((c) => `${ident(c)} VARCHAR`).join(', ')})`);
+      const appender = await db.connection.createAppender(table);
+      for (const row of rows) {
+        for (const field of row) {
+          if (field === '') appender.appendNull();
+          else appender.appendVarchar(field);
+        }
+        appender.endRow();
+      }
+      appender.closeSync();
+    },
+  };
+}
+
+/** A file's bytes. @throws DataError `FILE_MISSING` */
+export async function readBytes(file: string): Promise<Uint8Array> {
+  return readFile(file).catch((cause) => {
+    throw new DataError('FILE_MISSING', `${file} cannot be read. Give the directory with the files as published.`, {
+      file,
+      cause,
+    });
+  });
+}
+
+/** Text of bytes; a byte that is not valid in the encoding is reported with its line. @throws DataError `BAD_ENCODING` */
+export function decode(file: string, bytes: Uint8Array, encoding: 'utf-8' | 'latin1'): string {
+  if (encoding === 'latin1') return new TextDecoder('latin1').decode(bytes);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    let start = 0;
+    let line = 1;
+    const strict = new TextDecoder('utf-8', { fatal: true });
+    for (;;) {
+      const end = bytes.indexOf(10, start);
+      try {
+        strict.decode(bytes.subarray(start, end < 0 ? bytes.length : end));
+      } catch {
+        break;
+      }
+      if (end < 0) break;
+      start = end + 1;
+      line++;
+    }
+    throw new DataError(
+      'BAD_ENCODING',
+      `${file}, line ${line}: not valid UTF-8. Fetch the file again or convert it to UTF-8.`,
+      { file, row: line, cause },
+    );
+  }
+}
+
+/** Records with the line they begin at. A quoted field may hold delimiters and line breaks. */
+function* records(file: string, text: string, format: DelimitedFormat): Generator<{ fields: string[]; line: number }> {
+  const { delimiter } = format;
+  const quoted = format.quoted !== false;
+  let at = text.charCodeAt(0) === 0xfeff ? 1 : 0;
+  let line = 1;
+  while (at < text.length) {
+    let end = text.indexOf('\n', at);
+    if (end < 0) end = text.length;
+    const whole = text.slice(at, text.charCodeAt(end - 1) === 13 ? end - 1 : end);
+    if (!quoted || !whole.includes('"')) {
+      if (whole !== '') yield { fields: whole.split(delimiter), line };
+      at = end + 1;
+      line++;
+      continue;
+    }
+    const begin = line;
+    const fields: string[] = [];
+    for (;;) {
+      if (text[at] === '"') {
+        let field = '';
+        for (;;) {
+          const close = text.indexOf('"', at + 1);
+          if (close < 0) {
+            throw new DataError(
+              'BAD_QUOTE',
+              `${file}, line ${begin}, column ${fields.length + 1}: a quoted field never ends.`,
+              { file, row: begin },
+            );
+          }
+          field += text.slice(at + 1, close);
+          at = close + 1;
+          if (text[at] !== '"') break;
+          field += '"';
+        }
+        line += field.split('\n').length - 1;
+        const rest = fieldEnd(text, at, delimiter);
+        // Text after the closing quote belongs to the field, as spreadsheet programs read it.
+        field += text.slice(at, rest).replace(/\r$/, '');
+        fields.push(field);
+        at = rest;
+      } else {
+        const rest = fieldEnd(text, at, delimiter);
+        fields.push(text.slice(at, rest).replace(/\r$/, ''));
+        at = rest;
+      }
+      if (at >= text.length || text[at] === '\n') break;
+      at += delimiter.length;
+    }
+    at++;
+    line++;
+    yield { fields, line: begin };
+  }
+}
+
+function fieldEnd(text: string, from: number, delimiter: string): number {
+  const newline = text.indexOf('\n', from);
+  const end = newline < 0 ? text.length : newline;
+  const next = text.indexOf(delimiter, from);
+  return next < 0 || next > end ? end : next;
+}

@@ -1,0 +1,115 @@
+import type { DuckdbSession } from '../duckdb/session.js';
+import { type FeatureLayout, featureLayout } from '../features/layout.js';
+import type { DatasetSchema, SplitSpec } from '../schema/schema.js';
+import { DerivedColumns, writeCodeTexts } from './derived-columns.js';
+import { uniformSql } from './sql-values.js';
+import { computeStatistics } from './statistics.js';
+import type { LoadedTables } from './tables.js';
+
+/** One categorical column of `wide`: `v<i>`, a text or a code with its texts in table `ct<i>`. */
+export interface WideCategorical {
+  kind: 'text' | 'code';
+}
+
+/** What `buildSamples` made: table `wide` with one row per sample, before any vocabulary. */
+export interface WideSamples {
+  layout: FeatureLayout;
+  categorical: WideCategorical[];
+  /** Scene texts by code, per field; column `s<i>` of `wide`, texts in table `st<i>`. */
+  scene: string[][];
+}
+
+/**
+ * Builds `wide`: keys, labels, `v<i>` categorical values, `d<i>` dense values (transformed), `s<i>` scene codes, `q<i>`
+ * sequences, and `part<k>` for the k-th split: 0 train, 1 validation, 2 test, 3 left out (thinned negatives).
+ */
+export async function buildSamples(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  tables: LoadedTables,
+  seed: number,
+): Promise<WideSamples> {
+  const layout = featureLayout(schema);
+  const statistics = await computeStatistics(db, layout.statistics);
+  const derived = new DerivedColumns(db, tables);
+  const select: string[] = ['ev.row_id', 'ev.user_index', 'ev.poi_index', 'ev.click', 'ev.ord'];
+  if (schema.time !== undefined) select.push('ev.t');
+
+  const categorical = [];
+  for (const [i, f] of layout.categorical.entries()) {
+    const column = await derived.categorical(f.value, f.missing);
+    select.push(`${column.sql} AS v${i}`);
+    categorical.push(column);
+  }
+  for (const [i, f] of layout.dense.entries()) {
+    const x = await derived.dense(f.value, f.missing);
+    select.push(`${f.transform === 'log1p' ? `ln(1 + greatest(0, ${x}))` : x} AS d${i}`);
+  }
+  for (const [i, f] of layout.statistics.entries())
+    select.push(`${statistics.values.get(f.name)} AS d${layout.dense.length + i}`);
+  const scene = [];
+  for (const [i, k] of schema.keywords.scene.entries()) {
+    const column = await derived.scene(k.value, new Set([...schema.missing, ...(k.missing ?? [])]));
+    select.push(`${column.sql} AS s${i}`);
+    scene.push(column);
+  }
+  const sequenceJoins: string[] = [];
+  for (const [i, f] of schema.features.sequences.entries()) {
+    await buildSequences(db, `sequence${i}`, f.length, f.on);
+    sequenceJoins.push(
+      `ASOF LEFT JOIN sequence${i} ON ev.user_index = sequence${i}.user_index AND ev.t > sequence${i}.t`,
+    );
+    select.push(`list_resize(coalesce(sequence${i}.pois, []::INTEGER[]), ${f.length}, 0) AS q${i}`);
+  }
+  const lastDay = schema.time === undefined ? 0 : (await db.row<{ d: number }>('SELECT max(day) AS d FROM ev')).d;
+  for (const [i, [name, split]] of Object.entries(schema.splits).entries()) {
+    let part = partSql(name, split, seed, lastDay);
+    if (schema.negatives?.method === 'downsample') {
+      part = `CASE WHEN ev.click = 0 AND (${part}) = 0 AND ${uniformSql(seed, 'thin', 'ev.row_id')} >= ${share(schema.negatives.keep)} THEN 3 ELSE (${part}) END`;
+    }
+    select.push(`(${part})::UTINYINT AS part${i}`);
+  }
+
+  await db.run(`CREATE TABLE wide AS SELECT ${select.join(',\n')}
+    FROM ev JOIN us ON us.user_index = ev.user_index JOIN po ON po.poi_index = ev.poi_index
+    ${statistics.joins}
+    ${derived.joins.join('\n')}
+    ${sequenceJoins.join('\n')}`);
+
+  for (const [i, column] of categorical.entries()) {
+    if (column.kind === 'code') await writeCodeTexts(db, `ct${i}`, column.texts);
+  }
+  for (const [i, column] of scene.entries()) await writeCodeTexts(db, `st${i}`, column.texts);
+  return {
+    layout,
+    categorical: categorical.map((column) => ({ kind: column.kind === 'code' ? 'code' : 'text' })),
+    scene: scene.map((column) => column.texts),
+  };
+}
+
+/** For each user and moment of a click (or order): the last `length` POIs up to and including it, newest first, as poi_index + 1. */
+async function buildSequences(db: DuckdbSession, table: string, length: number, on: 'click' | 'order'): Promise<void> {
+  await db.run(`CREATE TABLE ${table} AS SELECT user_index, t, list_reverse(pois) AS pois FROM (
+      SELECT user_index, t,
+        list(poi_index + 1) OVER (PARTITION BY user_index ORDER BY t, row_id ROWS BETWEEN ${length - 1} PRECEDING AND CURRENT ROW) AS pois,
+        row_number() OVER (PARTITION BY user_index, t ORDER BY row_id DESC) AS r
+      FROM ev WHERE ${on === 'order' ? 'ord' : 'click'} = 1) WHERE r = 1`);
+}
+
+/** Part of a row under a split. Random and cold splits hash the row, POI or user: adding rows moves none of the others. */
+function partSql(name: string, split: SplitSpec, seed: number, lastDay: number): string {
+  if (split.kind === 'time') {
+    const test = lastDay - split.testDays;
+    return `CASE WHEN ev.day > ${test} THEN 2 WHEN ev.day > ${test - split.validationDays} THEN 1 ELSE 0 END`;
+  }
+  const key = split.kind === 'random' ? 'ev.row_id' : split.kind === 'cold-poi' ? 'po.poi' : 'us.user';
+  const u = uniformSql(seed, `split ${name}`, key);
+  const total = split.ratios[0] + split.ratios[1] + split.ratios[2];
+  return `CASE WHEN ${u} < ${share(split.ratios[0] / total)} THEN 0 WHEN ${u} < ${share((split.ratios[0] + split.ratios[1]) / total)} THEN 1 ELSE 2 END`;
+}
+
+/** A share of the range of `uniformSql`. */
+function share(x: number): string {
+  const value = x >= 1 ? 2n ** 64n - 1n : BigInt(Math.round(x * 2 ** 53)) * 2n ** 11n;
+  return `${value}::UBIGINT`;
+}

@@ -1,0 +1,262 @@
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { finished } from 'node:stream/promises';
+import {
+  type CategoricalSpec,
+  type DenseSpec,
+  PARTS,
+  type Part,
+  type PartManifest,
+  type SplitManifest,
+} from '../dataset/manifest.js';
+import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
+import { DataError } from '../errors.js';
+import { crossSeparator } from '../features/layout.js';
+import type { DatasetSchema } from '../schema/schema.js';
+import type { WideSamples } from './samples.js';
+
+/** Options of every Parquet file that is written: the same rows give the same bytes. */
+export const parquetOptions = '(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
+
+/**
+ * Writes one split: vocabularies (from the train part only), statistics of dense columns (train part only), the sample
+ * shards of the three parts, and the user–POI pairs.
+ * @throws DataError `SPLIT_EMPTY`, `LABEL_ONE_CLASS`
+ */
+export async function writeSplit(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  wide: WideSamples,
+  options: {
+    directory: string;
+    number: number;
+    name: string;
+    orders: boolean;
+    rowsPerShard: number;
+    absent: ReadonlyMap<string, number>;
+    onPart: (part: Part) => void;
+  },
+): Promise<SplitManifest> {
+  const { directory, number, name, orders } = options;
+  const { layout } = wide;
+  const folder = join('splits', name);
+  await mkdir(join(directory, folder, 'vocabulary'), { recursive: true });
+  const train = `part${number} = 0`;
+  const joins: string[] = [];
+  const columns: string[] = [];
+
+  const parts = await countParts(db, schema, number, name, orders);
+
+  const categorical: CategoricalSpec[] = [];
+  const writeVocabulary = async (
+    feature: { name: string; role: CategoricalSpec['role']; buckets: number | null },
+    table: string,
+  ) => {
+    const file = `${folder}/vocabulary/${feature.name}.json`;
+    if (feature.buckets === null) {
+      const size = await writeJsonList(db, `SELECT value FROM ${table} ORDER BY idx`, join(directory, file));
+      categorical.push({ name: feature.name, role: feature.role, size, vocabulary: file });
+      return;
+    }
+    const { shared, total } = await db.row<{ shared: bigint | null; total: bigint }>(
+      `SELECT sum(n) FILTER (n > 1)::BIGINT AS shared, sum(n)::BIGINT AS total FROM (SELECT count(*) AS n FROM ${table} WHERE seen GROUP BY idx)`,
+    );
+    await writeJsonList(db, `SELECT value FROM ${table} WHERE false`, join(directory, file));
+    categorical.push({
+      name: feature.name,
+      role: feature.role,
+      size: feature.buckets + 1,
+      vocabulary: file,
+      hashed: { buckets: feature.buckets, collisionRate: Number(shared ?? 0n) / Math.max(1, Number(total ?? 0n)) },
+    });
+  };
+
+  for (const [i, f] of layout.categorical.entries()) {
+    const table = `voc${i}`;
+    const code = wide.categorical[i]!.kind === 'code';
+    const values = `SELECT v${i} AS key, count(*) FILTER (${train}) AS n FROM wide WHERE v${i} IS NOT NULL GROUP BY 1`;
+    const named = code
+      ? `SELECT key, text AS value, n FROM (${values}) JOIN ct${i} ON code = key`
+      : `SELECT key, key AS value, n FROM (${values})`;
+    await makeVocabulary(db, table, 'key', named, f);
+    joins.push(`LEFT JOIN ${table} ON ${table}.key = w.v${i}`);
+    columns.push(`coalesce(${table}.idx, 0)::INTEGER AS ${ident(`cat_${f.name}`)}`);
+    await writeVocabulary(f, table);
+  }
+  for (const [j, f] of layout.cross.entries()) {
+    const table = `voc${layout.categorical.length + j}`;
+    const [a, b] = f.parts;
+    const text = (i: number, key: string) =>
+      wide.categorical[i]!.kind === 'code' ? `(SELECT text FROM ct${i} WHERE code = ${key})` : key;
+    const values = `SELECT v${a} AS ka, v${b} AS kb, count(*) FILTER (${train}) AS n FROM wide WHERE v${a} IS NOT NULL AND v${b} IS NOT NULL GROUP BY 1, 2`;
+    const named = `SELECT ka, kb, ${text(a, 'ka')} || ${literal(crossSeparator)} || ${text(b, 'kb')} AS value, n FROM (${values})`;
+    await makeVocabulary(db, table, 'ka, kb', named, f);
+    joins.push(`LEFT JOIN ${table} ON ${table}.ka = w.v${a} AND ${table}.kb = w.v${b}`);
+    columns.push(`coalesce(${table}.idx, 0)::INTEGER AS ${ident(`cat_${f.name}`)}`);
+    await writeVocabulary(f, table);
+  }
+
+  const denseFeatures = [...layout.dense, ...layout.statistics];
+  const dense: DenseSpec[] = [];
+  if (denseFeatures.length > 0) {
+    const moments = await db.row<Record<string, number | null>>(
+      `SELECT ${denseFeatures.map((_, i) => `avg(d${i})::DOUBLE AS m${i}, stddev_pop(d${i})::DOUBLE AS s${i}`).join(', ')} FROM wide WHERE ${train}`,
+    );
+    for (const [i, f] of denseFeatures.entries()) {
+      const mean = moments[`m${i}`] ?? 0;
+      const std = moments[`s${i}`] ?? 0;
+      const absent = options.absent.get(f.name);
+      dense.push({
+        name: f.name,
+        role: f.role,
+        mean,
+        std: std > 1e-12 ? std : 1,
+        ...(absent === undefined ? {} : { absent }),
+      });
+      columns.push(`coalesce(w.d${i}, ${mean})::FLOAT AS ${ident(`dense_${f.name}`)}`);
+    }
+  }
+  schema.features.sequences.forEach((f, i) => {
+    columns.push(`w.q${i} AS ${ident(`seq_${f.name}`)}`);
+  });
+
+  const scene = [];
+  for (const [i, k] of schema.keywords.scene.entries()) {
+    // Codes follow the order in which threads met the texts; the manifest's order must not.
+    await db.run(
+      `CREATE OR REPLACE TABLE sc${i} AS SELECT code, text, (row_number() OVER (ORDER BY text))::INTEGER AS idx FROM st${i}`,
+    );
+    const texts = await db.rows<{ text: string }>(`SELECT text FROM sc${i} ORDER BY idx`);
+    joins.push(`LEFT JOIN sc${i} ON sc${i}.code = w.s${i}`);
+    columns.push(`coalesce(sc${i}.idx, 0)::INTEGER AS ${ident(`scene_${k.name}`)}`);
+    scene.push({ field: k.name, token: k.token ?? `scene_${k.name}`, texts: ['', ...texts.map((r) => r.text)] });
+  }
+
+  columns.push('w.user_index', 'w.poi_index', 'w.click');
+  if (orders) columns.push('w.ord AS "order"');
+  columns.push('w.row_id');
+  for (const [p, part] of PARTS.entries()) {
+    options.onPart(part);
+    const partFolder = `${folder}/${part}`;
+    await mkdir(join(directory, partFolder), { recursive: true });
+    const shards = Math.ceil(parts[part].rows / options.rowsPerShard);
+    const bounds = await shardBounds(db, number, p, shards);
+    for (let shard = 0; shard < shards; shard++) {
+      const file = `${partFolder}/part-${String(shard).padStart(5, '0')}.parquet`;
+      const range = [
+        shard > 0 ? `AND row_id > ${bounds[shard - 1]}` : '',
+        shard < shards - 1 ? `AND row_id <= ${bounds[shard]}` : '',
+      ].join(' ');
+      await db.run(`COPY (SELECT ${columns.join(', ')} FROM (SELECT * FROM wide WHERE part${number} = ${p} ${range}) w
+        ${joins.join('\n')} ORDER BY w.row_id) TO ${literal(join(directory, file))} ${parquetOptions}`);
+      parts[part].files.push(file);
+    }
+  }
+  const positive = orders ? 'ord' : 'click';
+  await db.run(`COPY (SELECT user_index, poi_index, count(*)::INTEGER AS count FROM wide WHERE ${train} AND ${positive} = 1
+    GROUP BY ALL ORDER BY ALL) TO ${literal(join(directory, folder, 'pairs.parquet'))} ${parquetOptions}`);
+
+  return {
+    kind: schema.splits[name]!.kind,
+    parts,
+    categorical,
+    dense,
+    sequences: schema.features.sequences.map((f) => ({ name: f.name, of: 'poi', length: f.length })),
+    scene,
+  };
+}
+
+async function countParts(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  number: number,
+  name: string,
+  orders: boolean,
+): Promise<Record<Part, PartManifest>> {
+  const counts = await db.rows<{ part: number; n: bigint; clicks: bigint; orders: bigint | null }>(
+    `SELECT part${number} AS part, count(*) AS n, sum(click)::BIGINT AS clicks, sum(ord)::BIGINT AS orders FROM wide GROUP BY 1`,
+  );
+  const parts = {} as Record<Part, PartManifest>;
+  for (const [p, part] of PARTS.entries()) {
+    const found = counts.find((c) => c.part === p);
+    if (found === undefined) {
+      const split = schema.splits[name]!;
+      const advice =
+        split.kind === 'time'
+          ? 'The events span too few days: lower testDays or validationDays, or use a random split.'
+          : 'Give more data or other ratios.';
+      throw new DataError('SPLIT_EMPTY', `splits.${name}: the ${part} part has no rows. ${advice}`, {
+        field: `splits.${name}`,
+      });
+    }
+    parts[part] = {
+      rows: Number(found.n),
+      files: [],
+      clicks: Number(found.clicks),
+      orders: orders ? Number(found.orders) : null,
+    };
+  }
+  const train = parts.train;
+  for (const [label, ones] of [
+    ['click', train.clicks],
+    ['order', train.orders],
+  ] as const) {
+    if (ones === null || (ones > 0 && ones < train.rows)) continue;
+    throw new DataError(
+      'LABEL_ONE_CLASS',
+      `splits.${name}: the ${label} label is ${ones === 0 ? 0 : 1} in all ${train.rows} rows of the train part.`,
+      {
+        field: `labels.${label}`,
+      },
+    );
+  }
+  return parts;
+}
+
+/** `table(key…, value, idx)`; hashed features hold every value (with `seen` = occurs in train), others the train part's alone. */
+async function makeVocabulary(
+  db: DuckdbSession,
+  table: string,
+  keys: string,
+  named: string,
+  f: { minCount: number; maxSize: number | null; buckets: number | null },
+): Promise<void> {
+  if (f.buckets !== null) {
+    await db.run(
+      `CREATE OR REPLACE TABLE ${table} AS SELECT ${keys}, value, n > 0 AS seen, (1 + md5_number_lower(value) % ${f.buckets})::INTEGER AS idx FROM (${named})`,
+    );
+    return;
+  }
+  await db.run(`CREATE OR REPLACE TABLE ${table} AS SELECT ${keys}, value, (row_number() OVER (ORDER BY n DESC, value))::INTEGER AS idx
+    FROM (${named}) WHERE n >= ${f.minCount} ${f.maxSize === null ? '' : `ORDER BY n DESC, value LIMIT ${f.maxSize}`}`);
+}
+
+/** Last row_id of every shard but the last. */
+async function shardBounds(db: DuckdbSession, number: number, part: number, shards: number): Promise<bigint[]> {
+  if (shards <= 1) return [];
+  const quantiles = Array.from({ length: shards - 1 }, (_, i) => (i + 1) / shards);
+  const { bounds } = await db.row<{ bounds: { items: bigint[] } }>(
+    `SELECT quantile_disc(row_id, [${quantiles.join(', ')}]) AS bounds FROM wide WHERE part${number} = ${part}`,
+  );
+  return bounds.items;
+}
+
+/** Streams a column of texts into a JSON list that begins with "". @returns the list's length */
+async function writeJsonList(db: DuckdbSession, query: string, path: string): Promise<number> {
+  const out = createWriteStream(path);
+  out.write('[""');
+  let size = 1;
+  const result = await db.connection.stream(query);
+  for (;;) {
+    const chunk = await result.fetchChunk();
+    if (chunk === null || chunk.rowCount === 0) break;
+    const values = chunk.getColumnValues(0) as string[];
+    size += values.length;
+    if (!out.write(values.map((value) => `,\n${JSON.stringify(value)}`).join(''))) await once(out, 'drain');
+  }
+  out.end(']\n');
+  await finished(out);
+  return size;
+}

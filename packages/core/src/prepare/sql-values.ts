@@ -1,0 +1,84 @@
+import { ident, literal } from '../duckdb/session.js';
+
+/** A column of one of the loaded tables: SQL that reads it, and its DuckDB type. */
+export interface ColumnSql {
+  sql: string;
+  type: string;
+}
+
+/** The SQL of `canonicalText` (scene/moment.ts): the text that vocabularies know a value by. */
+export function canonicalSql({ sql, type }: ColumnSql): string {
+  if (type === 'VARCHAR') return sql;
+  if (type.endsWith('[]')) return `nullif(array_to_string(${sql}, ', '), '')`;
+  if (/^(FLOAT|DOUBLE|DECIMAL)/.test(type)) {
+    const x = `(${sql})::DOUBLE`;
+    return `CASE WHEN isnan(${x}) THEN NULL WHEN ${x} = trunc(${x}) AND abs(${x}) < 1e15 THEN (${x})::BIGINT::VARCHAR ELSE (${x})::VARCHAR END`;
+  }
+  return `(${sql})::VARCHAR`;
+}
+
+/** The canonical text, NULL where it is empty or one of the markers. */
+export function presentSql(column: ColumnSql, missing: ReadonlySet<string>): string {
+  const text = canonicalSql(column);
+  return `CASE WHEN (${text}) IN (${['', ...missing].map(literal).join(', ')}) THEN NULL ELSE ${text} END`;
+}
+
+/** A keyword text in SQL: blanks trimmed and collapsed, markers NULL (scene/moment.ts, `keywordText`). */
+export function keywordSql(column: ColumnSql, missing: ReadonlySet<string>): string {
+  const text = `regexp_replace(trim(${presentSql(column, missing)}, ' \t\n\r'), '\\s+', ' ', 'g')`;
+  return `CASE WHEN (${text}) IN (${['', ...missing].map(literal).join(', ')}) THEN NULL ELSE ${text} END`;
+}
+
+/** A number; NULL where missing or (caught beforehand by `firstBadNumber`) not a number. */
+export function numberSql(column: ColumnSql, missing: ReadonlySet<string>): string {
+  if (column.type === 'VARCHAR' || missing.size > 0) return `TRY_CAST(${presentSql(column, missing)} AS DOUBLE)`;
+  if (column.type === 'BOOLEAN') return `(${column.sql})::INTEGER::DOUBLE`;
+  return `CASE WHEN isnan((${column.sql})::DOUBLE) THEN NULL ELSE (${column.sql})::DOUBLE END`;
+}
+
+/** The SQL of `localTime` (scene/moment.ts): a TIMESTAMP that holds the local clock; NULL where it cannot be read. */
+export function timeSql({ sql, type }: ColumnSql, unit?: 'timestamp' | 's' | 'ms' | 'us'): string {
+  if (type === 'TIMESTAMP WITH TIME ZONE') return `make_timestamp(epoch_us(${sql}))`;
+  if (type.startsWith('TIMESTAMP') || type === 'DATE') return `(${sql})::TIMESTAMP`;
+  const x = `TRY_CAST(${sql} AS DOUBLE)`;
+  const microseconds =
+    unit === 's'
+      ? `${x} * 1e6`
+      : unit === 'ms'
+        ? `${x} * 1e3`
+        : unit === 'us'
+          ? x
+          : `CASE WHEN abs(${x}) < 1e11 THEN ${x} * 1e6 WHEN abs(${x}) < 1e14 THEN ${x} * 1e3 ELSE ${x} END`;
+  const fromNumber = `make_timestamp((${microseconds})::BIGINT)`;
+  if (type !== 'VARCHAR') return fromNumber;
+  const wall = `(left(${sql}, 10) || regexp_replace(substr(${sql}, 11), '(Z|[+-]\\d{2}:?(\\d{2})?)$', ''))`;
+  return `CASE WHEN regexp_full_match(${sql}, '-?\\d+(\\.\\d+)?') THEN ${fromNumber} ELSE TRY_CAST(${wall} AS TIMESTAMP) END`;
+}
+
+/** A text cut to so many characters at a word boundary, or in the middle of a word where there is none (Chinese). */
+export function cutSql(text: string, characters: number | undefined): string {
+  if (characters === undefined) return text;
+  const head = `left(${text}, ${characters + 1})`;
+  return `CASE WHEN length(${text}) <= ${characters} THEN ${text} ELSE coalesce(nullif(regexp_extract(${head}, '^(.*\\S)\\s', 1), ''), left(${text}, ${characters})) END`;
+}
+
+/** A text with `{slot}`s; NULL when any slot is. */
+export function templateSql(template: string, slot: (name: string) => string): string {
+  const parts = template.split(/\{([^}]+)\}/);
+  return parts.map((part, i) => (i % 2 === 0 ? literal(part) : `(${slot(part)})`)).join(' || ');
+}
+
+/** Names of the slots of a template. */
+export function templateSlots(template: string): string[] {
+  return [...template.matchAll(/\{([^}]+)\}/g)].map((match) => match[1]!);
+}
+
+/** A uniform number in [0, 2^64) that depends on the seed, a label and a key alone: the same on every machine and shard. */
+export function uniformSql(seed: number, label: string, key: string): string {
+  return `md5_number_lower(${literal(`${seed}:${label}:`)} || (${key})::VARCHAR)`;
+}
+
+/** `"alias"."column"`. */
+export function qualified(alias: string, column: string): string {
+  return `${alias}.${ident(column)}`;
+}

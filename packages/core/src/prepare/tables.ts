@@ -1,0 +1,481 @@
+import { stat } from 'node:fs/promises';
+import { isAbsolute, resolve } from 'node:path';
+import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
+import { DataError, didYouMean } from '../errors.js';
+import { featureLayout } from '../features/layout.js';
+import { compileDerivation } from '../scene/derive.js';
+import { derivationInputs } from '../scene/inputs.js';
+import { poiKey, userKey } from '../scene/moment.js';
+import type { DatasetSchema, TableSource, ValueSpec } from '../schema/schema.js';
+import { type ColumnSql, canonicalSql, numberSql, presentSql, templateSlots, timeSql } from './sql-values.js';
+
+type TableName = 'events' | 'users' | 'pois';
+const aliases = { events: 'ev', users: 'us', pois: 'po' } as const;
+
+/** The loaded tables: `ev`, `us` and `po` in DuckDB, and what their columns are. */
+export interface LoadedTables {
+  /** SQL and type of "events.x", "users.x", "pois.x" in a query over `ev`, `us`, `po`. */
+  column(ref: string): ColumnSql;
+  orders: boolean;
+  users: number;
+  pois: number;
+  /** Raw columns of users and POIs that features or scenes read at serving time. */
+  stored: { users: string[]; pois: string[] };
+  notes: string[];
+}
+
+/**
+ * Loads the source tables into DuckDB with every check that needs no feature:
+ * `us(user_index, user, …)`, `po(poi_index, poi, …)`, `ev(row_id, user_index, poi_index, t, day, click, ord, …)`.
+ * Users and POIs that only the events know are added with all columns missing, and counted in `notes`.
+ * @throws DataError `FILE_MISSING`, `UNREADABLE`, `COLUMN_MISSING`, `BAD_VALUE`, `TABLE_EMPTY`, `DUPLICATE_KEY`, `LABEL_ONE_CLASS`
+ */
+export async function loadTables(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  baseDirectory: string,
+): Promise<LoadedTables> {
+  const wanted = wantedColumns(schema);
+  const notes: string[] = [];
+  const types: Record<TableName, Map<string, string>> = { events: new Map(), users: new Map(), pois: new Map() };
+
+  for (const table of ['users', 'pois', 'events'] as const) {
+    const source = schema.tables[table];
+    if (source === undefined) continue;
+    const { sql, where } = await sourceSql(source, table, baseDirectory);
+    const available = await reading(where, () => db.columns(`SELECT * FROM ${sql}`));
+    for (const [column, at] of wanted[table]) {
+      const type = available.get(column);
+      if (type === undefined) {
+        throw new DataError(
+          'COLUMN_MISSING',
+          `${where} has no column "${column}", which the schema's ${at} names.${didYouMean(column, available.keys())}`,
+          { file: where, field: column },
+        );
+      }
+      types[table].set(column, type);
+    }
+    const columns = [...wanted[table].keys()];
+    await reading(where, () =>
+      db.run(
+        `CREATE TABLE raw_${table} AS SELECT row_number() OVER () AS file_row${columns.map((c) => `, ${ident(c)} AS ${ident(`c:${c}`)}`).join('')} FROM ${sql}`,
+      ),
+    );
+    const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n FROM raw_${table}`);
+    if (n === 0n)
+      throw new DataError('TABLE_EMPTY', `${where} has no rows (tables.${table}). Give it data.`, { file: where });
+    await checkValues(db, schema, table, where, types[table]);
+  }
+
+  const raw = (table: TableName, column: string): ColumnSql => ({
+    sql: ident(`c:${column}`),
+    type: types[table].get(column)!,
+  });
+  for (const [table, key, id, index] of [
+    ['users', userKey(schema), 'user', 'user_index'],
+    ['pois', poiKey(schema), 'poi', 'poi_index'],
+  ] as const) {
+    const alias = aliases[table];
+    const eventKey = canonicalSql(raw('events', id === 'user' ? schema.keys.user : schema.keys.poi));
+    if (schema.tables[table] === undefined) {
+      await db.run(
+        `CREATE TABLE ${alias} AS SELECT (row_number() OVER (ORDER BY first_row) - 1)::INTEGER AS ${index}, ${id} FROM
+         (SELECT ${eventKey} AS ${id}, min(file_row) AS first_row FROM raw_events GROUP BY 1)`,
+      );
+      continue;
+    }
+    const where = sourceName(schema.tables[table], table);
+    const keyText = canonicalSql(raw(table, key));
+    const duplicate = await db.rows<{ id: string; first: bigint; second: bigint }>(
+      `SELECT ${keyText} AS id, min(file_row) AS first, max(file_row) AS second FROM raw_${table} GROUP BY 1 HAVING count(*) > 1 ORDER BY first LIMIT 1`,
+    );
+    if (duplicate[0] !== undefined) {
+      const { id: value, first, second } = duplicate[0];
+      throw new DataError(
+        'DUPLICATE_KEY',
+        `${where}: "${key}" = ${JSON.stringify(value)} stands in rows ${first} and ${second}; a key may occur once. Remove one, or point "key" at the unique column.`,
+        { file: where, row: second, field: key },
+      );
+    }
+    const columns = [...types[table].keys()].map((c) => `, ${ident(`c:${c}`)}`).join('');
+    await db.run(
+      `CREATE TABLE ${alias} AS SELECT (file_row - 1)::INTEGER AS ${index}, ${keyText} AS ${id}${columns} FROM raw_${table}`,
+    );
+    const { n } = await db.row<{ n: bigint }>(
+      `SELECT count(*) AS n FROM raw_events WHERE ${eventKey} NOT IN (SELECT ${id} FROM ${alias})`,
+    );
+    if (n > 0n) {
+      await db.run(
+        `INSERT INTO ${alias} (${index}, ${id}) SELECT (SELECT count(*) FROM ${alias}) + row_number() OVER (ORDER BY first_row) - 1, ${id}
+         FROM (SELECT ${eventKey} AS ${id}, min(file_row) AS first_row FROM raw_events GROUP BY 1) WHERE ${id} NOT IN (SELECT ${id} FROM ${alias})`,
+      );
+      const { added } = await db.row<{ added: bigint }>(
+        `SELECT count(*) - (SELECT count(*) FROM raw_${table}) AS added FROM ${alias}`,
+      );
+      notes.push(
+        `${n} events name ${added} ${table} that ${where} does not list; they are kept, with every column missing.`,
+      );
+    }
+    await db.run(`DROP TABLE raw_${table}`);
+  }
+
+  const { click, order } = labelColumns(schema);
+  const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
+  const timeColumn = typeof schema.time === 'object' ? schema.time.column : schema.time;
+  const labelSql = (label: NonNullable<typeof click>) => {
+    const column = raw('events', label.column);
+    if (label.atLeast !== undefined) return `(${numberSql(column, new Set())} >= ${label.atLeast})::UTINYINT`;
+    return `(lower(${canonicalSql(column)}) IN ('1', 'true'))::UTINYINT`;
+  };
+  const eventColumns = [...types.events.keys()].map((c) => `, r.${ident(`c:${c}`)}`).join('');
+  const t = timeColumn === undefined ? null : timeSql(raw('events', timeColumn), unit);
+  await db.run(`CREATE TABLE ev AS
+    SELECT ${schema.keys.row === undefined ? 'file_row - 1' : `TRY_CAST(${raw('events', schema.keys.row).sql} AS BIGINT)`} AS row_id,
+      us.user_index, po.poi_index,
+      ${t === null ? '' : `${t} AS t, date_diff('day', TIMESTAMP '1970-01-01', ${t})::INTEGER AS day,`}
+      ${click === undefined ? '1::UTINYINT' : labelSql(click)} AS click,
+      ${order === undefined ? 'NULL::UTINYINT' : labelSql(order)} AS ord${eventColumns}
+    FROM raw_events r
+    JOIN us ON us.user = ${canonicalSql({ ...raw('events', schema.keys.user), sql: `r.${ident(`c:${schema.keys.user}`)}` })}
+    JOIN po ON po.poi = ${canonicalSql({ ...raw('events', schema.keys.poi), sql: `r.${ident(`c:${schema.keys.poi}`)}` })}`);
+  await db.run('DROP TABLE raw_events');
+
+  const eventsName = sourceName(schema.tables.events, 'events');
+  if (schema.keys.row !== undefined) {
+    const twice = await db.rows<{ row_id: bigint }>(
+      'SELECT row_id FROM ev GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 1',
+    );
+    if (twice[0] !== undefined) {
+      throw new DataError(
+        'DUPLICATE_KEY',
+        `${eventsName}: keys.row "${schema.keys.row}" = ${twice[0].row_id} occurs more than once; it must be unique.`,
+        {
+          file: eventsName,
+          field: schema.keys.row,
+        },
+      );
+    }
+  }
+  const sums = await db.row<{
+    n: bigint;
+    clicks: bigint;
+    orders: bigint | null;
+    odd: bigint;
+    users: bigint;
+    pois: bigint;
+  }>(
+    `SELECT count(*) AS n, sum(click)::BIGINT AS clicks, sum(ord)::BIGINT AS orders, count(*) FILTER (ord = 1 AND click = 0) AS odd,
+     (SELECT count(*) FROM us) AS users, (SELECT count(*) FROM po) AS pois FROM ev`,
+  );
+  const oneClass = (label: string, ones: bigint) => {
+    if (ones !== 0n && ones !== sums.n) return;
+    throw new DataError(
+      'LABEL_ONE_CLASS',
+      `${eventsName}: the label "${label}" is ${ones === 0n ? '0' : '1'} in all ${sums.n} rows, so there is nothing to learn. Check the column${
+        ones === 0n ? '' : ', or let negatives.method "unused" draw negatives'
+      }.`,
+      { file: eventsName, field: label },
+    );
+  };
+  if (schema.negatives?.method !== 'unused') oneClass(click!.column, sums.clicks);
+  if (order !== undefined) {
+    oneClass(order.column, sums.orders!);
+    if (sums.odd > 0n) notes.push(`${sums.odd} rows have an order without a click.`);
+  }
+  return {
+    column(ref) {
+      const dot = ref.indexOf('.');
+      const table = ref.slice(0, dot) as TableName;
+      const column = ref.slice(dot + 1);
+      return { sql: `${aliases[table]}.${ident(`c:${column}`)}`, type: types[table].get(column)! };
+    },
+    orders: order !== undefined,
+    users: Number(sums.users),
+    pois: Number(sums.pois),
+    stored: storedColumns(schema),
+    notes,
+  };
+}
+
+/** The labels as trained: a lone order column plays the click. */
+export function labelColumns(schema: DatasetSchema): {
+  click: { column: string; atLeast?: number } | undefined;
+  order: { column: string; atLeast?: number } | undefined;
+} {
+  const wide = (label: DatasetSchema['labels']['click']) => (typeof label === 'string' ? { column: label } : label);
+  const click = wide(schema.labels.click);
+  const order = wide(schema.labels.order);
+  return click === undefined ? { click: order, order: undefined } : { click, order };
+}
+
+type Wanted = Record<TableName, Map<string, string>>;
+
+/** Every column the schema names, with the place that names it first. */
+function wantedColumns(schema: DatasetSchema): Wanted {
+  const wanted: Wanted = { events: new Map(), users: new Map(), pois: new Map() };
+  const add = (table: TableName, column: string, at: string) => {
+    if (!wanted[table].has(column)) wanted[table].set(column, at);
+  };
+  const addRef = (ref: string, at: string) => {
+    const dot = ref.indexOf('.');
+    add(ref.slice(0, dot) as TableName, ref.slice(dot + 1), at);
+  };
+  const addValue = (value: ValueSpec, at: string) => {
+    for (const ref of valueInputs(value)) if (ref !== 'time') addRef(ref, at);
+  };
+  add('events', schema.keys.user, 'keys.user');
+  add('events', schema.keys.poi, 'keys.poi');
+  if (schema.keys.row !== undefined) add('events', schema.keys.row, 'keys.row');
+  if (schema.tables.users !== undefined) add('users', userKey(schema), 'tables.users (key)');
+  if (schema.tables.pois !== undefined) add('pois', poiKey(schema), 'tables.pois (key)');
+  if (schema.time !== undefined)
+    add('events', typeof schema.time === 'string' ? schema.time : schema.time.column, 'time');
+  const { click, order } = labelColumns(schema);
+  if (click !== undefined) add('events', click.column, 'labels.click');
+  if (order !== undefined) add('events', order.column, 'labels.order');
+  for (const f of [...schema.features.categorical, ...schema.features.dense]) addValue(f.value, `feature "${f.name}"`);
+  for (const k of schema.keywords.scene) addValue(k.value, `scene keyword "${k.name}"`);
+  for (const [table, keywords] of [
+    ['pois', schema.keywords.poi],
+    ['users', schema.keywords.user],
+  ] as const) {
+    for (const k of keywords) {
+      if (k.column !== undefined) add(table, k.column, `keyword "${k.name}"`);
+      for (const slot of templateSlots(k.template ?? '')) add(table, slot, `keyword "${k.name}"`);
+    }
+  }
+  for (const k of schema.keywords.user) {
+    const refs =
+      k.behaviour === undefined ? [] : 'top' in k.behaviour ? [k.behaviour.of] : templateSlots(k.behaviour.template);
+    for (const ref of refs) if (ref.startsWith('pois.')) addRef(ref, `keyword "${k.name}"`);
+  }
+  return wanted;
+}
+
+function valueInputs(value: ValueSpec): string[] {
+  return typeof value === 'string' ? [value] : derivationInputs(value);
+}
+
+function storedColumns(schema: DatasetSchema): { users: string[]; pois: string[] } {
+  const users = new Set<string>();
+  const pois = new Set<string>();
+  const specs = [...schema.features.categorical, ...schema.features.dense, ...schema.keywords.scene];
+  for (const ref of specs.flatMap((s) => valueInputs(s.value))) {
+    if (ref.startsWith('users.')) users.add(ref.slice('users.'.length));
+    if (ref.startsWith('pois.')) pois.add(ref.slice('pois.'.length));
+  }
+  return { users: [...users], pois: [...pois] };
+}
+
+/** How messages call a source. */
+function sourceName(source: TableSource, table: string): string {
+  if (typeof source === 'string') return source;
+  return 'path' in source ? source.path : `the query of tables.${table}`;
+}
+
+async function sourceSql(
+  source: TableSource,
+  table: string,
+  baseDirectory: string,
+): Promise<{ sql: string; where: string }> {
+  if (typeof source === 'object' && 'query' in source)
+    return { sql: `(${source.query})`, where: sourceName(source, table) };
+  const given = typeof source === 'string' ? source : source.path;
+  const remote = /^[a-z][a-z0-9+]+:\/\//i.test(given);
+  const path = remote || isAbsolute(given) ? given : resolve(baseDirectory, given);
+  if (!remote) await mustExist(path, table);
+  const plain = path.toLowerCase().replace(/\.(gz|zst)$/, '');
+  const format =
+    (typeof source === 'object' ? source.format : undefined) ??
+    (plain.endsWith('.parquet')
+      ? 'parquet'
+      : plain.endsWith('.tsv')
+        ? 'tsv'
+        : plain.endsWith('.csv')
+          ? 'csv'
+          : /\.(jsonl|ndjson)$/.test(plain)
+            ? 'jsonl'
+            : undefined);
+  if (format === undefined) {
+    throw new DataError(
+      'FORMAT_UNKNOWN',
+      `tables.${table}: the format of ${given} does not follow from its ending. Add "format": "parquet", "csv", "tsv" or "jsonl".`,
+      { file: path },
+    );
+  }
+  const file = literal(path);
+  switch (format) {
+    case 'parquet':
+      return { sql: `read_parquet(${file})`, where: given };
+    case 'jsonl':
+      return { sql: `read_json_auto(${file}, format = 'newline_delimited')`, where: given };
+    default:
+      // Everything as text: types follow from what the schema uses a column for, so a bad value is reported with its row,
+      // and a code such as "007" stays what it is.
+      return {
+        sql: `read_csv(${file}, header = true, all_varchar = true, delim = ${format === 'tsv' ? "'\t'" : "','"}, quote = '"', escape = '"', max_line_size = 16777216)`,
+        where: given,
+      };
+  }
+}
+
+async function mustExist(path: string, table: string): Promise<void> {
+  // Whether a pattern matches anything is DuckDB's to say.
+  if (/[*?[\]{}]/.test(path)) return;
+  await stat(path).catch((cause) => {
+    throw new DataError(
+      'FILE_MISSING',
+      `tables.${table}: there is no file ${path}. Check the path; it is relative to the schema file.`,
+      {
+        file: path,
+        cause,
+      },
+    );
+  });
+}
+
+/** Turns DuckDB's complaints about a source into errors that name the file and, where it says so, the line. */
+async function reading<T>(where: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    const message = (cause as Error).message;
+    if (/No files found/i.test(message)) {
+      throw new DataError(
+        'FILE_MISSING',
+        `No file matches ${where}. Check the path; it is relative to the schema file.`,
+        { file: where, cause },
+      );
+    }
+    const line = /Line:?\s+(\d+)/i.exec(message)?.[1];
+    const encoding = /unicode|utf-?8|encod/i.test(message);
+    const first = message.split('\n').slice(0, 2).join(' ').trim();
+    throw new DataError(
+      encoding ? 'BAD_ENCODING' : 'UNREADABLE',
+      encoding
+        ? `${where}${line === undefined ? '' : `, line ${line}`}: not valid UTF-8. Convert the file, e.g. with iconv -t UTF-8. (${first})`
+        : `${where}${line === undefined ? '' : `, line ${line}`}: cannot be read: ${first}`,
+      { file: where, ...(line === undefined ? {} : { row: Number(line) }), cause },
+    );
+  }
+}
+
+/** Finds the first value that the schema's use of its column cannot stand. */
+async function checkValues(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  table: TableName,
+  where: string,
+  types: Map<string, string>,
+): Promise<void> {
+  const complain = async (column: string, bad: string, what: string, fix: string) => {
+    const found = await db.rows<{ file_row: bigint; value: string | null }>(
+      `SELECT file_row, ${canonicalSql({ sql: ident(`c:${column}`), type: types.get(column)! })} AS value FROM raw_${table} WHERE ${bad} ORDER BY file_row LIMIT 1`,
+    );
+    if (found[0] === undefined) return;
+    const { file_row, value } = found[0];
+    throw new DataError(
+      'BAD_VALUE',
+      `${where}, row ${file_row}, column "${column}": ${value === null ? 'the value is missing' : `${JSON.stringify(value)} is not ${what}`}. ${fix}`,
+      { file: where, row: file_row, field: column },
+    );
+  };
+  const sqlOf = (column: string): ColumnSql => ({ sql: ident(`c:${column}`), type: types.get(column)! });
+  const key = async (column: string) =>
+    complain(
+      column,
+      `(${canonicalSql(sqlOf(column))} IS NULL OR ${canonicalSql(sqlOf(column))} = '')`,
+      'a key',
+      'Every row needs its key.',
+    );
+  const number = async (column: string, missing: ReadonlySet<string>, use: string) => {
+    const c = sqlOf(column);
+    if (c.type.endsWith('[]')) {
+      throw new DataError('BAD_VALUE', `${where}: column "${column}" is a list, but ${use} needs a number.`, {
+        file: where,
+        field: column,
+      });
+    }
+    if (c.type !== 'VARCHAR') return;
+    await complain(
+      column,
+      `${presentSql(c, missing)} IS NOT NULL AND ${numberSql(c, missing)} IS NULL`,
+      `a number, which ${use} needs`,
+      'Correct it, or list it under "missing".',
+    );
+  };
+  const time = async (column: string, unit: Parameters<typeof timeSql>[1], optional: boolean) => {
+    const c = sqlOf(column);
+    const present = `${presentSql(c, new Set())} IS NOT NULL`;
+    await complain(
+      column,
+      `${optional ? `${present} AND ` : ''}${timeSql(c, unit)} IS NULL`,
+      'a time',
+      'Times are ISO 8601 ("2026-01-31 12:05:00"), timestamps, or numbers with time.unit.',
+    );
+  };
+
+  if (table === 'users') return key(userKey(schema)).then(() => checkUses());
+  if (table === 'pois') return key(poiKey(schema)).then(() => checkUses());
+  await key(schema.keys.user);
+  await key(schema.keys.poi);
+  if (schema.keys.row !== undefined) {
+    await complain(
+      schema.keys.row,
+      `coalesce(TRY_CAST(${ident(`c:${schema.keys.row}`)} AS BIGINT) < 0, true)`,
+      'a whole number of at least 0',
+      'keys.row needs one in every row.',
+    );
+  }
+  if (schema.time !== undefined) {
+    if (typeof schema.time === 'string') await time(schema.time, undefined, false);
+    else await time(schema.time.column, schema.time.unit, false);
+  }
+  const { click, order } = labelColumns(schema);
+  for (const label of [click, order]) {
+    if (label === undefined) continue;
+    if (label.atLeast !== undefined) {
+      const c = sqlOf(label.column);
+      await complain(label.column, `${numberSql(c, new Set())} IS NULL`, 'a number', 'A label is needed in every row.');
+    } else {
+      const text = canonicalSql(sqlOf(label.column));
+      await complain(
+        label.column,
+        `(${text}) IS NULL OR lower(${text}) NOT IN ('0', '1', 'true', 'false')`,
+        'a label: 0, 1, true or false',
+        'Correct it, or declare a threshold: {"column": …, "atLeast": …}.',
+      );
+    }
+  }
+  await checkUses();
+
+  async function checkUses(): Promise<void> {
+    const layout = featureLayout(schema);
+    const uses: { value: ValueSpec; missing: ReadonlySet<string>; what: string; dense: boolean }[] = [
+      ...layout.categorical.map((f) => ({
+        value: f.value,
+        missing: f.missing,
+        what: `feature "${f.name}"`,
+        dense: false,
+      })),
+      ...layout.dense.map((f) => ({ value: f.value, missing: f.missing, what: `feature "${f.name}"`, dense: true })),
+      ...schema.keywords.scene.map((k) => ({
+        value: k.value as ValueSpec,
+        missing: new Set([...schema.missing, ...(k.missing ?? [])]),
+        what: `scene keyword "${k.name}"`,
+        dense: false,
+      })),
+    ];
+    for (const { value, missing, what, dense } of uses) {
+      const refs = valueInputs(value);
+      const kinds = typeof value === 'string' ? [dense ? 'number' : 'text'] : compileDerivation(value).takes;
+      for (let i = 0; i < refs.length; i++) {
+        const ref = refs[i]!;
+        if (!ref.startsWith(`${table}.`)) continue;
+        const column = ref.slice(table.length + 1);
+        if (kinds[i] === 'number') await number(column, missing, what);
+        else if (kinds[i] === 'time') await time(column, undefined, true);
+      }
+    }
+  }
+}
