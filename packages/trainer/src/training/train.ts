@@ -237,7 +237,7 @@ async function runEpochs(
         while (position.row < rows) {
           const size = Math.min(config.batchSize, rows - position.row);
           setLearningRate(state, config, position.step, steps);
-          const loss = trainStep(data, model, state, config, order.narrow(0, position.row, size), firstRow);
+          const loss = trainStep(data, model, state, config, () => order.narrow(0, position.row, size), firstRow);
           if (!Number.isFinite(loss)) throw notFinite(loss, position, config, paths.last);
           position.row += size;
           position.step += 1;
@@ -309,11 +309,11 @@ function trainStep(
   model: RecommendationModel,
   state: TrainingState,
   config: TrainConfig,
-  index: Tensor,
+  rows: () => Tensor,
   firstRow: Tensor,
 ): number {
   return tidy(() => {
-    const batch = data.train.batch(index);
+    const batch = data.train.batch(rows());
     if (config.idDropout > 0) batch.ids = dropIds(batch.ids, firstRow, config.idDropout);
     const loss = batchLoss(model, state.parameters, batch, config);
     const value = loss.item();

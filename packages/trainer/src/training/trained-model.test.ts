@@ -1,0 +1,64 @@
+import { tidy } from '@larr/torch';
+import { expect, test } from 'vitest';
+import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from '../../test/synthetic-data.js';
+import { predict } from './evaluate.js';
+import { trainModel } from './train.js';
+import { evaluateTrained, exportModelState, loadTrainedModel } from './trained-model.js';
+
+test('a trained LARR is read back, without the vectors it was made from, and scores as it did', async () => {
+  const data = syntheticData();
+  const run = temporaryDirectory();
+  const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+  const result = await trainModel(data, { model: 'larr', out: run, seed: 1, config: tinyConfig, vectors });
+  expect((await evaluateTrained(run, data)).metrics).toEqual(result.metrics);
+
+  const state = await exportModelState(run);
+  expect(state.description).toMatchObject({
+    model: 'larr',
+    inputs: data.inputs,
+    dataset: { name: 'synthetic', split: 'random' },
+  });
+  expect(state.tensors.embedding!.shape).toEqual([61 + 41 + 5, 8]);
+  const { scene } = data.inputs;
+  const table = state.tensors['scene.table']!;
+  for (const { offset } of scene) {
+    const missing = table.data.subarray(offset * 16, (offset + 1) * 16);
+    expect(missing.every((x) => x === 0)).toBe(true);
+  }
+  data.dispose();
+});
+
+test('scores of one row do not depend on the rows beside it', async () => {
+  const data = syntheticData();
+  const run = temporaryDirectory();
+  await trainModel(data, { model: 'ple', out: run, seed: 1, config: { ...tinyConfig, batchNorm: true } });
+  const { model, parameters, description } = await loadTrainedModel(run);
+  const all = predict(model, data.test.part, data.inputs, description.config).ctr;
+  const alone = tidy(() => model.forward(data.test.part.range(17, 1), false).ctr.sigmoid().item());
+  expect(alone).toBeCloseTo(all[17]!, 6);
+  parameters.dispose();
+  data.dispose();
+});
+
+test('data of another schema, or of other vocabularies, are refused', async () => {
+  const data = syntheticData();
+  const run = temporaryDirectory();
+  await trainModel(data, { model: 'dnn', out: run, seed: 1, config: tinyConfig });
+  const other = syntheticData({ orders: false });
+  await expect(evaluateTrained(run, other)).rejects.toMatchObject({ code: 'SCHEMA_MISMATCH' });
+  const { manifest } = data.dataset;
+  const renamed = {
+    ...data,
+    dataset: { ...data.dataset, manifest: { ...manifest, schemaDigest: 'another' } },
+  } as typeof data;
+  await expect(evaluateTrained(run, renamed)).rejects.toMatchObject({
+    code: 'SCHEMA_MISMATCH',
+    message: expect.stringContaining('another'),
+  });
+  data.dispose();
+  other.dispose();
+});
+
+test('a directory without a finished run says so', async () => {
+  await expect(exportModelState(temporaryDirectory())).rejects.toMatchObject({ code: 'NOT_TRAINED' });
+});

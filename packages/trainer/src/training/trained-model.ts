@@ -1,0 +1,93 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { TrainingError } from '@larr/core';
+import { loadSafetensors, tidy } from '@larr/torch';
+import type { Parameters } from '../layers/parameters.js';
+import { createModel } from '../models/index.js';
+import type { RecommendationModel } from '../models/inputs.js';
+import type { TrainingData } from './data.js';
+import { type Evaluation, evaluate } from './evaluate.js';
+import { type ModelDescription, runPaths, type TrainResult } from './train.js';
+
+/** The best weights of a finished run under their stable names (models/README.md), and what they are of. */
+export interface ModelState {
+  description: ModelDescription;
+  result: TrainResult;
+  tensors: Record<string, { shape: number[]; data: Float32Array }>;
+}
+
+/**
+ * Everything that a bundle or another program needs of a run directory.
+ * @throws TrainingError `NOT_TRAINED` where the run is missing or not finished
+ */
+export async function exportModelState(run: string): Promise<ModelState> {
+  const { description, result, weights } = await finishedRun(run);
+  const tensors = tidy(() =>
+    Object.fromEntries(
+      Object.entries(loadSafetensors(weights).tensors).map(([name, t]) => [
+        name,
+        { shape: t.shape, data: t.toFloat32Array() },
+      ]),
+    ),
+  );
+  return { description, result, tensors };
+}
+
+/** A trained network, ready to score. Dispose of its parameters. */
+export interface TrainedModel {
+  description: ModelDescription;
+  parameters: Parameters;
+  model: RecommendationModel;
+}
+
+/**
+ * Loads the best weights of a run.
+ * @throws TrainingError `NOT_TRAINED`, `CHECKPOINT_MISMATCH`
+ */
+export async function loadTrainedModel(run: string, device = 'cpu'): Promise<TrainedModel> {
+  const { description, weights } = await finishedRun(run);
+  const { parameters, model } = createModel(description.model, description.inputs, description.config, device);
+  try {
+    tidy(() => parameters.load(loadSafetensors(weights).tensors));
+  } catch (error) {
+    parameters.dispose();
+    throw error;
+  }
+  return { description, parameters, model };
+}
+
+/**
+ * Measures a trained model on the test part of `data`.
+ * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema or other vocabularies than the model
+ */
+export async function evaluateTrained(run: string, data: TrainingData): Promise<Evaluation> {
+  const trained = await loadTrainedModel(run, data.device);
+  try {
+    const { dataset, inputs, config } = trained.description;
+    const { schemaDigest } = data.dataset.manifest;
+    if (dataset.schemaDigest !== schemaDigest || JSON.stringify(inputs) !== JSON.stringify(data.inputs)) {
+      throw new TrainingError(
+        'SCHEMA_MISMATCH',
+        `${run} was trained on ${dataset.name}, split ${dataset.split}, schema ${dataset.schemaDigest.slice(0, 12)}; ` +
+          `the data are ${data.dataset.manifest.name}, split ${data.dataset.splitName}, schema ${schemaDigest.slice(0, 12)}. ` +
+          'A model knows the ids of its own split only',
+      );
+    }
+    return evaluate(trained.model, data.test.part, data.test.samples, data.dataset.split, inputs, config);
+  } finally {
+    trained.parameters.dispose();
+  }
+}
+
+async function finishedRun(run: string) {
+  const paths = runPaths(run);
+  if (![paths.weights, paths.description, paths.result].every(existsSync)) {
+    throw new TrainingError(
+      'NOT_TRAINED',
+      `${run} holds no finished training run (no result.json): run "larr train" first`,
+    );
+  }
+  const description = JSON.parse(await readFile(paths.description, 'utf8')) as ModelDescription;
+  const result = JSON.parse(await readFile(paths.result, 'utf8')) as TrainResult;
+  return { description, result, weights: paths.weights };
+}
