@@ -43,7 +43,6 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     threads: options.threads,
     queue: { ...DEFAULT_QUEUE, ...options.queue },
     onBatch: (rows) => metrics.batchRows.observe(rows),
-    onQueue: (rows) => metrics.queuedRows.set(rows),
   });
   const ready = loading.then((model) => {
     if (state.stopping) return;

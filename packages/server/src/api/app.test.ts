@@ -6,6 +6,7 @@ import { type AppState, createApp } from './app.js';
 /** A model that ranks by the length of the id: what the HTTP layer does is the same for every model. */
 const byLength: RankingModel = {
   identity: { name: 'by-length', bundle: '0123456789ab' },
+  queuedRows: 0,
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
   async rank({ candidates, user, k }) {
     if (user === 'explode') throw new Error('secret at /srv/model/weights.bin');

@@ -98,6 +98,7 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
   });
 
   app.get('/metrics', async (_request, reply) => {
+    metrics.queuedRows.set(state.model?.queuedRows ?? 0);
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 

@@ -18,17 +18,25 @@ export interface RankerSetup {
   threads: number;
 }
 
-/** The candidates of one request. Everything that a request has once is sent once and spread over the rows by the ranker. */
+/** Vectors that several rows share: sent once, spread over the rows by the ranker. */
+export interface SharedVectors {
+  /** [distinct, width] */
+  data: Float32Array;
+  width: number;
+  /** [rows]: which one each row has */
+  of: Int32Array;
+}
+
+/** The candidates of one request. */
 export interface RankerJob {
   rows: number;
   /** [rows, F] rows of the fused table */
   ids: Int32Array;
   /** [rows, D] raw */
   dense: Float32Array | null;
-  /** [scenes, width], and which of them each row has */
-  scene: { z: Float32Array; width: number; of: Int32Array } | null;
-  /** [d] */
-  behaviour: Float32Array | null;
+  /** z_s of the request's scenes */
+  scene: SharedVectors | null;
+  behaviour: SharedVectors | null;
 }
 
 export interface RankerScores {

@@ -5,7 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { mapFile } from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
-import type { FromRanker, RankerJob, RankerScores, RankerSetup, ToRanker } from './ranker-messages.js';
+import type { FromRanker, RankerJob, RankerScores, RankerSetup, SharedVectors, ToRanker } from './ranker-messages.js';
 
 const port = parentPort!;
 const setup = workerData as RankerSetup;
@@ -63,27 +63,32 @@ async function score(jobs: RankerJob[]): Promise<RankerScores> {
       }
     });
   }
-  if (first.scene !== null) {
-    const { width } = first.scene;
-    feeds.z_s = matrix(rows, width, (out) => {
-      let row = 0;
-      for (const { scene } of jobs) {
-        for (const one of scene!.of) out.set(scene!.z.subarray(one * width, (one + 1) * width), width * row++);
-      }
-    });
-  }
-  if (first.behaviour !== null) {
-    const width = first.behaviour.length;
-    feeds.behaviour = matrix(rows, width, (out) => {
-      let row = 0;
-      for (const job of jobs) for (let i = 0; i < job.rows; i++) out.set(job.behaviour!, width * row++);
-    });
-  }
+  if (first.scene !== null)
+    feeds.z_s = spread(
+      rows,
+      first.scene.width,
+      jobs.map(({ scene }) => scene!),
+    );
+  if (first.behaviour !== null)
+    feeds.behaviour = spread(
+      rows,
+      first.behaviour.width,
+      jobs.map(({ behaviour }) => behaviour!),
+    );
   const output = await session.run(feeds);
   return {
     pCtr: output.p_ctr!.data as Float32Array,
     pCtcvr: output.p_ctcvr === undefined ? null : (output.p_ctcvr.data as Float32Array),
   };
+}
+
+function spread(rows: number, width: number, parts: SharedVectors[]): ort.Tensor {
+  return matrix(rows, width, (out) => {
+    let row = 0;
+    for (const { data, of } of parts) {
+      for (const one of of) out.set(data.subarray(one * width, (one + 1) * width), width * row++);
+    }
+  });
 }
 
 function matrix(rows: number, width: number, fill: (out: Float32Array) => void): ort.Tensor {

@@ -154,6 +154,6 @@ const overloaded = (): ApiError =>
   new ApiError(503, 'OVERLOADED', 'too many requests wait already; try again in a moment', undefined, 1);
 
 function buffersOf(job: RankerJob): ArrayBuffer[] {
-  const arrays = [job.ids, job.dense, job.scene?.z, job.scene?.of, job.behaviour];
+  const arrays = [job.ids, job.dense, job.scene?.data, job.scene?.of, job.behaviour?.data, job.behaviour?.of];
   return arrays.flatMap((array) => (array == null ? [] : [array.buffer as ArrayBuffer]));
 }

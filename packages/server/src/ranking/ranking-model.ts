@@ -9,6 +9,8 @@ export interface RankingModel {
   readonly identity: ModelIdentity;
   /** Requests that this model answers without fallbacks: shown in the OpenAPI document. */
   readonly examples: readonly RankRequest[];
+  /** Candidates that wait for the ranker now. */
+  readonly queuedRows: number;
   /**
    * Ranks candidates, best first; ties go to the earlier candidate.
    * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID, TASK_UNKNOWN, NOT_EXPLAINABLE (400)

@@ -1,0 +1,62 @@
+import { z } from 'zod';
+
+/*
+ * What the server reads of a bundle's JSON files. Written by `larr export`, checked here all the same: a bundle comes from outside.
+ */
+const count = z.int().min(0);
+const Role = z.enum(['user', 'poi', 'user-feature', 'poi-feature', 'cross', 'context']);
+
+/** `features.json`: how feature values become the ranker's numbers. */
+export const BundleFeatures = z.object({
+  categorical: z.array(
+    z.object({
+      name: z.string(),
+      role: Role,
+      /** indices, index 0 (unseen or missing) included */
+      size: z.int().min(1),
+      /** the feature's first row in the fused table */
+      rowOffset: count,
+      /** value of each index, [0] = "" */
+      vocabulary: z.array(z.string()),
+      hashed: z.object({ buckets: z.int().min(1), collisionRate: z.number() }).optional(),
+    }),
+  ),
+  dense: z.array(
+    z.object({
+      name: z.string(),
+      role: Role,
+      mean: z.number(),
+      std: z.number(),
+      /** of statistics: the value of "no history" */
+      absent: z.number().optional(),
+    }),
+  ),
+  sequences: z.array(z.object({ name: z.string(), length: z.int().min(1) })),
+  scene: z.array(z.object({ field: z.string(), token: z.string() })),
+});
+export type BundleFeatures = z.infer<typeof BundleFeatures>;
+
+const width = z.int().min(1).nullable();
+
+/** `inputs` of the manifest: what the ranker's graph takes. */
+export const RankerInputs = z.object({
+  /** widths; null where the graph has no such input */
+  ids: count,
+  dense: width,
+  z_s: width,
+  behaviour: width,
+  /** inputs that are tables: tensors of embeddings.safetensors under the same names */
+  tables: z.record(z.string(), z.object({ dim: z.int().min(1) })),
+  /** how scene keywords become z_s: the encoder, or the keywords' vectors side by side */
+  sceneEncoder: z
+    .discriminatedUnion('kind', [
+      z.object({ kind: z.literal('encoder'), heads: z.int().min(1), ffn: z.int().min(1), headHidden: z.int().min(1) }),
+      z.object({ kind: z.literal('concat') }),
+    ])
+    .nullable(),
+});
+export type RankerInputs = z.infer<typeof RankerInputs>;
+
+/** `scene.json`: which row of the scene table a keyword's text has. */
+export const SceneEntries = z.array(z.object({ field: z.string(), text: z.string(), entry: count }));
+export type SceneEntries = z.infer<typeof SceneEntries>;

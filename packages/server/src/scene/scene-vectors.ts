@@ -1,0 +1,117 @@
+import { BundleError } from '@larr/core';
+import { gatherRows, SceneScorer } from '@larr/native-cuda';
+import type { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
+
+/** Attention per scene field, mean over heads: what is missing to 1 stays with the aggregation token. */
+export type Attention = Float32Array;
+
+interface Matrix {
+  data: Float32Array;
+  shape: readonly number[];
+}
+
+/**
+ * z_s of scenes, from the bundle's table of (field, text) vectors. Texts without an entry are missing keywords; nothing is encoded
+ * that the language model has not seen.
+ */
+export class SceneVectors {
+  readonly fields: readonly string[];
+  /** width of z_s */
+  readonly width: number;
+  readonly explainable: boolean;
+  readonly #entries: Map<string, number>[];
+  readonly #scorer: SceneScorer | null;
+  readonly #table: Matrix;
+
+  /**
+   * @param tensors of scene.safetensors: `table` [entries, d], and the encoder's weights
+   * @throws BundleError SCENE_INVALID where they do not fit together
+   */
+  constructor(
+    fields: BundleFeatures['scene'],
+    inputs: RankerInputs,
+    entries: SceneEntries,
+    tensors: Readonly<Record<string, Matrix>>,
+  ) {
+    const { table, ...weights } = tensors;
+    const encoder = inputs.sceneEncoder;
+    if (table === undefined || encoder === null || inputs.z_s === null) {
+      throw new BundleError('SCENE_INVALID', 'the bundle has scene inputs but no scene table: export it again');
+    }
+    this.fields = fields.map(({ field }) => field);
+    this.width = inputs.z_s;
+    this.explainable = encoder.kind === 'encoder';
+    this.#table = table;
+    this.#entries = this.fields.map(() => new Map());
+    const rows = table.shape[0]!;
+    const fieldOf = new Int32Array(rows);
+    for (const { field, text, entry } of entries) {
+      const index = this.fields.indexOf(field);
+      if (index < 0 || entry >= rows) {
+        throw new BundleError(
+          'SCENE_INVALID',
+          `scene.json: "${field}", "${text}" (entry ${entry}) is not in the table: export it again`,
+        );
+      }
+      this.#entries[index]!.set(text, entry);
+      fieldOf[entry] = index;
+    }
+    this.#scorer =
+      encoder.kind === 'concat'
+        ? null
+        : new SceneScorer({
+            table: table.data,
+            fieldOf,
+            fields: this.fields.length,
+            weights: Object.fromEntries(Object.entries(weights).map(([name, { data }]) => [name, data])),
+            dims: {
+              d: table.shape[1]!,
+              heads: encoder.heads,
+              ffn: encoder.ffn,
+              headHidden: encoder.headHidden,
+              out: this.width,
+            },
+          });
+  }
+
+  /** Entry of a text in its field's part of the table; null where it has none. */
+  entry(field: number, text: string): number | null {
+    return this.#entries[field]!.get(text) ?? null;
+  }
+
+  /** Some texts of a field, for examples. */
+  texts(field: number): Iterable<string> {
+    return this.#entries[field]!.keys();
+  }
+
+  /** z_s [scenes, width] of rows of entries [scenes, fields], −1 = missing. */
+  encode(rows: Int32Array): Promise<Float32Array> {
+    return this.#scorer === null ? Promise.resolve(this.#concatenate(rows)) : this.#scorer.encode(rows);
+  }
+
+  /** Also the attention of each scene: [fields], or null for models without attention. */
+  async encodeWithAttention(rows: Int32Array): Promise<{ z: Float32Array; attention: Attention[] | null }> {
+    if (this.#scorer === null) return { z: this.#concatenate(rows), attention: null };
+    const { z, attention } = await this.#scorer.encodeWithAttention(rows);
+    const n = this.fields.length;
+    const scenes = rows.length / n;
+    const heads = attention.length / (scenes * (1 + n));
+    const means = Array.from({ length: scenes }, (_, scene) =>
+      Float32Array.from({ length: n }, (_, field) => {
+        let sum = 0;
+        for (let head = 0; head < heads; head++) sum += attention[(scene * heads + head) * (1 + n) + 1 + field]!;
+        return sum / heads;
+      }),
+    );
+    return { z, attention: means };
+  }
+
+  dispose(): void {
+    this.#scorer?.dispose();
+  }
+
+  /** noAL: the fields' vectors side by side; a missing one is zeros. */
+  #concatenate(rows: Int32Array): Float32Array {
+    return gatherRows(this.#table.data, this.#table.shape[1]!, rows);
+  }
+}

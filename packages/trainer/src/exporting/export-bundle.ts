@@ -1,0 +1,249 @@
+import { access, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import {
+  type Bundle,
+  type BundleFeatures,
+  type BundleFile,
+  buildDirectoryAtomic,
+  DataError,
+  type Dataset,
+  encodeSafetensors,
+  openBundle,
+  openDataset,
+  readSafetensors,
+  type Samples,
+  TrainingError,
+  writeBundle,
+} from '@larr/core';
+import { loadSafetensors, tidy } from '@larr/torch';
+import { createModel } from '../models/index.js';
+import type { ModelInputs } from '../models/inputs.js';
+import { type Predictions, predict } from '../training/evaluate.js';
+import { ResidentPart } from '../training/resident-part.js';
+import { type ModelDescription, runPaths, type TrainResult } from '../training/train.js';
+import { type ModelState, weightOf } from './onnx/layers.js';
+import { bundleScores, compareScores, type ParityRows, parityRows, type SceneWeights, sceneWeights } from './parity.js';
+import { type RankerGraph, rankerGraph } from './ranker-graph.js';
+
+/** Test rows whose scores are compared and left in the bundle for the server's self-test. */
+const PARITY_ROWS = 10_000;
+
+export interface ExportOptions {
+  /** Run directory of one trained model: model.json, model.safetensors, result.json. */
+  run: string;
+  /** Dataset directory it was trained on. */
+  data: string;
+  /** Bundle directory to write; an existing one is replaced when all is well, and left alone otherwise. */
+  out: string;
+}
+
+export interface ExportResult {
+  bundle: string;
+  model: string;
+  parameters: number;
+  /** test rows compared, and the largest difference between the trainer's scores and the bundle's */
+  parity: { rows: number; largestDifference: number };
+}
+
+/**
+ * Writes a trained model as a bundle that a server can load without LibTorch: the ranker as ONNX, the ID tables and scene table as
+ * safetensors, schema, vocabularies, stores, metrics, and test rows with the trainer's scores. Then opens what was written and compares.
+ *
+ * @throws DataError RUN_UNREADABLE, DATASET_MISMATCH; ConfigError MODEL_NOT_EXPORTABLE; TrainingError EXPORT_NOT_EQUAL where a score
+ * differs by more than 1e-5. Nothing is left behind then.
+ */
+export async function exportBundle(options: ExportOptions): Promise<ExportResult> {
+  const paths = runPaths(options.run);
+  const description = await readJson<ModelDescription>(paths.description);
+  const result = await readJson<TrainResult>(paths.result);
+  const { model, config, inputs } = description;
+  const dataset = await openDataset(options.data, description.dataset.split);
+  if (dataset.manifest.schemaDigest !== description.dataset.schemaDigest) {
+    throw new DataError(
+      'DATASET_MISMATCH',
+      `${options.run} was trained on "${description.dataset.name}" with another schema than ${options.data} has: give the data it was trained on`,
+    );
+  }
+  const state = await readState(paths.weights);
+  const graph = rankerGraph(model, inputs, config, state);
+  const scene = graph.inputs.z_s === null ? null : sceneWeights(state, inputs, config);
+  const samples = await dataset.loadPart('test', { limit: PARITY_ROWS });
+  const scores = trainerScores(description, paths.weights, samples);
+  const parity = parityRows(
+    samples,
+    inputs,
+    graph.inputs.behaviour === null ? null : weightOf(state, 'behaviour.table'),
+  );
+
+  const files: Record<string, BundleFile> = {
+    'ranker.onnx': graph.onnx,
+    'embeddings.safetensors': tables(graph, state),
+    'features.json': json(await featuresOf(dataset, inputs)),
+    'schema.json': { from: join(options.data, 'schema.json') },
+    'parity.safetensors': parityTensors(parity, scores),
+    ...(await storesOf(options.data)),
+    ...(scene === null ? {} : sceneFiles(scene, dataset, inputs)),
+    ...(graph.inputs.behaviour === null
+      ? {}
+      : { 'behaviour.safetensors': encodeSafetensors({ table: weightOf(state, 'behaviour.table') }) }),
+  };
+  const manifest = {
+    name: `${description.dataset.name}-${model}`,
+    model: { name: model, tasks: inputs.tasks.length === 2 ? BOTH_TASKS : CLICK_ONLY },
+    dataset: description.dataset,
+    metrics: { ...result.metrics },
+    versions: exporterVersions(),
+    inputs: {
+      ...graph.inputs,
+      tables: graph.tables,
+      sceneEncoder:
+        scene === null ? null : scene.encoder === null ? { kind: 'concat' } : { kind: 'encoder', ...scene.encoder },
+    },
+  };
+  // Written beside its place, opened and compared there, and only then put in place.
+  const largestDifference = await buildDirectoryAtomic(options.out, async (building) => {
+    await writeBundle(building, files, manifest);
+    return compareWithBundle(await openBundle(building), graph, scene, parity, scores);
+  });
+  return {
+    bundle: options.out,
+    model,
+    parameters: result.parameters,
+    parity: { rows: parity.rows, largestDifference },
+  };
+}
+
+const CLICK_ONLY: ['click'] = ['click'];
+const BOTH_TASKS: ['click', 'order'] = ['click', 'order'];
+
+/** What the bundle was made with; a server shows it where a bundle does not load. */
+function exporterVersions(): Record<string, string> {
+  const require = createRequire(import.meta.url);
+  const { version } = require('@larr/trainer/package.json') as { version: string };
+  const { version: onnxruntime } = require('onnxruntime-node/package.json') as { version: string };
+  return { larr: version, node: process.versions.node, onnxruntime };
+}
+
+async function readJson<T>(file: string): Promise<T> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as T;
+  } catch (cause) {
+    throw new DataError(
+      'RUN_UNREADABLE',
+      `${file} is missing or broken: give the directory of a finished "larr train" run`,
+      { cause },
+    );
+  }
+}
+
+async function readState(file: string): Promise<ModelState> {
+  const { tensors } = await readSafetensors(file);
+  return new Map(
+    Object.entries(tensors).map(([name, { shape, data }]) => {
+      if (!(data instanceof Float32Array))
+        throw new TrainingError('CHECKPOINT_MISMATCH', `${file}: "${name}" is not fp32`);
+      return [name, { shape, data }];
+    }),
+  );
+}
+
+/** The network's own scores, by LibTorch in fp32. */
+function trainerScores({ model, config, inputs }: ModelDescription, weights: string, samples: Samples): Predictions {
+  const { parameters, model: network } = createModel(model, inputs, config, 'cpu');
+  const part = ResidentPart.from(samples, inputs, 'cpu');
+  try {
+    tidy(() => parameters.load(loadSafetensors(weights).tensors));
+    return predict(network, part, inputs, { dtype: 'f32' });
+  } finally {
+    part.dispose();
+    parameters.dispose();
+  }
+}
+
+const json = (value: unknown): string => `${JSON.stringify(value)}\n`;
+
+function tables(graph: RankerGraph, state: ModelState): Uint8Array {
+  return encodeSafetensors(
+    Object.fromEntries(Object.entries(graph.tables).map(([input, { weight }]) => [input, weightOf(state, weight)])),
+  );
+}
+
+function sceneFiles(
+  { table, weights }: SceneWeights,
+  dataset: Dataset,
+  inputs: ModelInputs,
+): Record<string, BundleFile> {
+  const entries = dataset.split.scene.flatMap(({ field, texts }, i) =>
+    texts.flatMap((text, j) => (j === 0 ? [] : [{ field, text, entry: inputs.scene[i]!.offset + j }])),
+  );
+  return { 'scene.safetensors': encodeSafetensors({ table, ...weights }), 'scene.json': json(entries) };
+}
+
+/** features.json: the split's features with their vocabularies, and where each begins in the fused table. */
+async function featuresOf(dataset: Dataset, inputs: ModelInputs): Promise<BundleFeatures> {
+  const { categorical, dense, sequences, scene } = dataset.split;
+  return {
+    categorical: await Promise.all(
+      categorical.map(async (feature, i) => ({
+        ...feature,
+        // a hashed feature needs no vocabulary
+        vocabulary: feature.hashed === undefined ? await dataset.vocabulary(feature.name) : [''],
+        rowOffset: inputs.categorical[i]!.offset,
+      })),
+    ),
+    dense,
+    sequences,
+    scene,
+  };
+}
+
+/** The state of users, POIs and pairs at the end of the data, as `prepare` left it. */
+async function storesOf(data: string): Promise<Record<string, BundleFile>> {
+  const files: Record<string, BundleFile> = {};
+  for (const file of ['store/users.parquet', 'store/pois.parquet', 'store/pairs.parquet']) {
+    const from = join(data, file);
+    const there = await access(from).then(
+      () => true,
+      () => false,
+    );
+    if (there) files[file] = { from };
+    else if (file !== 'store/pairs.parquet')
+      throw new DataError('STORE_MISSING', `${from} is missing: run "larr prepare" again`);
+  }
+  return files;
+}
+
+function parityTensors(parity: ParityRows, scores: Predictions): Uint8Array {
+  const { rows } = parity;
+  const matrix = <T extends Int32Array | Float32Array>(data: T) => ({ shape: [rows, data.length / rows], data });
+  return encodeSafetensors({
+    ids: matrix(parity.ids),
+    ...(parity.dense.length > 0 ? { dense: matrix(parity.dense) } : {}),
+    ...(parity.scene.length > 0 ? { scene: matrix(parity.scene) } : {}),
+    ...(parity.behaviour === null ? {} : { behaviour: matrix(parity.behaviour) }),
+    p_ctr: { shape: [rows], data: scores.ctr },
+    ...(scores.ctcvr === null ? {} : { p_ctcvr: { shape: [rows], data: scores.ctcvr } }),
+  });
+}
+
+/** Scores with what was written, as a server would, and compares with the trainer's; returns the largest difference. */
+async function compareWithBundle(
+  bundle: Bundle,
+  graph: RankerGraph,
+  scene: SceneWeights | null,
+  parity: ParityRows,
+  scores: Predictions,
+): Promise<number> {
+  const tensors = async (file: string) => (await readSafetensors(bundle.path(file))).tensors;
+  const { ctr, ctcvr } = await bundleScores(
+    bundle.path('ranker.onnx'),
+    graph,
+    await tensors('embeddings.safetensors'),
+    scene === null ? null : { ...scene, tensors: await tensors('scene.safetensors') },
+    parity,
+  );
+  const differences = [compareScores('p_ctr', scores.ctr, ctr)];
+  if (scores.ctcvr !== null) differences.push(compareScores('p_ctcvr', scores.ctcvr, ctcvr!));
+  return Math.max(...differences);
+}

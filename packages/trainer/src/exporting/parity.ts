@@ -1,0 +1,222 @@
+import { ConfigError, type Samples, TrainingError } from '@larr/core';
+import { gatherRows, SceneScorer } from '@larr/native-cuda';
+import ort from 'onnxruntime-node';
+import type { ModelConfig } from '../models/config.js';
+import type { ModelInputs } from '../models/inputs.js';
+import { type ModelState, weightOf } from './onnx/layers.js';
+import type { RankerGraph } from './ranker-graph.js';
+
+/** Largest difference allowed between the trainer's scores and the bundle's. */
+export const PARITY_TOLERANCE = 1e-5;
+
+/** Rows as a server has them once features are computed: what is fed to the scene encoder and the graph. */
+export interface ParityRows {
+  rows: number;
+  /** i32 [rows, F] rows of the fused table */
+  ids: Int32Array;
+  /** f32 [rows, D] raw */
+  dense: Float32Array;
+  /** i32 [rows, n] scene entries, −1 = missing */
+  scene: Int32Array;
+  /** f32 [rows, d]: mean vector of the POIs in the row's sequences; null for models that do not take it */
+  behaviour: Float32Array | null;
+}
+
+/**
+ * The samples' columns as rows, ids moved to their place in the fused table.
+ * @param pois [1 + POIs, d]: vectors that the sequences point to
+ */
+export function parityRows(samples: Samples, inputs: ModelInputs, pois: Matrix | null): ParityRows {
+  const { rows } = samples;
+  const byRow = <T extends Int32Array | Float32Array>(
+    columns: T,
+    count: number,
+    out: T,
+    of: (value: number, column: number) => number,
+  ): T => {
+    for (let column = 0; column < count; column++) {
+      for (let row = 0; row < rows; row++) out[row * count + column] = of(columns[column * rows + row]!, column);
+    }
+    return out;
+  };
+  const { categorical, dense, scene, sequences } = inputs;
+  const width = sequences.reduce((sum, { length }) => sum + length, 0);
+  const history = new Int32Array(rows * width);
+  let at = 0;
+  sequences.forEach(({ length }, i) => {
+    for (let row = 0; row < rows; row++) {
+      history.set(samples.sequences[i]!.subarray(row * length, (row + 1) * length), row * width + at);
+    }
+    at += length;
+  });
+  return {
+    rows,
+    ids: byRow(
+      samples.categorical,
+      categorical.length,
+      new Int32Array(rows * categorical.length),
+      (value, f) => value + categorical[f]!.offset,
+    ),
+    dense: byRow(samples.dense, dense.length, new Float32Array(rows * dense.length), (value) => value),
+    scene: byRow(samples.scene, scene.length, new Int32Array(rows * scene.length), (value, i) =>
+      value === 0 ? -1 : value + scene[i]!.offset,
+    ),
+    behaviour: pois === null ? null : meanVectors(pois, history, rows),
+  };
+}
+
+type Tensors = Readonly<Record<string, { shape: readonly number[]; data: unknown }>>;
+
+/**
+ * Scores of the bundle's own parts: the folded scene encoder and onnxruntime.
+ * @param tables tensors of embeddings.safetensors
+ * @param scene how the scene's vectors are made, and the tensors of scene.safetensors
+ */
+export async function bundleScores(
+  onnxFile: string,
+  graph: RankerGraph,
+  tables: Tensors,
+  scene: (SceneWeights & { tensors: Tensors }) | null,
+  parity: ParityRows,
+): Promise<{ ctr: Float32Array; ctcvr: Float32Array | null }> {
+  const { rows } = parity;
+  const feeds: Record<string, ort.Tensor> = {
+    ids: new ort.Tensor('int64', BigInt64Array.from(parity.ids, BigInt), [rows, graph.inputs.ids]),
+  };
+  for (const input of Object.keys(graph.tables)) {
+    const { data, shape } = tables[input]!;
+    feeds[input] = new ort.Tensor('float32', data as Float32Array, shape);
+  }
+  const add = (name: 'dense' | 'z_s' | 'behaviour', data: () => Float32Array): void => {
+    const width = graph.inputs[name];
+    if (width !== null) feeds[name] = new ort.Tensor('float32', data(), [rows, width]);
+  };
+  add('dense', () => parity.dense);
+  add('z_s', () => sceneVectors(scene!, parity.scene));
+  add('behaviour', () => parity.behaviour!);
+  const session = await ort.InferenceSession.create(onnxFile);
+  try {
+    const output = await session.run(feeds);
+    return {
+      ctr: output.p_ctr!.data as Float32Array,
+      ctcvr: (output.p_ctcvr?.data as Float32Array | undefined) ?? null,
+    };
+  } finally {
+    await session.release();
+  }
+}
+
+/** @throws TrainingError EXPORT_NOT_EQUAL where a score differs by more than the tolerance; returns the largest difference */
+export function compareScores(what: string, trainer: Float32Array, bundle: Float32Array): number {
+  let largest = 0;
+  let worst = 0;
+  for (let row = 0; row < trainer.length; row++) {
+    const difference = Math.abs(trainer[row]! - bundle[row]!);
+    if (!(difference <= largest)) [largest, worst] = [difference, row];
+  }
+  if (!(largest <= PARITY_TOLERANCE)) {
+    throw new TrainingError(
+      'EXPORT_NOT_EQUAL',
+      `${what} of test row ${worst} is ${trainer[worst]} in the trainer and ${bundle[worst]} from the exported bundle. ` +
+        'No bundle was written; this is a fault of the exporter, please report it with model.json',
+    );
+  }
+  return largest;
+}
+
+/** Names of the encoder's weights, in the checkpoint after `scene.` and in the bundle alike. */
+const ENCODER_WEIGHTS = [
+  'agg',
+  'field',
+  ...['in_proj', 'out_proj', 'norm1', 'ffn1', 'ffn2', 'norm2', 'head1', 'head2'].flatMap((layer) => [
+    `${layer}_weight`,
+    `${layer}_bias`,
+  ]),
+];
+
+interface Matrix {
+  shape: readonly number[];
+  data: Float32Array;
+}
+
+/** The scene part of a bundle. */
+export interface SceneWeights {
+  /** [entries, d]; what a row of z_s is made of */
+  table: Matrix;
+  /** the encoder's, by the kernel's names; none for noAL */
+  weights: Record<string, Matrix>;
+  /** field of each entry */
+  fieldOf: Int32Array;
+  fields: number;
+  /** null: the fields' vectors side by side (noAL) */
+  encoder: { heads: number; ffn: number; headHidden: number } | null;
+}
+
+/**
+ * The scene part of a trained model. noAL's maps are applied to the table here, once, as each entry belongs to one field.
+ * @throws ConfigError MODEL_NOT_EXPORTABLE for mean pooling, which cannot be folded
+ */
+export function sceneWeights(state: ModelState, inputs: ModelInputs, config: ModelConfig): SceneWeights {
+  const table = weightOf(state, 'scene.table');
+  const fieldOf = new Int32Array(inputs.sceneEntries);
+  inputs.scene.forEach(({ offset, texts }, i) => fieldOf.fill(i, offset, offset + texts));
+  const fields = inputs.scene.length;
+  if (!state.has('scene.concat.weight')) {
+    if (config.larr.pooling !== 'aggregation') {
+      throw new ConfigError(
+        'MODEL_NOT_EXPORTABLE',
+        'larr.pooling is "mean": only aggregation pooling can be folded for serving. Train with larr.pooling "aggregation"',
+      );
+    }
+    const weights = Object.fromEntries(ENCODER_WEIGHTS.map((name) => [name, weightOf(state, `scene.${name}`)]));
+    const { heads, ffn, headHidden } = config.larr;
+    return { table, weights, fieldOf, fields, encoder: { heads, ffn, headHidden } };
+  }
+  const d = table.shape[1]!;
+  const map = weightOf(state, 'scene.concat.weight'); // [n, d, dim]
+  const width = map.shape[2]!;
+  const mapped = new Float32Array(inputs.sceneEntries * width);
+  for (let entry = 0; entry < inputs.sceneEntries; entry++) {
+    for (let o = 0; o < width; o++) {
+      let sum = 0;
+      for (let i = 0; i < d; i++) {
+        sum += table.data[entry * d + i]! * map.data[(fieldOf[entry]! * d + i) * width + o]!;
+      }
+      mapped[entry * width + o] = sum;
+    }
+  }
+  return { table: { shape: [inputs.sceneEntries, width], data: mapped }, weights: {}, fieldOf, fields, encoder: null };
+}
+
+/** z_s [rows, ·]: the encoder's, or the fields' mapped vectors side by side, from the tensors as they were read back. */
+function sceneVectors(scene: SceneWeights & { tensors: Tensors }, entries: Int32Array): Float32Array {
+  const { table, ...weights } = scene.tensors as Record<string, Matrix>;
+  const d = table!.shape[1]!;
+  if (scene.encoder === null) return gatherRows(table!.data, d, entries);
+  const scorer = new SceneScorer({
+    table: table!.data,
+    fieldOf: scene.fieldOf,
+    fields: scene.fields,
+    weights: Object.fromEntries(Object.entries(weights).map(([name, { data }]) => [name, data])),
+    dims: { d, ...scene.encoder, out: weights.head2_bias!.data.length },
+  });
+  try {
+    return scorer.encodeSync(entries);
+  } finally {
+    scorer.dispose();
+  }
+}
+
+/** Mean of the table's rows named in each row of `history`, padding (0) left out; zeros where there is nothing else. */
+function meanVectors(table: Matrix, history: Int32Array, rows: number): Float32Array {
+  const d = table.shape[1]!;
+  const length = history.length / rows;
+  const out = new Float32Array(rows * d);
+  for (let row = 0; row < rows; row++) {
+    const present = history.subarray(row * length, (row + 1) * length).filter((entry) => entry > 0);
+    for (const entry of present) {
+      for (let i = 0; i < d; i++) out[row * d + i]! += table.data[entry * d + i]! / present.length;
+    }
+  }
+  return out;
+}
