@@ -17,3 +17,4 @@ export * from './scene/inputs.js';
 export * from './scene/moment.js';
 export * from './schema/schema.js';
 export * from './schema/validate.js';
+export * from './world/generate.js';

@@ -2,7 +2,19 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { fail } from './command-context.js';
+import { registerCompare } from './commands/compare.js';
+import { registerDemo } from './commands/demo.js';
 import { registerDoctor } from './commands/doctor.js';
+import { registerEmbed } from './commands/embed.js';
+import { registerExport } from './commands/export.js';
+import { registerFinetune } from './commands/finetune.js';
+import { registerImport } from './commands/import.js';
+import { registerPrepare } from './commands/prepare.js';
+import { registerPretrain } from './commands/pretrain.js';
+import { registerRecall } from './commands/recall.js';
+import { registerServe } from './commands/serve.js';
+import { registerTrain } from './commands/train.js';
+import { registerWorld } from './commands/world.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -15,7 +27,22 @@ const program = new Command('larr')
   .showHelpAfterError('(`larr <command> --help` lists the options)')
   .enablePositionalOptions();
 
-registerDoctor(program);
+for (const register of [
+  registerWorld,
+  registerImport,
+  registerPrepare,
+  registerPretrain,
+  registerFinetune,
+  registerEmbed,
+  registerTrain,
+  registerCompare,
+  registerRecall,
+  registerExport,
+  registerServe,
+  registerDemo,
+  registerDoctor,
+])
+  register(program);
 
 // Commander would exit with 1 on wrong usage; the contract says 2. Sub-commands need the same.
 for (const command of [program, ...program.commands]) command.exitOverride();

@@ -1,8 +1,8 @@
 // The language model's way from a dataset to vectors: stage 1, stage 2, embedding, one after another.
 import { join } from 'node:path';
 import type { FinetuneConfigInput } from '../embedding/config.js';
-import { type EmbedResult, embedDataset } from '../embedding/embed.js';
 import { type FinetuneResult, finetune } from '../embedding/finetune.js';
+import { type EmbedResult, embedDataset } from '../embedding/vectors.js';
 import type { PretrainConfigInput } from '../pretraining/config.js';
 import { type PretrainResult, pretrain, type StageProgress } from '../pretraining/pretrain.js';
 

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type CompareResult, compare } from '../../experiments/compare.js';
 import { modelKind, modelNames } from '../../models/index.js';

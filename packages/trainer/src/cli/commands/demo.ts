@@ -1,0 +1,122 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { generateWorld, WORLD_SCALES, type WorldScale, type WorldSummary, writeFileAtomic } from '@larr/core';
+import { type Command, Option } from 'commander';
+import { type CompareResult, compare, runDirectory } from '../../experiments/compare.js';
+import { exportBundle } from '../../exporting/export-bundle.js';
+import { ensureVectors } from '../../pipeline/language-stages.js';
+import {
+  action,
+  type CommandContext,
+  type CommonOptions,
+  readConfig,
+  type SeedChoice,
+  seedChoice,
+  seedList,
+  wholeNumber,
+  withCommonOptions,
+} from '../command-context.js';
+import { Configuration } from '../configuration.js';
+import { stageReporter, trainingReporter } from '../reporters.js';
+import { compareTable } from './compare.js';
+import { qualityTable } from './finetune.js';
+import { serve } from './serve.js';
+
+interface DemoOptions extends CommonOptions {
+  out: string;
+  scale: WorldScale;
+  seeds: SeedChoice;
+  serve: boolean;
+  host: string;
+  port: number;
+}
+
+/** What `larr demo --json` prints: the comparison, and where the rest lies. */
+export interface DemoResult extends CompareResult {
+  data: string;
+  report: string;
+  bundle: string;
+  seconds: number;
+}
+
+/** Makes the world, unless `directory` already holds the one of this scale and seed. */
+async function ensureWorld(
+  { out, scale, seed }: Pick<DemoOptions, 'out' | 'scale' | 'seed'>,
+  { signal, progress, say }: CommandContext,
+): Promise<string> {
+  const data = join(out, 'data');
+  const made = join(out, 'world.json');
+  try {
+    const summary = JSON.parse(await readFile(made, 'utf8')) as WorldSummary;
+    await readFile(join(data, 'dataset.json'));
+    if (summary.scale === scale && summary.seed === seed) return data;
+  } catch {
+    // No world there yet, or not a whole one.
+  }
+  const summary = await generateWorld({
+    scale,
+    seed,
+    output: data,
+    signal,
+    onProgress: ({ stage, done, total }) => progress(stage, done, total),
+  });
+  await writeFileAtomic(made, `${JSON.stringify(summary, null, 2)}\n`);
+  say(
+    `the world: ${summary.impressions.toLocaleString('en')} impressions, ${summary.clicks.toLocaleString('en')} clicks, ` +
+      `${summary.orders.toLocaleString('en')} orders; ${summary.pois.toLocaleString('en')} POIs, ${summary.users.toLocaleString('en')} users`,
+  );
+  return data;
+}
+
+async function demo(options: DemoOptions, context: CommandContext): Promise<DemoResult> {
+  const started = performance.now();
+  const { out, seed, device } = options;
+  const { signal, say } = context;
+  const config = readConfig(Configuration, options.config);
+  const seeds = seedList(options.seeds, seed);
+  const data = await ensureWorld(options, context);
+  const stages = await ensureVectors({ data, out, config, seed, device, signal, ...stageReporter(context) });
+  say(qualityTable(stages.finetune));
+  const result = await compare({
+    data,
+    models: ['ple', 'larr'],
+    seeds,
+    out,
+    vectors: stages.vectors,
+    config: config.train,
+    device,
+    signal,
+    ...trainingReporter(context),
+  });
+  const bundle = join(out, 'bundle');
+  await exportBundle({ run: runDirectory(out, 'larr', seeds[0]!), data, out: bundle });
+  return { ...result, data, report: join(out, 'report.html'), bundle, seconds: (performance.now() - started) / 1000 };
+}
+
+export function registerDemo(program: Command): void {
+  withCommonOptions(
+    program
+      .command('demo')
+      .description('the whole line on the built-in world: data, language model, LARR, report, bundle'),
+  )
+    .option('--out <dir>', 'run directory; a stopped demo goes on', join('runs', 'demo'))
+    .addOption(new Option('--scale <scale>', 'how large the world is').choices(WORLD_SCALES).default('small'))
+    .option('--seeds <n>', 'how many training seeds (from --seed on), or which, comma-separated', seedChoice, {
+      count: 1,
+    })
+    .option('--serve', 'serve the bundle afterwards, until interrupted', false)
+    .option('--host <host>', 'address to serve on', '127.0.0.1')
+    .option('--port <port>', 'port to serve on; 0 picks a free one', wholeNumber(0), 8080)
+    .action(async (options: DemoOptions) => {
+      await action<DemoOptions, DemoResult>(
+        demo,
+        (result) =>
+          `\n${compareTable(result)}\n\nreport  ${result.report}\nbundle  ${result.bundle}\n` +
+          `done in ${result.seconds.toFixed(0)} s${options.serve ? '' : `; serve it with: larr serve --bundle ${result.bundle}`}`,
+      )(options);
+      if (options.serve && !process.exitCode) {
+        // With --json the comparison is the one document on stdout; the server then says on stderr where it listens.
+        process.exitCode = await serve({ ...options, json: false, bundle: join(options.out, 'bundle') });
+      }
+    });
+}

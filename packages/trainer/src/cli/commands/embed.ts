@@ -1,0 +1,40 @@
+import type { Command } from 'commander';
+import { type EmbedResult, embedDataset } from '../../embedding/vectors.js';
+import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { stageReporter } from '../reporters.js';
+
+interface EmbedCommandOptions extends CommonOptions {
+  data: string;
+  split?: string;
+  model: string;
+  out: string;
+}
+
+export function registerEmbed(program: Command): void {
+  withCommonOptions(
+    program.command('embed').description('embed every scene keyword, POI and user of a dataset ahead of time'),
+  )
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)")
+    .requiredOption('--model <dir>', 'what `larr finetune` wrote')
+    .requiredOption('--out <dir>', 'directory of the vectors; what is there already is kept')
+    .action(
+      action<EmbedCommandOptions, EmbedResult>(
+        (options, context) =>
+          embedDataset({
+            dataset: options.data,
+            split: options.split,
+            model: options.model,
+            output: options.out,
+            seed: options.seed,
+            device: options.device,
+            signal: context.signal,
+            ...stageReporter(context),
+          }),
+        ({ scene, pois, users }) =>
+          Object.entries({ 'scene keywords': scene, POIs: pois, users })
+            .map(([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`)
+            .join('\n'),
+      ),
+    );
+}

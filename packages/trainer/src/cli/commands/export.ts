@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import { type ExportResult, exportBundle } from '../../exporting/export-bundle.js';
+import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+
+interface ExportCommandOptions extends CommonOptions {
+  run: string;
+  data: string;
+  out: string;
+}
+
+export function registerExport(program: Command): void {
+  withCommonOptions(program.command('export').description('write a trained model as a bundle that `larr serve` loads'))
+    .requiredOption(
+      '--run <dir>',
+      "run directory of one model: `larr train`'s --out, or models/<name>-seed<n> of a comparison",
+    )
+    .requiredOption('--data <dir>', 'the dataset it was trained on')
+    .requiredOption('--out <dir>', 'directory of the bundle')
+    .action(
+      action<ExportCommandOptions, ExportResult>(
+        ({ run, data, out }) => exportBundle({ run, data, out }),
+        ({ bundle, model, parity }) =>
+          `${bundle}: ${model}; on ${parity.rows} test rows its scores differ from the trainer's by ` +
+          `${parity.largestDifference.toExponential(1)} at most`,
+      ),
+    );
+}

@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { type FinetuneResult, finetune } from '../../embedding/finetune.js';
+import { action, type CommonOptions, readConfig, withCommonOptions } from '../command-context.js';
+import { Configuration } from '../configuration.js';
+import { stageReporter } from '../reporters.js';
+import { textTable } from '../text-table.js';
+
+interface FinetuneCommandOptions extends CommonOptions {
+  data: string;
+  split?: string;
+  model: string;
+  out: string;
+}
+
+/** What stage 2 changed, on texts it never saw. */
+export function qualityTable({ before, after, gate, alarms }: FinetuneResult): string {
+  const figure = (value: number | null | undefined) => (value == null ? '–' : value.toFixed(3));
+  const rows: [string, (quality: FinetuneResult['after']) => number | null | undefined][] = [
+    ['POI–POI recall@10', (quality) => quality.poiPoi?.recallAt10],
+    ['POI–POI MRR', (quality) => quality.poiPoi?.mrr],
+    ['user–user recall@10', (quality) => quality.userUser?.recallAt10],
+    ['user–POI AUC within a city', (quality) => quality.withinCityAuc],
+    ["probe of true attributes' R²", (quality) => quality.probe],
+  ];
+  return [
+    textTable(
+      ['held out', 'stage 1', 'stage 2'],
+      rows.map(([name, of]) => [name, figure(of(before)), figure(of(after))]),
+    ),
+    `gate ${gate.passed ? 'passed' : 'NOT passed'}`,
+    ...alarms,
+  ].join('\n');
+}
+
+export function registerFinetune(program: Command): void {
+  withCommonOptions(program.command('finetune').description('stage 2: make the language model a text embedder'))
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)")
+    .requiredOption('--model <dir>', 'what `larr pretrain` wrote')
+    .requiredOption('--out <dir>', 'directory of the embedder; a stopped run goes on')
+    .action(
+      action<FinetuneCommandOptions, FinetuneResult>(
+        (options, context) =>
+          finetune({
+            dataset: options.data,
+            split: options.split,
+            model: options.model,
+            output: options.out,
+            config: readConfig(Configuration, options.config).finetune,
+            seed: options.seed,
+            device: options.device,
+            signal: context.signal,
+            ...stageReporter(context),
+          }),
+        qualityTable,
+      ),
+    );
+}

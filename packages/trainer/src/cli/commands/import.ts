@@ -1,0 +1,45 @@
+import { type DatasetManifest, importFrappe, nearestName, UsageError } from '@larr/core';
+import type { Command } from 'commander';
+import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { datasetSummary } from './prepare.js';
+
+interface ImportCommandOptions extends CommonOptions {
+  in: string;
+  out: string;
+}
+
+const importers = { frappe: importFrappe };
+
+export function registerImport(program: Command): void {
+  const names = Object.keys(importers);
+  withCommonOptions(
+    program
+      .command('import')
+      .description('make a dataset of public data, from the files as their publisher ships them'),
+  )
+    .argument('<dataset>', names.join(', '))
+    .requiredOption('--in <dir>', 'folder of the published files')
+    .requiredOption('--out <dir>', 'dataset directory to write')
+    .action((dataset: string, options: ImportCommandOptions) =>
+      action<ImportCommandOptions, DatasetManifest>(
+        ({ in: input, out: output, seed, threads }, { progress }) => {
+          const importer = importers[dataset as keyof typeof importers];
+          if (importer === undefined) {
+            const nearest = nearestName(dataset, names);
+            throw new UsageError(
+              'UNKNOWN_IMPORTER',
+              `there is no importer "${dataset}"${nearest ? `; did you mean "${nearest}"?` : `; known: ${names.join(', ')}`}`,
+            );
+          }
+          return importer({
+            input,
+            output,
+            seed,
+            threads,
+            progress: ({ stage, done, total }) => progress(stage, done, total),
+          });
+        },
+        (manifest) => datasetSummary(options.out, manifest),
+      )(options),
+    );
+}

@@ -1,0 +1,42 @@
+import type { Command } from 'commander';
+import { type PretrainResult, pretrain } from '../../pretraining/pretrain.js';
+import { action, type CommonOptions, readConfig, withCommonOptions } from '../command-context.js';
+import { Configuration } from '../configuration.js';
+import { stageReporter } from '../reporters.js';
+
+interface PretrainCommandOptions extends CommonOptions {
+  data: string;
+  split?: string;
+  model?: string;
+  out: string;
+}
+
+export function registerPretrain(program: Command): void {
+  withCommonOptions(
+    program.command('pretrain').description("stage 1: continue a language model's pretraining on texts about POIs"),
+  )
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)")
+    .option('--model <dir>', 'Hugging Face directory to continue from; without it a small decoder starts from scratch')
+    .requiredOption('--out <dir>', 'directory of the model; a stopped run goes on')
+    .action(
+      action<PretrainCommandOptions, PretrainResult>(
+        (options, context) => {
+          const { pretrain: config } = readConfig(Configuration, options.config);
+          return pretrain({
+            dataset: options.data,
+            split: options.split,
+            output: options.out,
+            config: options.model === undefined ? config : { ...config, from: options.model },
+            seed: options.seed,
+            device: options.device,
+            signal: context.signal,
+            ...stageReporter(context),
+          });
+        },
+        ({ tokens, seconds, perplexity }) =>
+          `stage 1: ${tokens.toLocaleString('en')} tokens in ${seconds.toFixed(1)} s; held-out perplexity ` +
+          `${perplexity.domain?.toFixed(2) ?? '–'} on POI texts, ${perplexity.general?.toFixed(2) ?? '–'} on general text`,
+      ),
+    );
+}

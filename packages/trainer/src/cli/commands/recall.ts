@@ -1,0 +1,83 @@
+import { openDataset, UsageError } from '@larr/core';
+import type { Command } from 'commander';
+import { disposeEmbedder, loadEmbedder } from '../../embedding/embedder.js';
+import { loadPoiIndex, recall } from '../../embedding/recall.js';
+import { action, type CommonOptions, wholeNumber, withCommonOptions } from '../command-context.js';
+import { textTable } from '../text-table.js';
+
+interface RecallCommandOptions extends CommonOptions {
+  data: string;
+  split?: string;
+  model: string;
+  vectors: string;
+  text?: string;
+  scene: Record<string, string>;
+  k: number;
+}
+
+interface RecallAnswer {
+  hits: { rank: number; poi: number; similarity: number; keywords: Record<string, string> }[];
+}
+
+function keyword(text: string, before: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1)
+    throw new UsageError('BAD_KEYWORD', `--scene ${text}: write field=text, for example weather="heavy rain"`);
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+export function registerRecall(program: Command): void {
+  withCommonOptions(program.command('recall').description('find the POIs whose texts suit a question or a scene'))
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)")
+    .requiredOption('--model <dir>', 'what `larr finetune` wrote')
+    .requiredOption('--vectors <dir>', 'what `larr embed` wrote')
+    .option('--text <text>', 'what to look for')
+    .option('--scene <field=text>', 'a scene keyword; may be repeated', keyword, {})
+    .option('--k <n>', 'how many', wholeNumber(1), 10)
+    .action(
+      action<RecallCommandOptions, RecallAnswer>(
+        async (options) => {
+          const dataset = await openDataset(options.data, options.split);
+          const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
+          const keywords = Object.entries(options.scene).map(([field, text]) => {
+            const token = tokens.get(field);
+            if (token === undefined)
+              throw new UsageError(
+                'UNKNOWN_FIELD',
+                `there is no scene field "${field}"; the dataset has ${[...tokens.keys()].join(', ')}`,
+              );
+            return { token, text };
+          });
+          const embedder = await loadEmbedder(options.model, { device: options.device, seed: options.seed });
+          try {
+            const found = await recall(
+              embedder,
+              await loadPoiIndex(options.vectors),
+              { ...(options.text === undefined ? {} : { text: options.text }), keywords },
+              options.k,
+            );
+            const texts = await dataset.poiTexts();
+            return {
+              hits: found.map(({ poi, similarity }, i) => ({
+                rank: i + 1,
+                poi,
+                similarity,
+                keywords: Object.fromEntries((texts[poi] ?? []).map((entry) => [entry.keyword, entry.text])),
+              })),
+            };
+          } finally {
+            disposeEmbedder(embedder);
+          }
+        },
+        ({ hits }) =>
+          textTable(
+            ['POI', 'similarity'],
+            hits.map(({ similarity, keywords }) => [
+              Object.values(keywords).slice(0, 3).join(' · ').slice(0, 110),
+              similarity.toFixed(4),
+            ]),
+          ),
+      ),
+    );
+}
