@@ -237,6 +237,12 @@ napi_value Call::number(double value) const {
   return result;
 }
 
+napi_value Call::null() const {
+  napi_value result = nullptr;
+  check(napi_get_null(env_, &result), "null");
+  return result;
+}
+
 napi_value Call::boolean(bool value) const {
   napi_value result = nullptr;
   check(napi_get_boolean(env_, value, &result), "boolean");

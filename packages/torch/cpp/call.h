@@ -81,6 +81,7 @@ class Call {
   napi_value boolean(bool value) const;
   napi_value text(const std::string& value) const;
   napi_value undefined() const { return undefined_; }
+  napi_value null() const;
 
   /// Throws, in JavaScript, what the C++ exception now being handled says.
   void raise() noexcept;

@@ -82,7 +82,7 @@ struct Environment {
   std::unordered_set<uintptr_t> blocks_;
   std::vector<std::unique_ptr<std::byte, void (*)(std::byte*)>> memory_;
   std::vector<Handle*> free_;
-  mutable uintptr_t lastBlock_ = 0;
+  mutable uintptr_t lastBlock_ = 1;  // no block: blocks are aligned
   int64_t unreportedBytes_ = 0;
 };
 

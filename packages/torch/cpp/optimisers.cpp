@@ -120,6 +120,12 @@ LARR_FUNCTION(adamState) {  // (adam, i)
   return call.result(std::vector<at::Tensor>{adam.means[i], adam.squares[i], adam.steps[i]});
 }
 
+/// Frees the moments now: the garbage collector knows nothing of their size.
+LARR_FUNCTION(adamDispose) {
+  optimiser<Adam>(call) = Adam();
+  return call.undefined();
+}
+
 LARR_FUNCTION(rowwiseCreate) {  // (tables)
   auto rowwise = std::make_unique<RowwiseAdam>();
   rowwise->tables = call.read().tensors(call.at(0), "tables");
@@ -253,6 +259,11 @@ LARR_FUNCTION(rowwiseSetStep) {
   return call.undefined();
 }
 
+LARR_FUNCTION(rowwiseDispose) {
+  optimiser<RowwiseAdam>(call) = RowwiseAdam();
+  return call.undefined();
+}
+
 LARR_FUNCTION(zeroGradients) {  // (parameters)
   for (at::Tensor& parameter : call.read().tensors(call.at(0), "params")) parameter.mutable_grad() = at::Tensor();
   return call.undefined();
@@ -300,9 +311,9 @@ LARR_FUNCTION(clipGradientNorm) {
 }  // namespace
 
 std::vector<Function> optimiserFunctions() {
-  return {{"adamCreate", adamCreate}, {"adamStep", adamStep}, {"adamState", adamState}, {"rowwiseCreate", rowwiseCreate},
+  return {{"adamCreate", adamCreate}, {"adamStep", adamStep}, {"adamState", adamState}, {"adamDispose", adamDispose}, {"rowwiseCreate", rowwiseCreate},
           {"rowwiseStep", rowwiseStep}, {"rowwiseState", rowwiseState}, {"rowwiseGetStep", rowwiseGetStep},
-          {"rowwiseSetStep", rowwiseSetStep}, {"zeroGradients", zeroGradients}, {"clipGradientNorm", clipGradientNorm}};
+          {"rowwiseSetStep", rowwiseSetStep}, {"rowwiseDispose", rowwiseDispose}, {"zeroGradients", zeroGradients}, {"clipGradientNorm", clipGradientNorm}};
 }
 
 }  // namespace larr

@@ -65,10 +65,7 @@ LARR_FUNCTION(disposed) { return call.boolean(call.read().handleOrNull(call.self
 
 LARR_FUNCTION(grad) {
   const at::Tensor& grad = call.selfTensor().grad();
-  if (grad.defined()) return call.result(grad);
-  napi_value null = nullptr;
-  check(napi_get_null(call.env(), &null), "grad");
-  return null;
+  return grad.defined() ? call.result(grad) : call.null();
 }
 LARR_FUNCTION(setGrad) {
   const at::Tensor& self = call.selfTensor();

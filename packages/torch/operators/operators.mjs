@@ -8,8 +8,8 @@
 //   cpp       the ATen expression; arguments stand in it under their names, `self` is the tensor of a method
 //   returns   'tensor' (when absent), 'tensors' (an array), 'pair' ([values, indices]) or 'this' (written in place)
 //   doc       one line for the editor
-//   samples   what the gradient test calls it with: [self, ...arguments]; every float sample tensor is differentiated.
-//   smooth    why the operator has no gradient to test; then its result must not ask for one
+//   samples   what the gradient test calls it with: [self, ...arguments]; every float sample tensor is differentiated
+//   noGradient  why there is no gradient to test; the result must not ask for one then
 
 /** Standard normal values. */
 const normal = (...shape) => ({ sample: 'normal', shape });
@@ -23,6 +23,9 @@ const distinct = (...shape) => ({ sample: 'distinct', shape });
 const index = (values, shape = [values.length]) => ({ sample: 'index', values, shape });
 /** A bool tensor with these values. */
 const mask = (values, shape = [values.length]) => ({ sample: 'mask', values, shape });
+
+/** A sample that is not differentiated. */
+const constant = (sample) => ({ ...sample, constant: true });
 
 const whole = 'its results are truth values or whole numbers';
 const inPlace = 'in place: a leaf that asks for a gradient refuses it';
@@ -66,17 +69,17 @@ export const methods = [
   { name: 'maximum', args: 'other: operand', cpp: 'larger(self, other)', doc: 'The larger of both, element by element.', samples: [[normal(3, 4), normal(4)], [distinct(4), 0.1]] },
 
   // Comparisons and truth values
-  { name: 'eq', args: 'other: operand', cpp: 'at::eq(self, other)', doc: 'self = other → bool.', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'ne', args: 'other: operand', cpp: 'at::ne(self, other)', doc: 'self ≠ other → bool.', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'lt', args: 'other: operand', cpp: 'at::lt(self, other)', doc: 'self < other → bool.', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'le', args: 'other: operand', cpp: 'at::le(self, other)', doc: 'self ≤ other → bool.', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'gt', args: 'other: operand', cpp: 'at::gt(self, other)', doc: 'self > other → bool.', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'ge', args: 'other: operand', cpp: 'at::ge(self, other)', doc: 'self ≥ other → bool.', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'logicalAnd', args: 'other: tensor', cpp: 'at::logical_and(self, other)', doc: 'Both are true (not 0).', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'logicalOr', args: 'other: tensor', cpp: 'at::logical_or(self, other)', doc: 'At least one is true (not 0).', smooth: whole, samples: [[normal(3), normal(3)]] },
-  { name: 'logicalNot', cpp: 'at::logical_not(self)', doc: 'True where self is 0.', smooth: whole, samples: [[normal(3)]] },
-  { name: 'isfinite', cpp: 'at::isfinite(self)', doc: 'Neither infinite nor NaN.', smooth: whole, samples: [[normal(3)]] },
-  { name: 'isnan', cpp: 'at::isnan(self)', doc: 'Is NaN.', smooth: whole, samples: [[normal(3)]] },
+  { name: 'eq', args: 'other: operand', cpp: 'at::eq(self, other)', doc: 'self = other → bool.', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'ne', args: 'other: operand', cpp: 'at::ne(self, other)', doc: 'self ≠ other → bool.', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'lt', args: 'other: operand', cpp: 'at::lt(self, other)', doc: 'self < other → bool.', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'le', args: 'other: operand', cpp: 'at::le(self, other)', doc: 'self ≤ other → bool.', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'gt', args: 'other: operand', cpp: 'at::gt(self, other)', doc: 'self > other → bool.', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'ge', args: 'other: operand', cpp: 'at::ge(self, other)', doc: 'self ≥ other → bool.', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'logicalAnd', args: 'other: tensor', cpp: 'at::logical_and(self, other)', doc: 'Both are true (not 0).', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'logicalOr', args: 'other: tensor', cpp: 'at::logical_or(self, other)', doc: 'At least one is true (not 0).', noGradient: whole, samples: [[normal(3), normal(3)]] },
+  { name: 'logicalNot', cpp: 'at::logical_not(self)', doc: 'True where self is 0.', noGradient: whole, samples: [[normal(3)]] },
+  { name: 'isfinite', cpp: 'at::isfinite(self)', doc: 'Neither infinite nor NaN.', noGradient: whole, samples: [[normal(3)]] },
+  { name: 'isnan', cpp: 'at::isnan(self)', doc: 'Is NaN.', noGradient: whole, samples: [[normal(3)]] },
 
   // Reductions
   { name: 'sum', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::sum(self, dims, keepdim)', doc: 'Sum over dims (all, when absent).', samples: [[normal(3, 4)], [normal(3, 4), 1], [normal(2, 3, 4), [0, -1], true]] },
@@ -84,21 +87,21 @@ export const methods = [
   { name: 'variance', args: 'dims: ints?, keepdim: bool = false, unbiased: bool = true', cpp: 'at::var(self, dims, at::Scalar(unbiased ? 1 : 0), keepdim)', doc: 'Variance over dims; unbiased divides by n − 1.', samples: [[normal(3, 4)], [normal(3, 4), 1, true, false]] },
   { name: 'amax', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::amax(self, dims.value_or(at::IntArrayRef{}), keepdim)', doc: 'Largest over dims.', samples: [[distinct(3, 4)], [distinct(3, 4), -1, true]] },
   { name: 'amin', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::amin(self, dims.value_or(at::IntArrayRef{}), keepdim)', doc: 'Smallest over dims.', samples: [[distinct(3, 4)], [distinct(3, 4), 0]] },
-  { name: 'argmax', args: 'dim: int?, keepdim: bool = false', cpp: 'at::argmax(self, dim, keepdim)', doc: 'Where the largest is (i64); of the flattened tensor when dim is absent.', smooth: whole, samples: [[distinct(3, 4), 1]] },
-  { name: 'argmin', args: 'dim: int?, keepdim: bool = false', cpp: 'at::argmin(self, dim, keepdim)', doc: 'Where the smallest is (i64); of the flattened tensor when dim is absent.', smooth: whole, samples: [[distinct(3, 4), 1]] },
+  { name: 'argmax', args: 'dim: int?, keepdim: bool = false', cpp: 'at::argmax(self, dim, keepdim)', doc: 'Where the largest is (i64); of the flattened tensor when dim is absent.', noGradient: whole, samples: [[distinct(3, 4), 1]] },
+  { name: 'argmin', args: 'dim: int?, keepdim: bool = false', cpp: 'at::argmin(self, dim, keepdim)', doc: 'Where the smallest is (i64); of the flattened tensor when dim is absent.', noGradient: whole, samples: [[distinct(3, 4), 1]] },
   { name: 'norm', args: 'p: scalar = 2, dims: ints?, keepdim: bool = false', cpp: 'at::linalg_vector_norm(self, p, dims, keepdim)', doc: 'The p-norm over dims (all, when absent).', samples: [[normal(3, 4)], [normal(3, 4), 3, 1, true], [distinct(5), 1]] },
   { name: 'logsumexp', args: 'dims: ints, keepdim: bool = false', cpp: 'at::logsumexp(self, dims, keepdim)', doc: 'ln Σ eˣ over dims, without overflow.', samples: [[normal(3, 4), 1], [normal(3, 4), [0, 1], true]] },
   { name: 'cumsum', args: 'dim: int', cpp: 'at::cumsum(self, dim)', doc: 'Running sum along dim.', samples: [[normal(3, 4), 1]] },
-  { name: 'any', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::any(self, dims, keepdim)', doc: 'Whether any is true (not 0), over dims.', smooth: whole, samples: [[normal(3, 4), 1]] },
-  { name: 'all', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::all(self, dims, keepdim)', doc: 'Whether all are true (not 0), over dims.', smooth: whole, samples: [[normal(3, 4)]] },
+  { name: 'any', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::any(self, dims, keepdim)', doc: 'Whether any is true (not 0), over dims.', noGradient: whole, samples: [[normal(3, 4), 1]] },
+  { name: 'all', args: 'dims: ints?, keepdim: bool = false', cpp: 'at::all(self, dims, keepdim)', doc: 'Whether all are true (not 0), over dims.', noGradient: whole, samples: [[normal(3, 4)]] },
   { name: 'max', args: 'dim: int, keepdim: bool = false', returns: 'pair', cpp: 'at::max(self, dim, keepdim)', doc: '[largest, where] along dim.', samples: [[distinct(3, 4), 1]] },
   { name: 'min', args: 'dim: int, keepdim: bool = false', returns: 'pair', cpp: 'at::min(self, dim, keepdim)', doc: '[smallest, where] along dim.', samples: [[distinct(3, 4), 0, true]] },
   { name: 'topk', args: 'k: int, dim: int = -1, largest: bool = true, sorted: bool = true', returns: 'pair', cpp: 'at::topk(self, k, dim, largest, sorted)', doc: '[the k largest (or smallest), where] along dim.', samples: [[distinct(3, 5), 2], [distinct(5, 2), 3, 0, false]] },
   { name: 'sort', args: 'dim: int = -1, descending: bool = false', returns: 'pair', cpp: 'at::sort(self, dim, descending)', doc: '[sorted, where from] along dim.', samples: [[distinct(3, 5)], [distinct(5, 2), 0, true]] },
-  { name: 'argsort', args: 'dim: int = -1, descending: bool = false', cpp: 'at::argsort(self, dim, descending)', doc: 'The order (i64) that sorts along dim.', smooth: whole, samples: [[distinct(3, 5)]] },
-  { name: 'unique', returns: 'pair', cpp: 'unique(self)', doc: '[sorted distinct values, inverse]: inverse has the shape of self and values[inverse] = self.', smooth: 'a choice of values: LibTorch defines no gradient', samples: [[index([3, 1, 3])]] },
-  { name: 'bincount', args: 'minlength: int = 0', cpp: 'at::bincount(self, {}, minlength)', doc: 'How often each whole number from 0 up occurs (i64).', smooth: whole, samples: [[index([3, 1, 3])]] },
-  { name: 'nonzero', cpp: 'at::nonzero(self)', doc: 'Where self is not 0: i64 [count, ndim].', smooth: whole, samples: [[normal(3)]] },
+  { name: 'argsort', args: 'dim: int = -1, descending: bool = false', cpp: 'at::argsort(self, dim, descending)', doc: 'The order (i64) that sorts along dim.', noGradient: whole, samples: [[distinct(3, 5)]] },
+  { name: 'unique', returns: 'pair', cpp: 'unique(self)', doc: '[sorted distinct values, inverse]: inverse has the shape of self and values[inverse] = self.', noGradient: 'a choice of values: LibTorch defines no gradient', samples: [[index([3, 1, 3])]] },
+  { name: 'bincount', args: 'minlength: int = 0', cpp: 'at::bincount(self, {}, minlength)', doc: 'How often each whole number from 0 up occurs (i64).', noGradient: whole, samples: [[index([3, 1, 3])]] },
+  { name: 'nonzero', cpp: 'at::nonzero(self)', doc: 'Where self is not 0: i64 [count, ndim].', noGradient: whole, samples: [[normal(3)]] },
 
   // Products
   { name: 'matmul', args: 'other: tensor', cpp: 'at::matmul(self, other)', doc: 'Matrix product over the last two dims, the others broadcast.', samples: [[normal(3, 4), normal(4, 2)], [normal(2, 3, 4), normal(4, 2)], [normal(4), normal(4)]] },
@@ -130,7 +133,7 @@ export const methods = [
   { name: 'diagonal', args: 'offset: int = 0, dim1: int = 0, dim2: int = 1', cpp: 'at::diagonal(self, offset, dim1, dim2)', doc: 'The diagonal over two dims, as the last dim.', samples: [[normal(3, 4)], [normal(2, 3, 3), 1, -2, -1]] },
   { name: 'contiguous', cpp: 'self.contiguous()', doc: 'The same elements laid out in order in memory.', samples: [[normal(3, 4)]] },
   { name: 'clone', cpp: 'at::clone(self)', doc: 'A copy; gradients flow through it.', samples: [[normal(3, 4)]] },
-  { name: 'detach', cpp: 'self.detach()', doc: 'The same memory, outside the graph.', smooth: 'cuts the graph, which is its purpose', samples: [[normal(3)]] },
+  { name: 'detach', cpp: 'self.detach()', doc: 'The same memory, outside the graph.', noGradient: 'cuts the graph, which is its purpose', samples: [[normal(3)]] },
 
   // Picking and placing
   { name: 'indexSelect', args: 'dim: int, index: tensor', cpp: 'at::index_select(self, dim, index)', doc: 'Places of a dim by index [n].', samples: [[normal(4, 3), 0, index([2, 0, 2])]] },
@@ -140,7 +143,7 @@ export const methods = [
   { name: 'indexCopy', args: 'dim: int, index: tensor, source: tensor', cpp: 'at::index_copy(self, dim, index, source)', doc: 'self with places replaced by those of source at index [n].', samples: [[normal(4, 3), 0, index([2, 0]), normal(2, 3)]] },
   { name: 'maskedFill', args: 'mask: tensor, value: scalar', cpp: 'at::masked_fill(self, mask, value)', doc: 'self with value where mask (bool, broadcast) is true.', samples: [[normal(2, 3), mask([1, 0, 1]), 0.5]] },
   { name: 'maskedSelect', args: 'mask: tensor', cpp: 'at::masked_select(self, mask)', doc: 'The elements where mask is true, as [n].', samples: [[normal(2, 3), mask([1, 0, 1])]] },
-  { name: 'oneHot', args: 'classes: int', cpp: 'at::one_hot(self, classes)', doc: 'i64 [...] → i64 [..., classes].', smooth: whole, samples: [[index([1, 0]), 3]] },
+  { name: 'oneHot', args: 'classes: int', cpp: 'at::one_hot(self, classes)', doc: 'i64 [...] → i64 [..., classes].', noGradient: whole, samples: [[index([1, 0]), 3]] },
 
   // Networks
   { name: 'softmax', args: 'dim: int', cpp: 'at::softmax(self, dim)', doc: 'eˣ ∕ Σ eˣ along dim.', samples: [[normal(3, 4), -1]] },
@@ -151,16 +154,16 @@ export const methods = [
   { name: 'normalize', args: 'dim: int = -1, eps: number = 1e-12', cpp: 'normalize(self, dim, eps)', doc: 'x ∕ max(‖x‖₂, eps) along dim.', samples: [[normal(3, 4)], [normal(3, 4), 0]] },
   { name: 'dropout', args: 'p: number, training: bool', cpp: 'at::dropout(self, p, training)', doc: 'While training, zeros with probability p and 1 ∕ (1 − p) elsewhere.', samples: [[normal(3, 4), 0.5, true], [normal(3), 0.5, false]] },
   { name: 'crossEntropy', args: 'target: tensor', options: 'weight: tensor?, ignoreIndex: int = -100, reduction: reduction = mean, labelSmoothing: number = 0', cpp: 'at::cross_entropy_loss(self, target, weight, reduction, ignoreIndex, labelSmoothing)', doc: 'Logits [n, classes] against i64 [n] (or probabilities [n, classes]).', samples: [[normal(3, 4), index([1, 3, 0])], [normal(3, 4), index([1, -1, 0]), { ignoreIndex: -1, reduction: 'sum', labelSmoothing: 0.1 }], [normal(3, 4), index([1, 3, 0]), { reduction: 'none' }]] },
-  { name: 'binaryCrossEntropyWithLogits', args: 'target: tensor', options: 'weight: tensor?, positiveWeight: tensor?, reduction: reduction = mean', cpp: 'at::binary_cross_entropy_with_logits(self, target, weight, positiveWeight, reduction)', doc: 'Logits against probabilities of the same shape, without overflow.', samples: [[normal(3, 4), unit(3, 4)], [normal(4), unit(4), { weight: positive(4), reduction: 'sum' }]] },
+  { name: 'binaryCrossEntropyWithLogits', args: 'target: tensor', options: 'weight: tensor?, positiveWeight: tensor?, reduction: reduction = mean', cpp: 'at::binary_cross_entropy_with_logits(self, target, weight, positiveWeight, reduction)', doc: 'Logits against probabilities of the same shape, without overflow.', samples: [[normal(3, 4), unit(3, 4)], [normal(4), unit(4), { weight: constant(positive(4)), reduction: 'sum' }]] },
   { name: 'binaryCrossEntropy', args: 'target: tensor', options: 'weight: tensor?, reduction: reduction = mean', cpp: 'at::binary_cross_entropy(self, target, weight, reduction)', doc: 'Probabilities against probabilities of the same shape; logarithms are held at −100.', samples: [[unit(3, 4), unit(3, 4)]] },
   { name: 'mseLoss', args: 'target: tensor', options: 'reduction: reduction = mean', cpp: 'at::mse_loss(self, target, reduction)', doc: '(self − target)².', samples: [[normal(3, 4), normal(3, 4)], [normal(3), normal(3), { reduction: 'sum' }]] },
 
   // In place
-  { name: 'copy_', args: 'source: tensor', returns: 'this', cpp: 'self.copy_(source)', doc: 'Values (of any dtype and device) written over those of self.', smooth: inPlace, samples: [[normal(3), normal(3)]] },
-  { name: 'zero_', returns: 'this', cpp: 'self.zero_()', doc: 'Zeros written over self.', smooth: inPlace, samples: [[normal(3)]] },
-  { name: 'fill_', args: 'value: scalar', returns: 'this', cpp: 'self.fill_(value)', doc: 'One value written over self.', smooth: inPlace, samples: [[normal(3), 2]] },
-  { name: 'add_', args: 'other: operand, alpha: scalar = 1', returns: 'this', cpp: 'self.add_(other, alpha)', doc: 'self + α·other, in place.', smooth: inPlace, samples: [[normal(3), normal(3)]] },
-  { name: 'mul_', args: 'other: operand', returns: 'this', cpp: 'self.mul_(other)', doc: 'self · other, in place.', smooth: inPlace, samples: [[normal(3), 2]] },
+  { name: 'copy_', args: 'source: tensor', returns: 'this', cpp: 'self.copy_(source)', doc: 'Values (of any dtype and device) written over those of self.', noGradient: inPlace, samples: [[normal(3), normal(3)]] },
+  { name: 'zero_', returns: 'this', cpp: 'self.zero_()', doc: 'Zeros written over self.', noGradient: inPlace, samples: [[normal(3)]] },
+  { name: 'fill_', args: 'value: scalar', returns: 'this', cpp: 'self.fill_(value)', doc: 'One value written over self.', noGradient: inPlace, samples: [[normal(3), 2]] },
+  { name: 'add_', args: 'other: operand, alpha: scalar = 1', returns: 'this', cpp: 'self.add_(other, alpha)', doc: 'self + α·other, in place.', noGradient: inPlace, samples: [[normal(3), normal(3)]] },
+  { name: 'mul_', args: 'other: operand', returns: 'this', cpp: 'self.mul_(other)', doc: 'self · other, in place.', noGradient: inPlace, samples: [[normal(3), 2]] },
 ];
 
 /** Functions of several tensors. */

@@ -3,7 +3,7 @@
 //
 // In this order:
 //   1. LIBTORCH=<directory>        a directory with include/ and lib/ (a LibTorch archive, or a torch wheel's directory)
-//   2. LIBTORCH_USE_PYTORCH=1      the torch package of python3 (or of the interpreter that LARR_PYTHON names)
+//   2. LIBTORCH_USE_PYTORCH=1      the torch package of python3
 //   3. <repository>/.libtorch/torch, fetched once by the root set-up
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -14,20 +14,6 @@ const repositoryRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url))
 
 /** The oldest LibTorch this package compiles against. */
 export const oldestVersion = '2.8';
-
-/** The command that fetches LibTorch into `.libtorch/` of the repository. */
-export const fetchCommand = [
-  'python3',
-  '-m',
-  'pip',
-  'install',
-  '--retries',
-  '1',
-  '--no-deps',
-  '--target',
-  '.libtorch',
-  'torch==2.13.0',
-];
 
 /**
  * @typedef {object} LibTorch
@@ -40,35 +26,28 @@ export const fetchCommand = [
  */
 
 /**
- * Where LibTorch is.
+ * Where LibTorch is; null when nothing names one and none was fetched yet.
  * @param {{ root?: string, env?: NodeJS.ProcessEnv }} [options]
- * @returns {LibTorch}
- * @throws {Error} when none is found or the one named is not usable; the message says what to do
+ * @returns {LibTorch | null}
+ * @throws {Error} when the one named, or fetched, is not usable; the message says what to do
  */
-export function findLibtorch({ root = repositoryRoot, env = process.env } = {}) {
+export function findLibTorch({ root = repositoryRoot, env = process.env } = {}) {
   if (env.LIBTORCH) return inspect(path.resolve(env.LIBTORCH), 'LIBTORCH');
   if (env.LIBTORCH_USE_PYTORCH && env.LIBTORCH_USE_PYTORCH !== '0') {
-    return inspect(askPython(env.LARR_PYTHON ?? 'python3'), 'LIBTORCH_USE_PYTORCH');
+    return inspect(askPython(), 'LIBTORCH_USE_PYTORCH');
   }
   const fetched = path.join(root, '.libtorch/torch');
-  if (!existsSync(fetched)) {
-    throw new Error(
-      `LibTorch was not found. Fetch it once with \`${fetchCommand.join(' ')}\` in ${root}, ` +
-        'or set LIBTORCH to a directory with include/ and lib/, or LIBTORCH_USE_PYTORCH=1 to use the torch package of python3.',
-    );
-  }
-  return inspect(fetched, '.libtorch');
+  return existsSync(fetched) ? inspect(fetched, '.libtorch') : null;
 }
 
-/** @param {string} python */
-function askPython(python) {
+function askPython() {
   try {
     // find_spec alone: importing torch takes seconds.
     const code = 'import importlib.util,os; print(os.path.dirname(importlib.util.find_spec("torch").origin))';
-    return execFileSync(python, ['-c', code], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('python3', ['-c', code], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   } catch {
     throw new Error(
-      `LIBTORCH_USE_PYTORCH is set, but ${python} has no torch package. Install it, or unset LIBTORCH_USE_PYTORCH.`,
+      'LIBTORCH_USE_PYTORCH is set, but python3 has no torch package. Install it, or unset LIBTORCH_USE_PYTORCH.',
     );
   }
 }
@@ -122,7 +101,13 @@ function readVersion(directory) {
 
 if (process.argv[1] && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
-    const found = findLibtorch();
+    const found = findLibTorch();
+    if (!found) {
+      throw new Error(
+        'LibTorch was not found. `npm run setup` fetches it; or set LIBTORCH to a directory with include/ and lib/, ' +
+          'or LIBTORCH_USE_PYTORCH=1 to use the torch package of python3.',
+      );
+    }
     // A CMake list: directory;version;cuda;abi;openmp
     const asCmake = [
       found.directory,

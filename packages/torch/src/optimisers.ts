@@ -13,11 +13,13 @@ type Settings = [lr: number, beta1: number, beta2: number, eps: number, weightDe
 const adamCreate = native.adamCreate as (parameters: readonly Tensor[], decoupled: boolean) => NativeAdam;
 const adamStep = native.adamStep as (state: NativeAdam, ...settings: Settings) => void;
 const adamState = native.adamState as (state: NativeAdam, i: number) => [mean: Tensor, square: Tensor, step: Tensor];
+const adamDispose = native.adamDispose as (state: NativeAdam) => void;
 const rowwiseCreate = native.rowwiseCreate as (tables: readonly Tensor[]) => NativeRowwise;
 const rowwiseStep = native.rowwiseStep as (state: NativeRowwise, ...settings: Settings) => void;
 const rowwiseState = native.rowwiseState as (state: NativeRowwise, i: number) => [mean: Tensor, square: Tensor];
 const rowwiseGetStep = native.rowwiseGetStep as (state: NativeRowwise) => number;
 const rowwiseSetStep = native.rowwiseSetStep as (state: NativeRowwise, step: number) => void;
+const rowwiseDispose = native.rowwiseDispose as (state: NativeRowwise) => void;
 const zeroGradients = native.zeroGradients as (parameters: readonly Tensor[]) => void;
 
 /**
@@ -153,6 +155,7 @@ class DenseAdam implements Disposable {
 
   /** Lets go of the moments. The parameters are not its own. */
   dispose(): void {
+    for (const group of this.#groups) adamDispose(group.state);
     this.#groups = [];
   }
 
@@ -254,6 +257,7 @@ export class RowwiseAdam implements Disposable {
 
   /** Lets go of the moments. The tables are not its own. */
   dispose(): void {
+    if (this.#state !== null) rowwiseDispose(this.#state);
     this.#state = null;
   }
 

@@ -17,7 +17,8 @@ export const cudaAvailable = native.cudaAvailable as () => boolean;
 /** What this LibTorch is. */
 export interface Versions {
   libtorch: string;
-  cuda: boolean;
+  /** The CUDA runtime's version, or null without CUDA. */
+  cuda: string | null;
   cudaDevices: number;
   /** The instruction set that its kernels chose: DEFAULT, AVX2, AVX512. */
   cpuCapability: string;
