@@ -6,24 +6,24 @@ import { ATTRIBUTES, type AttributeName, attributeIndex, MEALTIMES } from './att
  * result: rates, the oracle's AUC and the worth of the true attributes were the only targets.
  */
 export const EFFECTS = {
-  userActivityBias: 0.4,
-  quality: 0.3,
+  userActivityBias: 0.3,
+  quality: 0.25,
   rating: 0.15,
-  popularity: 0.2,
+  popularity: 0.15,
   position: 0.3,
-  distance: 0.45,
+  distance: 0.4,
   rainTimesDistance: 0.9,
-  price: 0.45,
+  price: 0.35,
   /** Chance that a person feels strongly about an attribute, and the deviations of strong and weak tastes. */
-  strongTasteShare: 0.35,
-  strongTaste: 0.52,
-  weakTaste: 0.12,
+  strongTasteShare: 0.3,
+  strongTaste: 0.4,
+  weakTaste: 0.1,
   groupTaste: 0.2,
-  local: { vacation: 1.3, work: 0.7, family: 0.5 },
+  local: { vacation: 1.2, work: 0.7, family: 0.5 },
   homesick: 0.6,
-  habit: 1.1,
+  habit: 0.9,
   newcomer: 0.35,
-  pairNoise: 0.35,
+  pairNoise: 0.25,
   order: { preference: 0.5, price: 0.5, distance: 0.25, rating: 0.2, quality: 0.3, habit: 0.5, userBias: 0.3 },
 } as const;
 
@@ -38,32 +38,32 @@ export interface SceneEffect {
 export const SCENE_EFFECTS: SceneEffect[] = [
   // Weather: `heat` multiplies feel, `wet` the weather's wetness while it is not hot, `damp` wetness always.
   ...rows('heat', {
-    hot: -0.5,
-    soupy: -0.3,
-    spicy: -0.16,
-    sour: 0.24,
-    rich: -0.26,
-    sweet: 0.1,
-    creamy: 0.08,
-    seafood: 0.1,
+    hot: -0.84,
+    soupy: -0.5,
+    spicy: -0.27,
+    sour: 0.4,
+    rich: -0.44,
+    sweet: 0.17,
+    creamy: 0.13,
+    seafood: 0.17,
   }),
-  ...rows('wet', { hot: 0.16, soupy: 0.42, fried: 0.1 }),
-  ...rows('damp', { spicy: 0.3, grilled: -0.24 }),
+  ...rows('wet', { hot: 0.27, soupy: 0.71, fried: 0.17 }),
+  ...rows('damp', { spicy: 0.5, grilled: -0.4 }),
   // Mealtimes beyond the dish's own fit.
-  ...rows('breakfast', { rich: -0.2, fried: -0.08, soupy: 0.16, spicy: -0.2, grilled: -0.2 }),
-  ...rows('lunch', { rice: 0.3, noodles: 0.16, sweet: -0.12 }),
-  ...rows('afternoon', { sweet: 0.32, creamy: 0.12, rice: -0.16, hot: -0.1 }),
-  ...rows('dinner', { rich: 0.12, meat: 0.12, seafood: 0.14, soupy: 0.08 }),
-  ...rows('late-night', { grilled: 0.32, fried: 0.2, spicy: 0.24, vegetarian: -0.12 }),
-  ...rows('weekend', { rich: 0.16, seafood: 0.14, sweet: 0.12, rice: -0.12 }),
+  ...rows('breakfast', { rich: -0.34, fried: -0.13, soupy: 0.27, spicy: -0.34, grilled: -0.34 }),
+  ...rows('lunch', { rice: 0.5, noodles: 0.27, sweet: -0.2 }),
+  ...rows('afternoon', { sweet: 0.54, creamy: 0.2, rice: -0.27, hot: -0.17 }),
+  ...rows('dinner', { rich: 0.2, meat: 0.2, seafood: 0.24, soupy: 0.13 }),
+  ...rows('late-night', { grilled: 0.54, fried: 0.34, spicy: 0.4, vegetarian: -0.2 }),
+  ...rows('weekend', { rich: 0.27, seafood: 0.24, sweet: 0.2, rice: -0.2 }),
   // Combinations that no single field tells.
-  ...rows('cold late night', { soupy: 0.4, hot: 0.25 }),
-  ...rows('hot afternoon', { hot: -0.35, sweet: 0.15, sour: 0.15 }),
-  ...rows('rainy weekend dinner', { soupy: 0.25, spicy: 0.2 }),
+  ...rows('cold late night', { soupy: 0.67, hot: 0.43 }),
+  ...rows('hot afternoon', { hot: -0.58, sweet: 0.25, sour: 0.25 }),
+  ...rows('rainy weekend dinner', { soupy: 0.43, spicy: 0.34 }),
 ];
 
 /** A dish made for the present mealtime, and one made for another. */
-export const MEAL_FIT = { present: 0.5, other: -0.06 };
+export const MEAL_FIT = { present: 0.65, other: -0.08 };
 
 function rows(scene: string, effects: Partial<Record<AttributeName, number>>): SceneEffect[] {
   return Object.entries(effects).map(([attribute, effect]) => ({

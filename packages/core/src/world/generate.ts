@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { UsageError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { prepareInto } from '../prepare/prepare.js';
 import { calendar, FIRST_DAY_OF_YEAR } from './calendar.js';
 import { CITIES, cityCount } from './cities.js';
 import { dishPairs, generalText } from './corpus.js';
@@ -47,7 +48,7 @@ export interface WorldOptions {
 }
 
 export interface WorldProgress {
-  stage: 'people and restaurants' | 'sessions' | 'tables' | 'texts' | 'splits';
+  stage: 'people and restaurants' | 'sessions' | 'tables' | 'texts' | 'samples';
   done: number;
   total: number;
 }
@@ -86,10 +87,18 @@ export async function generateWorld(options: WorldOptions): Promise<WorldSummary
   signal?.throwIfAborted();
   return buildDirectoryAtomic(output, async (directory) => {
     for (const folder of ['tables', 'controls', 'corpus']) await mkdir(join(directory, folder));
-    const schema = worldSchema(categoryGranularity);
-    await writeFileAtomic(join(directory, 'schema.json'), `${JSON.stringify(schema, null, 2)}\n`);
     const made = await makeTables(directory, size, seed, sceneEffects, onProgress, signal);
     await writeTexts(directory, size, seed, onProgress, signal);
+    signal?.throwIfAborted();
+    await prepareInto(directory, {
+      schema: worldSchema(categoryGranularity),
+      baseDirectory: directory,
+      seed,
+      progress: ({ done, total }) => {
+        signal?.throwIfAborted();
+        onProgress?.({ stage: 'samples', done, total });
+      },
+    });
     return { output, scale, seed, ...made };
   });
 }

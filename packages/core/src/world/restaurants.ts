@@ -154,7 +154,7 @@ function cuisineWeights(city: number): Float64Array {
 function chooseMenu(cuisine: number, random: Random): { items: MenuItem[]; signatures: number } {
   // A slant of its own: among the dishes of one cuisine one kitchen leans to cold and sour, another to rich and hot.
   const slant = new Float64Array(A);
-  for (let a = 0; a < A; a++) slant[a] = random.normal() * (a < TASTE_ATTRIBUTES ? 0.55 : 0.35);
+  for (let a = 0; a < A; a++) slant[a] = random.normal() * (a < TASTE_ATTRIBUTES ? 0.8 : 0.5);
   const candidates: { dish: number; score: number }[] = [];
   const consider = (which: number, handicap: number): void => {
     const { first, count } = CUISINES[which]!;
@@ -259,8 +259,8 @@ export function makeRestaurants(
     restaurants.rating[p] =
       Math.round(10 * Math.max(3, Math.min(5, 4.35 + 0.22 * quality + 0.22 * random.normal()))) / 10;
     restaurants.popularity[p] = Math.min(400, (1 - random.uniform()) ** (-1 / 1.15));
-    // One POI in five opens while the log runs, so some are cold on any day; a few close.
-    restaurants.opensDay[p] = random.uniform() < 0.2 ? 1 + random.below(days - 1) : 0;
+    // Three POIs in ten open while the log runs, so some are cold on any day; a few close.
+    restaurants.opensDay[p] = random.uniform() < 0.3 ? 1 + random.below(days - 1) : 0;
     restaurants.closesDay[p] =
       random.uniform() < 0.04 ? Math.max(restaurants.opensDay[p]! + 1, random.below(days)) : days;
     const [opens, closes] = openingHours(meals, random);

@@ -60,6 +60,8 @@ export class SessionSource {
   private readonly byCity: Int32Array[];
   private readonly popular: AliasTable[];
   private readonly near: AliasTable[][];
+  /** POIs opened in the seven days up to each day, [city][day]. */
+  private readonly fresh: Int32Array[][];
   private readonly hourTables: [AliasTable, AliasTable];
   private readonly ordered: Int32Array;
   private readonly orderedNext: Uint8Array;
@@ -94,6 +96,11 @@ export class SessionSource {
               return Math.exp(-km / 1.5) * restaurants.popularity[p]! ** 0.3 + 1e-9;
             }),
           ),
+      ),
+    );
+    this.fresh = this.byCity.map((list) =>
+      Array.from({ length: days.count }, (_, day) =>
+        list.filter((p) => restaurants.opensDay[p]! > Math.max(0, day - 7) && restaurants.opensDay[p]! <= day),
       ),
     );
     this.ordered = new Int32Array(people.count * REMEMBERED).fill(-1);
@@ -136,19 +143,23 @@ export class SessionSource {
     this.judge(session, free, hour);
   }
 
-  /** The logging policy: half near, a third popular, the rest exploring; then ranked by nearness, popularity and chance. */
+  /** The logging policy: near, popular, exploring, and newly opened POIs; then ranked by nearness, popularity and chance. */
   private show(session: Session, hour: number): void {
     const { restaurants, random, score } = this;
     const { x, y } = session;
     const list = this.byCity[session.city]!;
     const near = this.near[session.city]![session.district]!;
     const popular = this.popular[session.city]!;
+    const fresh = this.fresh[session.city]![session.day]!;
     const wanted = 8 + random.below(LIST - 7);
     let length = 0;
     for (let draw = 0; draw < 8 * LIST && length < wanted; draw++) {
       const policy = random.uniform();
-      const p =
-        list[policy < 0.45 ? near.draw(random) : policy < 0.75 ? popular.draw(random) : random.below(list.length)]!;
+      let p: number;
+      if (policy < 0.42) p = list[near.draw(random)]!;
+      else if (policy < 0.7) p = list[popular.draw(random)]!;
+      else if (policy < 0.92 || fresh.length === 0) p = list[random.below(list.length)]!;
+      else p = fresh[random.below(fresh.length)]!;
       if (!isOpen(restaurants, p, session.day, hour)) continue;
       let repeated = false;
       for (let i = 0; i < length; i++) if (session.poi[i] === p) repeated = true;

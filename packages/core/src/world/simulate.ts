@@ -8,6 +8,8 @@ export const TARGET_CTR = 0.08;
 export const TARGET_CVR = 0.2;
 
 const PILOT_SESSIONS = 4000;
+/** A prime, so that walking through the times never falls into step with the days. */
+const PILOT_TIMES = 97;
 
 export interface Intercepts {
   click: number;
@@ -22,11 +24,11 @@ export function calibrate(source: SessionSource, days: number): Intercepts {
   const session = new Session();
   const clicks = new Float64Array(PILOT_SESSIONS * LIST);
   const orders = new Float64Array(PILOT_SESSIONS * LIST);
+  const times = Array.from({ length: days }, (_, day) => source.schedule(day, PILOT_TIMES));
   let rows = 0;
   for (let s = 0; s < PILOT_SESSIONS; s++) {
     const day = s % days;
-    const times = source.schedule(day, 1 + (s % 40));
-    source.fill(session, STREAM.pilot, s, day, times[s % times.length]!);
+    source.fill(session, STREAM.pilot, s, day, times[day]![(s * 31) % PILOT_TIMES]!);
     for (let i = 0; i < session.length; i++) {
       clicks[rows] = session.clickLogit[i]!;
       orders[rows++] = session.orderLogit[i]!;

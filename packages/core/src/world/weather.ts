@@ -39,10 +39,12 @@ export class Climate {
     this.daily = new Float64Array(cities.length * days);
     for (const [c, city] of cities.entries()) {
       const random = new Random(seed, STREAM.weather, c);
-      let anomaly = 3 * random.normal();
+      // Near the equator one day is like another.
+      const unrest = Math.max(0.35, Math.min(1, Math.abs(city.january - city.july) / 20));
+      let anomaly = 3.5 * unrest * random.normal();
       let state = -1;
       for (let day = 0; day < days; day++) {
-        anomaly = 0.75 * anomaly + 2.6 * random.normal();
+        anomaly = 0.75 * anomaly + 2.4 * unrest * random.normal();
         const mean = meanTemperature(city, firstDayOfYear + day) + anomaly;
         this.daily[c * days + day] = mean;
         for (let block = 0; block < BLOCKS; block++) {
