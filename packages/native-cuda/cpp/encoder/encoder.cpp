@@ -12,21 +12,21 @@ namespace larr {
 
 using namespace encoder_detail;
 
-namespace {
-
-const Path& path_of(Isa isa, Dtype compute) {
+const Path& encoder_detail::path_of(Isa isa, Dtype compute) {
 #if defined(__x86_64__)
   switch (isa) {
     case Isa::scalar: return f32_plain;
     case Isa::avx2: return f32_avx2;
     case Isa::avx512: return f32_avx512;
     case Isa::avx512bf16: return compute == Dtype::bf16 ? bf16_avx512 : f32_avx512;
-    case Isa::amx: return f32_avx512;
+    case Isa::amx: return compute == Dtype::bf16 ? bf16_amx : f32_avx512;
   }
 #endif
   (void)isa, (void)compute;
   return f32_plain;
 }
+
+namespace {
 
 int padded(int n) { return (n + pad - 1) / pad * pad; }
 
@@ -103,13 +103,16 @@ struct SceneEncoder::State {
   }
 };
 
-SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& w, const EncoderTable& table, Dtype compute, Isa isa)
+SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, Dtype compute, Isa isa)
+    : SceneEncoder(shape, weights, table, compute, path_of(isa, compute)) {}
+
+SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& w, const EncoderTable& table, Dtype compute, const Path& path)
     : state_(std::make_unique<State>()) {
   check(shape, table);
   State& s = *state_;
   s.shape = shape;
   s.entries = table.entries;
-  s.path = &path_of(isa, compute);
+  s.path = &path;
   s.round_weights = compute == Dtype::bf16;
   s.field_of.assign(table.field_of, table.field_of + table.entries);
   s.floats.reserve(32);

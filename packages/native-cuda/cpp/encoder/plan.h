@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "larr/kernels.h"
+
 namespace larr::encoder_detail {
 
 constexpr int block_rows = 48;
@@ -40,6 +42,8 @@ struct Path {
   // n <= block_rows rows of entries [n, fields] (checked, -1 = missing) to z [n][z_stride]; attention [n, heads, 1 + fields] or null.
   void (*block)(const Plan&, const int32_t* rows, int n, float* z, int64_t z_stride, float* attention, void* scratch);
 };
+
+const Path& path_of(Isa isa, Dtype compute);
 
 extern const Path f32_plain, f32_avx2, f32_avx512, bf16_avx512, bf16_amx;
 

@@ -24,7 +24,7 @@ const Path& path_of(Isa isa, Dtype compute) {
     case Isa::avx2: return f32_avx2;
     case Isa::avx512: return f32_avx512;
     case Isa::avx512bf16: return compute == Dtype::bf16 ? bf16_avx512 : f32_avx512;
-    case Isa::amx: return f32_avx512;
+    case Isa::amx: return compute == Dtype::bf16 ? bf16_amx : f32_avx512;
   }
 #endif
   (void)isa, (void)compute;
@@ -66,14 +66,15 @@ struct Operand {
 
 }  // namespace
 
-void infonce(const InfoNce& problem, InfoNceOut& out, const Run& run) {
+void infonce(const InfoNce& problem, InfoNceOut& out, const Run& run) { infonce_detail::run(path_of(run.isa, problem.compute), problem, out, run); }
+
+void infonce_detail::run(const Path& path, const InfoNce& problem, InfoNceOut& out, const Run& run) {
   if (problem.batch < 1) throw std::invalid_argument("infonce: batch must be at least 1, got " + std::to_string(problem.batch));
   if (problem.dim < 1) throw std::invalid_argument("infonce: dim must be at least 1, got " + std::to_string(problem.dim));
   if (!problem.q || !problem.k) throw std::invalid_argument("infonce: q and k must be given");
   if (!out.dq != !out.dk) throw std::invalid_argument("infonce: dq and dk must be given together");
   if (!std::isfinite(problem.scale)) throw std::invalid_argument("infonce: scale must be finite, got " + std::to_string(problem.scale));
 
-  const Path& path = path_of(run.isa, problem.compute);
   const int64_t batch = problem.batch, dim = problem.dim;
   const Operand q{problem.q, problem.storage, problem.q_stride ? problem.q_stride : dim, dim};
   const Operand k{problem.k, problem.storage, problem.k_stride ? problem.k_stride : dim, dim};
@@ -261,7 +262,7 @@ void infonce(const InfoNce& problem, InfoNceOut& out, const Run& run) {
           double off = 0;
           const float *dq = p.dq + i * p.stride, *dk = p.dk + i * p.stride;
           for (int64_t x = 0; x < dim; x++) {
-            const float dk_x = path.dk_transposed ? p.dk[x * p.rows + i] : dk[x];
+            const float dk_x = path.dk_transposed ? p.dk[i / unit * unit * p.stride + x * unit + i % unit] : dk[x];
             off += double(qi[size_t(x)]) * double(dq[x]);
             out.dq[i * dim + x] = float(factor * (double(dq[x]) + own * double(ki[size_t(x)])));
             out.dk[i * dim + x] = float(factor * (double(dk_x) + own * double(qi[size_t(x)])));

@@ -6,14 +6,11 @@
 //
 // Operands are 32-bit lanes: one float, or a pair of bf16 that follow each other along the summed dimension (V::per = 2), so both
 // types walk memory in the same way. The including source gives V::dot and the functions pack and put, which know what a lane holds.
-#include "../simd/functions.h"
-#include "plan.h"
+#include "online.inl"
 
 namespace larr::infonce_detail {
 namespace {
 
-using F = V::F;
-constexpr int W = V::W, MR = V::MR, NV = V::NV, columns = NV * W;
 static_assert(tile_rows % MR == 0 && tile_cols % MR == 0 && tile_cols % columns == 0 && unit % tile_cols == 0);
 
 using Lane = float __attribute__((may_alias));
@@ -49,24 +46,6 @@ inline __attribute__((always_inline)) void scores(const Plan& p, int64_t i, int6
     for (int v = 0; v < NV; v++) acc[r][v] = V::set(0);
   const int64_t depth = p.stride / V::per;
   product<NV>(lanes(p.q_rows) + i * depth, depth, 1, lanes(p.k_panels) + j * depth, columns, (p.dim + V::per - 1) / V::per, acc);
-}
-
-// Whether some pair of this register block may have to be left out.
-inline bool special(const Plan& p, int64_t i, int64_t j) {
-  return p.masks || (i < j + columns && j < i + MR) || j + columns > p.batch || i + MR > p.batch;
-}
-
-inline F mask(const Plan& p, F e, int64_t i, int64_t j, float otherwise) {
-  if (i >= p.batch) return V::set(otherwise);
-  // Selected, not multiplied: a pair that is left out may be beyond the sums it is not in, and its exponential not a number.
-  const F other = V::set(otherwise);
-  return V::if_differ(V::if_differ(e, p.ids + j, p.ids[i], other), p.padding + j, 1, other);
-}
-
-// Rows that hold something, in whole register blocks.
-inline int64_t used_rows(const Plan& p, int64_t end) {
-  const int64_t used = (p.batch + MR - 1) / MR * MR;
-  return end < used ? end : used;
 }
 
 void forward_bounded(const Plan& p, int64_t row, int64_t end, int chunk) {
@@ -136,54 +115,6 @@ void score_tile(const Plan& p, int64_t i, int64_t i_end, int64_t j, int64_t j_en
     }
 }
 
-inline F exp2_of(F x) { return exp2_scaled<V, V::terms>(V::max(x, V::set(exp2_floor)), V::set(1)); }
-inline float exp2_of(float x) {
-  alignas(64) float all[W];
-  V::store(all, exp2_of(V::set(x)));
-  return all[0];
-}
-// exp2_of of a masked pair must be nothing, not 2^-125.
-inline F exp2_or_zero(F s, F shift) {
-  const F e = exp2_of(V::sub(s, shift));
-  return V::sub(e, V::min(e, V::set(4e-38f)));
-}
-
-void forward_online(const Plan& p, int64_t row, int64_t end, int chunk) {
-  float* column_sum = p.column_sum + int64_t(chunk) * p.rows;
-  float* column_max = p.column_max + int64_t(chunk) * p.rows;
-  for (int64_t j = 0; j < p.rows; j++) column_sum[j] = 0, column_max[j] = masked;
-  alignas(64) float tile[tile_rows * tile_cols];
-  for (int64_t block = row; block < end; block += tile_rows) {
-    const int64_t block_end = block + tile_rows < end ? block + tile_rows : end;
-    for (int64_t i = block; i < block_end; i++) p.row_sum[i] = 0, p.row_max[i] = masked;
-    for (int64_t j = 0; j < p.batch; j += tile_cols) {
-      const int64_t j_end = j + tile_cols < p.batch ? j + tile_cols : (p.batch + columns - 1) / columns * columns;
-      score_tile(p, block, block_end, j, j_end, tile);
-      const int64_t width = j_end - j;
-      for (int64_t i = block; i < block_end; i++) {
-        const float* s = tile + (i - block) * tile_cols;
-        F best = V::set(masked);
-        for (int64_t l = 0; l < width; l += W) best = V::max(best, V::load(s + l));
-        float top = V::top(best);
-        if (top < p.row_max[i]) top = p.row_max[i];
-        F sum = V::set(0);
-        for (int64_t l = 0; l < width; l += W) sum = V::add(sum, exp2_or_zero(V::load(s + l), V::set(top)));
-        p.row_sum[i] = p.row_sum[i] * double(exp2_of(p.row_max[i] - top)) + double(V::sum(sum));
-        p.row_max[i] = top;
-      }
-      for (int64_t l = 0; l < width; l += W) {
-        const F before = V::load(column_max + j + l);
-        F top = before;
-        for (int64_t i = 0; i < block_end - block; i++) top = V::max(top, V::load(tile + i * tile_cols + l));
-        F sum = V::mul(V::load(column_sum + j + l), exp2_of(V::sub(before, top)));
-        for (int64_t i = 0; i < block_end - block; i++) sum = V::add(sum, exp2_or_zero(V::load(tile + i * tile_cols + l), top));
-        V::store(column_sum + j + l, sum);
-        V::store(column_max + j + l, top);
-      }
-    }
-  }
-}
-
 void forward(const Plan& p, int64_t row, int64_t end, int chunk) {
   if (p.bounded) forward_bounded(p, row, used_rows(p, end), chunk);
   else forward_online(p, row, used_rows(p, end), chunk);
@@ -234,14 +165,7 @@ void gradient_tile(const Plan& p, int64_t i, int64_t i_end, int64_t j, int64_t j
       } else {
         for (int r = 0; r < MR; r++)
           for (int v = 0; v < NV; v++) {
-            const F row_weight = V::set(p.row_weight[ii + r]), column_weight = V::load(p.column_weight + jj + v * W);
-            F e;
-            if (p.bounded) {
-              e = V::mul(exp2_scaled<V, V::terms>(acc[r][v], c), V::add(row_weight, column_weight));
-            } else {
-              const F s = V::mul(acc[r][v], c);
-              e = V::add(exp2_of(V::sub(s, row_weight)), exp2_of(V::sub(s, column_weight)));
-            }
+            const F e = gradient_of(p, acc[r][v], ii + r, jj + v * W);
             acc[r][v] = mask(p, e, ii + r, jj + v * W, 0);
           }
       }

@@ -7,6 +7,8 @@
 #pragma once
 #include <cstdint>
 
+#include "larr/kernels.h"
+
 namespace larr::infonce_detail {
 
 constexpr int tile_rows = 96;
@@ -38,7 +40,7 @@ struct Plan {
 
   // Pass 2. bounded: 1/Z. Online: log2 Z.
   const float *row_weight, *column_weight;  // [rows]
-  float *dq, *dk;                           // [rows][stride], f32; dk is [stride][rows] where the path says transposed
+  float *dq, *dk;                           // [rows][stride], f32; dk is [rows / unit][stride][unit] where the path says transposed
 };
 
 struct Path {
@@ -49,6 +51,9 @@ struct Path {
   void (*forward)(const Plan&, int64_t row, int64_t end, int chunk);
   void (*backward)(const Plan&, int64_t row, int64_t row_end, int64_t column, int64_t column_end);
 };
+
+// infonce() on a path of the caller's choice, supported or not.
+void run(const Path& path, const InfoNce& problem, InfoNceOut& out, const Run& run);
 
 extern const Path f32_plain, f32_avx2, f32_avx512, bf16_avx512, bf16_amx;
 

@@ -11,6 +11,10 @@
 
 namespace larr {
 
+namespace encoder_detail {
+struct Path;
+}
+
 enum class Dtype { f32, bf16 };
 
 // Instruction sets in rising order; `scalar` is the plain C++ path that every machine has.
@@ -104,6 +108,8 @@ struct Scored {
 class SceneEncoder {
  public:
   SceneEncoder(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, Dtype compute, Isa isa = active_isa());
+  // On a path of the caller's choice, supported or not (tests).
+  SceneEncoder(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, Dtype compute, const encoder_detail::Path& path);
   ~SceneEncoder();
   SceneEncoder(const SceneEncoder&) = delete;
   SceneEncoder& operator=(const SceneEncoder&) = delete;
@@ -127,6 +133,9 @@ class SceneEncoder {
 // The naive layer in double: all 1 + n tokens through attention, output row 0 taken. z [n_rows, out], attention may be null.
 void encoder_reference(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, const int32_t* rows,
                        int64_t n_rows, double* z, double* attention);
+// The same operators composed in f32: how far from the double a careful f32 result may lie.
+void encoder_composed(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, const int32_t* rows, int64_t n_rows,
+                      float* z, float* attention);
 
 // The k best of scores, best first; equal scores by row; NaN never chosen. Selects without sorting all.
 std::vector<Scored> top_k(const float* scores, int64_t n, int64_t k);
