@@ -87,7 +87,8 @@ export function frappeSchema(): DatasetSchema {
     features: {
       categorical: [
         { name: 'user', value: 'events.user' },
-        { name: 'item', value: 'events.item' },
+        // not events.item: a drawn negative keeps its event's columns and has another app
+        { name: 'item', value: 'pois.item' },
         ...['daytime', 'weekday', 'isweekend', 'homework', 'cost', 'weather', 'country', 'city'].map((c) => ({
           name: c,
           value: `events.${c}`,
