@@ -199,7 +199,7 @@ export class Adam extends DenseAdam {
 
 /**
  * Adam for embedding tables [rows, d] with sparse gradients (`embedding(…, {sparse: true})`): a step costs what the batch's rows
- * cost, whatever the table's size. Rows outside the batch keep their values and moments as they are (as PyTorch's SparseAdam);
+ * cost, whatever the table's size. Rows outside the batch keep their values and moments as they are (as in PyTorch's SparseAdam);
  * weight decay, if any, is decoupled and touches the batch's rows alone.
  */
 export class RowwiseAdam implements Disposable {
