@@ -101,7 +101,7 @@ export class DerivedColumns {
               const x = columns[i]![row]!;
               args[i] = x;
               // NaN stands for NULL on the way in and out: no validity mask to read.
-              if (x !== x) present = false;
+              if (Number.isNaN(x)) present = false;
             }
             const value = present ? apply(args) : null;
             if (yields === 'number') {

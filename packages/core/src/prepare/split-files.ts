@@ -105,8 +105,9 @@ export async function writeSplit(
       `SELECT ${denseFeatures.map((_, i) => `avg(d${i})::DOUBLE AS m${i}, stddev_pop(d${i})::DOUBLE AS s${i}`).join(', ')} FROM wide WHERE ${train}`,
     );
     for (const [i, f] of denseFeatures.entries()) {
-      const mean = moments[`m${i}`] ?? 0;
-      const std = moments[`s${i}`] ?? 0;
+      // Threads add up in any order: nine digits are the same whatever the order was.
+      const mean = Number((moments[`m${i}`] ?? 0).toPrecision(9));
+      const std = Number((moments[`s${i}`] ?? 0).toPrecision(9));
       const absent = options.absent.get(f.name);
       dense.push({
         name: f.name,

@@ -42,8 +42,10 @@ export async function loadTables(
   for (const table of ['users', 'pois', 'events'] as const) {
     const source = schema.tables[table];
     if (source === undefined) continue;
-    const { sql, where } = await sourceSql(source, table, baseDirectory);
-    const available = await reading(where, () => db.columns(`SELECT * FROM ${sql}`));
+    const { sql: described, csv, where } = await sourceSql(source, table, baseDirectory);
+    const available = await reading(where, () => db.columns(`SELECT * FROM ${described}`));
+    // Once the header is known nothing is left to guess, so a short or long row is an error of its own line.
+    const sql = csv === undefined ? described : csv([...available.keys()]);
     for (const [column, at] of wanted[table]) {
       const type = available.get(column);
       if (type === undefined) {
@@ -277,7 +279,7 @@ async function sourceSql(
   source: TableSource,
   table: string,
   baseDirectory: string,
-): Promise<{ sql: string; where: string }> {
+): Promise<{ sql: string; where: string; csv?: (columns: string[]) => string }> {
   if (typeof source === 'object' && 'query' in source)
     return { sql: `(${source.query})`, where: sourceName(source, table) };
   const given = typeof source === 'string' ? source : source.path;
@@ -309,13 +311,17 @@ async function sourceSql(
       return { sql: `read_parquet(${file})`, where: given };
     case 'jsonl':
       return { sql: `read_json_auto(${file}, format = 'newline_delimited')`, where: given };
-    default:
+    default: {
       // Everything as text: types follow from what the schema uses a column for, so a bad value is reported with its row,
       // and a code such as "007" stays what it is.
+      const dialect = `header = true, delim = ${format === 'tsv' ? "'\t'" : "','"}, quote = '"', escape = '"', max_line_size = 16777216`;
       return {
-        sql: `read_csv(${file}, header = true, all_varchar = true, delim = ${format === 'tsv' ? "'\t'" : "','"}, quote = '"', escape = '"', max_line_size = 16777216)`,
+        sql: `read_csv(${file}, all_varchar = true, null_padding = true, ignore_errors = true, strict_mode = false, ${dialect})`,
         where: given,
+        csv: (columns) =>
+          `read_csv(${file}, auto_detect = false, columns = {${columns.map((c) => `${literal(c)}: 'VARCHAR'`).join(', ')}}, ${dialect})`,
       };
+    }
   }
 }
 

@@ -122,7 +122,7 @@ function topQuery(
     ? `CASE WHEN n / total >= 0.5 THEN 'mostly ' WHEN n / total >= 0.2 THEN 'often ' ELSE 'sometimes ' END || value`
     : 'value';
   return `SELECT user_index, string_agg(${said}, ', ' ORDER BY r) AS text FROM (
-      SELECT user_index, value, n, row_number() OVER (PARTITION BY user_index ORDER BY n DESC, value) AS r FROM (${counted})) ranked
+      SELECT user_index, value, n, row_number() OVER (PARTITION BY user_index ORDER BY round(n, 6) DESC, value) AS r FROM (${counted})) ranked
     JOIN (SELECT user_index, count(*) AS total FROM wide WHERE ${train} GROUP BY ALL) USING (user_index)
     WHERE r <= ${spec.top} GROUP BY user_index`;
 }

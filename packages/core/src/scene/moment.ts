@@ -56,9 +56,8 @@ export function localTime(value: unknown, unit?: 'timestamp' | 's' | 'ms' | 'us'
   if (value === null || value === undefined || value === '') return null;
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.getTime();
   if (typeof value === 'string' && !/^-?\d+(\.\d+)?$/.test(value)) {
-    const wall = value
-      .trim()
-      .replace(/(Z|[+-]\d{2}:?(\d{2})?)$/, (offset, _minutes, at: number) => (at > 10 ? '' : offset));
+    const given = value.trim();
+    const wall = given.slice(0, 10) + given.slice(10).replace(/(Z|[+-]\d{2}:?(\d{2})?)$/, '');
     const t = Date.parse(`${wall.includes('T') || wall.includes(' ') ? wall.replace(' ', 'T') : `${wall}T00:00:00`}Z`);
     return Number.isNaN(t) ? null : t;
   }

@@ -267,11 +267,13 @@ export const DatasetSchema = z.strictObject({
   description: z.string().optional(),
   setup: z.array(z.string()).default([]).describe('DuckDB statements run first: INSTALL, LOAD, ATTACH, CREATE SECRET.'),
   tables: z.strictObject({ events: Source, users: Source.optional(), pois: Source.optional() }),
-  keys: z.strictObject({
-    user: column.default('user').describe('The user column of the events.'),
-    poi: column.default('poi').describe('The POI column of the events.'),
-    row: column.optional().describe('A unique whole-number column that becomes row_id; default: the row number.'),
-  }),
+  keys: z
+    .strictObject({
+      user: column.default('user').describe('The user column of the events.'),
+      poi: column.default('poi').describe('The POI column of the events.'),
+      row: column.optional().describe('A unique whole-number column that becomes row_id; default: the row number.'),
+    })
+    .prefault({}),
   time: TimeColumn.optional().describe('When the event happened, local time of the place.'),
   labels: z
     .strictObject({ click: Label.optional(), order: Label.optional() })

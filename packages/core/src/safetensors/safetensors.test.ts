@@ -1,0 +1,56 @@
+import { mkdtemp, readdir, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { DataError, readSafetensors, writeSafetensors } from '../index.js';
+
+const folder = () => mkdtemp(join(tmpdir(), 'larr-safetensors-'));
+
+// Made with the Python package: safetensors.numpy.save({"a": np.arange(6, dtype=np.float32).reshape(2, 3),
+// "b": np.array([-1, 2], dtype=np.int64)}, metadata={"k": "v"}).hex()
+const fromPython =
+  '90000000000000007b225f5f6d657461646174615f5f223a7b226b223a2276227d2c2262223a7b226474797065223a22493634222c227368617065223a5b325d2c22646174615f6f666673657473223a5b302c31365d7d2c2261223a7b226474797065223a22463332222c227368617065223a5b322c335d2c22646174615f6f666673657473223a5b31362c34305d7d7d20202020202020ffffffffffffffff0200000000000000000000000000803f0000004000004040000080400000a040';
+
+test('a file of the Python package is read', async () => {
+  const path = join(await folder(), 'python.safetensors');
+  await writeFile(path, Buffer.from(fromPython, 'hex'));
+  const { tensors, metadata } = await readSafetensors(path);
+  expect(metadata).toEqual({ k: 'v' });
+  expect(tensors.a).toEqual({ dtype: 'F32', shape: [2, 3], data: Float32Array.of(0, 1, 2, 3, 4, 5) });
+  expect(tensors.b).toEqual({ dtype: 'I64', shape: [2], data: BigInt64Array.of(-1n, 2n) });
+});
+
+test('what is written is read back, in the same bytes each time, with tensors aligned', async () => {
+  const directory = await folder();
+  const path = join(directory, 'x.safetensors');
+  const tensors = {
+    odd: { shape: [3], data: Uint8Array.of(1, 0, 1), dtype: 'BOOL' as const },
+    half: { shape: [1, 2], data: Uint16Array.of(0x3f80, 0x4000), dtype: 'BF16' as const },
+    wide: { shape: [], data: Float64Array.of(Math.PI) },
+    empty: { shape: [0, 4], data: new Float32Array() },
+  };
+  await writeSafetensors(path, tensors, { note: 'é' });
+  const read = await readSafetensors(path);
+  expect(read.metadata).toEqual({ note: 'é' });
+  expect(read.tensors.wide!.data).toEqual(Float64Array.of(Math.PI));
+  expect(read.tensors.half).toEqual({ dtype: 'BF16', shape: [1, 2], data: Uint16Array.of(0x3f80, 0x4000) });
+  expect(read.tensors.odd!.data).toEqual(Uint8Array.of(1, 0, 1));
+  expect(read.tensors.empty!.shape).toEqual([0, 4]);
+  expect(await readdir(directory)).toEqual(['x.safetensors']);
+});
+
+test('a file that is cut off or not one is refused with its name', async () => {
+  const path = join(await folder(), 'cut.safetensors');
+  await writeSafetensors(path, { a: { shape: [100], data: new Float32Array(100) } });
+  await truncate(path, 200);
+  await expect(readSafetensors(path)).rejects.toMatchObject({ code: 'SAFETENSORS_CORRUPT', file: path });
+  await writeFile(path, 'not a tensor file at all');
+  await expect(readSafetensors(path)).rejects.toThrow(DataError);
+  await expect(readSafetensors(`${path}.none`)).rejects.toMatchObject({ code: 'FILE_MISSING' });
+});
+
+test('a shape that does not fit its data is refused', async () => {
+  await expect(
+    writeSafetensors(join(await folder(), 'a'), { a: { shape: [2, 2], data: new Float32Array(3) } }),
+  ).rejects.toThrow(/shape \[2,2\]/);
+});

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import {
+  ConfigError,
+  type DatasetSchemaInput,
+  datasetJsonSchema,
+  defineSchema,
+  parseSchema,
+  schemaDigest,
+} from '../index.js';
+
+const minimal: DatasetSchemaInput = { name: 'shop', tables: { events: 'events.csv' }, labels: { click: 'click' } };
+
+function problems(value: unknown): string {
+  try {
+    parseSchema(value, 'schema.json');
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as ConfigError).code).toBe('SCHEMA_INVALID');
+    return (error as Error).message;
+  }
+  throw new Error('the schema was accepted');
+}
+
+test('a minimal schema is random-split and keyed by user and poi', () => {
+  const schema = defineSchema(minimal);
+  expect(schema.keys).toEqual({ user: 'user', poi: 'poi' });
+  expect(schema.splits).toEqual({ random: { kind: 'random', ratios: [8, 1, 1] } });
+  expect(schema.defaultSplit).toBe('random');
+  expect(defineSchema({ ...minimal, time: 'time' }).defaultSplit).toBe('time');
+});
+
+test('an unknown setting is named with its path and the nearest valid one', () => {
+  expect(problems({ ...minimal, tabels: {} })).toContain('there is no setting "tabels" here. Did you mean "tables"?');
+  expect(problems({ ...minimal, keys: { usr: 'u' } })).toContain(
+    'keys: there is no setting "usr" here. Did you mean "user"?',
+  );
+});
+
+test('an unknown derivation or measure is answered with the nearest one', () => {
+  const bad = { ...minimal, time: 't', features: { categorical: [{ name: 'w', value: { derive: 'wekday' } }] } };
+  expect(problems(bad)).toContain(
+    'features.categorical[0].value.derive: "wekday" is not known. Did you mean "weekday"?',
+  );
+  const measure = { ...minimal, time: 't', features: { statistics: [{ of: 'user', measures: ['click'] }] } };
+  expect(problems(measure)).toContain(
+    'features.statistics[0].measures[0]: "click" is not valid. Did you mean "clicks"?',
+  );
+});
+
+test('names that do not exist are found across the schema', () => {
+  const message = problems({
+    ...minimal,
+    features: { categorical: [{ name: 'a', value: 'pois.x' }], cross: [{ name: 'x', of: ['a', 'aa'] }] },
+    keywords: { scene: [{ name: 'slot', value: { derive: 'timeSlot' } }] },
+    texts: { userBehaviour: ['tastes'] },
+    defaultSplit: 'randm',
+  });
+  expect(message).toContain('refers to "pois.x", but tables.pois is not declared');
+  expect(message).toContain('"aa" is not a categorical feature. Did you mean "a"?');
+  expect(message).toContain('timeSlot needs a time');
+  expect(message).toContain('texts.userBehaviour: "tastes" is not a user keyword');
+  expect(message).toContain('there is no split "randm". Did you mean "random"?');
+});
+
+test('the digest depends on content, not on the order of settings', () => {
+  const a = defineSchema({ ...minimal, time: 'time' });
+  const b = defineSchema({ time: 'time', labels: { click: 'click' }, tables: { events: 'events.csv' }, name: 'shop' });
+  expect(schemaDigest(a)).toBe(schemaDigest(b));
+  expect(schemaDigest(defineSchema({ ...minimal, time: 'when' }))).not.toBe(schemaDigest(a));
+});
+
+test('a validated schema survives JSON and validates again to the same thing', () => {
+  const schema = defineSchema({
+    ...minimal,
+    time: 'time',
+    keywords: { scene: [{ name: 'slot', value: { derive: 'timeSlot' } }] },
+  });
+  expect(parseSchema(JSON.parse(JSON.stringify(schema)), 'again')).toEqual(schema);
+});
+
+test('editors get a JSON Schema that describes the settings', () => {
+  const json = datasetJsonSchema() as { properties: Record<string, unknown> };
+  expect(Object.keys(json.properties)).toContain('negatives');
+  expect(JSON.stringify(json)).toContain('distanceBand');
+});
