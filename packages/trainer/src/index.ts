@@ -1,3 +1,20 @@
+export { FinetuneConfig, type FinetuneConfigInput } from './embedding/config.js';
+export { disposeEmbedder, type Embedder, loadEmbedder } from './embedding/embedder.js';
+export {
+  type EmbeddingQuality,
+  type FinetuneOptions,
+  type FinetuneResult,
+  finetune,
+  type Gate,
+} from './embedding/finetune.js';
+export { loadPoiIndex, type PoiIndex, type RecallHit, type RecallQuery, recall } from './embedding/recall.js';
+export {
+  type EmbedOptions,
+  type EmbedResult,
+  embedDataset,
+  type SceneEntry,
+  type VectorsManifest,
+} from './embedding/vectors.js';
 export {
   type CompareModel,
   type CompareOptions,
@@ -6,8 +23,14 @@ export {
   compareOn,
   runDirectory,
 } from './experiments/compare.js';
+export { disposeDecoder } from './language-model/decoder.js';
+export { generate, nextTokenProbabilities } from './language-model/generation.js';
+export { loadLlama2c } from './language-model/llama2c.js';
+export { type LanguageModel, loadLanguageModel, saveLanguageModel } from './language-model/model-directory.js';
 export { modelNames } from './models/index.js';
 export type { Batch, ModelInputs, ModelOutput, RecommendationModel } from './models/inputs.js';
+export { PretrainConfig, type PretrainConfigInput } from './pretraining/config.js';
+export { type PretrainOptions, type PretrainResult, pretrain, type StageProgress } from './pretraining/pretrain.js';
 export { resolveTrainConfig, type TrainConfig, type TrainConfigInput, trainConfigSchema } from './training/config.js';
 export { type LoadOptions, loadTrainingData, type TrainingData } from './training/data.js';
 export { type Evaluation, predict, type RankingMetrics, type Slice } from './training/evaluate.js';

@@ -149,13 +149,15 @@ export function disposeEmbedder(embedder: Embedder): void {
 /** Writes a stage-2 directory: the model as Hugging Face has it, and projection.safetensors. */
 export async function saveEmbedder(directory: string, embedder: Embedder): Promise<void> {
   await saveLanguageModel(directory, embedder.model);
-  saveSafetensors(
-    join(directory, 'projection.safetensors'),
-    {
-      projection: embedder.projection.detach(),
-      ...(embedder.otherProjection && { other_projection: embedder.otherProjection.detach() }),
-    },
-    { format: 'larr-projection', pooling: embedder.pooling, similarity: embedder.similarity },
+  tidy(() =>
+    saveSafetensors(
+      join(directory, 'projection.safetensors'),
+      {
+        projection: embedder.projection.detach(),
+        ...(embedder.otherProjection && { other_projection: embedder.otherProjection.detach() }),
+      },
+      { format: 'larr-projection', pooling: embedder.pooling, similarity: embedder.similarity },
+    ),
   );
 }
 

@@ -85,6 +85,8 @@ interface Cursor {
   domain: StreamCursor;
   general: StreamCursor;
   seconds: number;
+  /** Loss of the steps since the last line of metrics.jsonl, so that a resumed run writes the same lines. */
+  unlogged: { loss: number; steps: number };
 }
 
 /**
@@ -153,6 +155,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         domain: { epoch: 0, next: 0 },
         general: { epoch: 0, next: 0 },
         seconds: 0,
+        unlogged: { loss: 0, steps: 0 },
       };
       if (cursor.step > 0) onNotice?.(`Stage 1 goes on from step ${cursor.step}.`);
       const metrics = join(output, 'metrics.jsonl');
@@ -181,8 +184,6 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         return documents;
       };
 
-      let sumLoss = 0;
-      let sumSteps = 0;
       let sumTokens = 0;
       let sumSeconds = 0;
       let rate = 0;
@@ -202,13 +203,13 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         cursor.step++;
         const seconds = (performance.now() - started) / 1000;
         cursor.seconds += seconds;
-        sumLoss += loss;
-        sumSteps++;
+        cursor.unlogged.loss += loss;
+        cursor.unlogged.steps++;
         sumSeconds += seconds;
         sumTokens += documents.reduce((sum, { ids }) => sum + ids.length, 0);
         if (cursor.step % config.logEvery === 0 || cursor.step === steps) {
           rate = sumTokens / sumSeconds;
-          const mean = sumLoss / sumSteps;
+          const mean = cursor.unlogged.loss / cursor.unlogged.steps;
           await appendMetric(metrics, {
             step: cursor.step,
             loss: mean,
@@ -218,7 +219,8 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
             tokensPerSecond: Math.round(rate),
           });
           onProgress?.({ stage: 'pretrain', step: cursor.step, steps, loss: mean, tokensPerSecond: rate });
-          sumLoss = sumSteps = sumTokens = sumSeconds = 0;
+          cursor.unlogged = { loss: 0, steps: 0 };
+          sumTokens = sumSeconds = 0;
           // Lets signals and other work of the process through.
           await new Promise(setImmediate);
         }

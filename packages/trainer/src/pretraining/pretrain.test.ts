@@ -1,0 +1,196 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { memoryStats, setNumThreads } from '@larr/torch';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeToyDataset } from '../../test/toy-dataset.js';
+import { disposeDecoder } from '../language-model/decoder.js';
+import { loadLanguageModel } from '../language-model/model-directory.js';
+import type { PretrainConfigInput } from './config.js';
+import { documentStream, domainDocuments, generalDocuments } from './documents.js';
+import { pretrain } from './pretrain.js';
+
+let root: string;
+let dataset: string;
+beforeAll(async () => {
+  setNumThreads(1);
+  root = mkdtempSync(join(tmpdir(), 'larr-pretrain-'));
+  dataset = join(root, 'data');
+  await makeToyDataset(dataset);
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const small: PretrainConfigInput = {
+  decoder: {
+    hiddenSize: 32,
+    layers: 1,
+    heads: 2,
+    keyValueHeads: 1,
+    feedForwardSize: 48,
+    contextLength: 64,
+    vocabularySize: 400,
+  },
+  tokens: 10_000,
+  tokensPerStep: 500,
+  learningRate: 1e-2,
+  evaluateEvery: 10,
+  checkpointEvery: 4,
+  logEvery: 3,
+};
+
+const losses = (directory: string): { step: number; loss: number }[] =>
+  readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+    .filter((line) => line.loss !== undefined)
+    .map(({ step, loss }) => ({ step, loss }));
+
+describe('pretrain', () => {
+  it('learns: held-out perplexity falls far below the vocabulary, and the model loads', async () => {
+    const output = join(root, 'learns');
+    const untrained = await pretrain({ dataset, output: join(root, 'untrained'), config: { ...small, tokens: 0 } });
+    const bytes = memoryStats().bytes;
+    const result = await pretrain({ dataset, output, config: small });
+    expect(memoryStats().bytes).toBe(bytes);
+    expect(result.tokens).toBeGreaterThanOrEqual(10_000);
+    expect(untrained.perplexity.domain).toBeGreaterThan(200);
+    expect(result.perplexity.domain!).toBeLessThan(untrained.perplexity.domain! / 4);
+    expect(result.perplexity.general!).toBeLessThan(untrained.perplexity.general! / 4);
+    const { decoder, tokenizer } = await loadLanguageModel(output);
+    expect(tokenizer.tokenId('</scene_weather>')).not.toBeNull();
+    disposeDecoder(decoder);
+    expect(existsSync(join(output, 'checkpoint.safetensors'))).toBe(false);
+  });
+
+  it('interrupted, goes on from its checkpoint with the losses of an unbroken run, and then rests', async () => {
+    const whole = join(root, 'whole');
+    const broken = join(root, 'broken');
+    const expected = await pretrain({ dataset, output: whole, config: small });
+    for (const stopAt of [6, 15]) {
+      const abort = new AbortController();
+      const run = pretrain({
+        dataset,
+        output: broken,
+        config: small,
+        signal: abort.signal,
+        onProgress: ({ step }) => {
+          if (step === stopAt) abort.abort(new Error('enough'));
+        },
+      });
+      await expect(run).rejects.toThrow('enough');
+      expect(existsSync(join(broken, 'checkpoint.safetensors'))).toBe(true);
+      expect(existsSync(join(broken, 'model.safetensors'))).toBe(false);
+    }
+    const notices: string[] = [];
+    const result = await pretrain({
+      dataset,
+      output: broken,
+      config: small,
+      onNotice: (message) => notices.push(message),
+    });
+    expect(notices.join()).toContain('step 15');
+    expect(losses(broken)).toEqual(losses(whole));
+    expect(result.perplexity).toEqual(expected.perplexity);
+    expect(readFileSync(join(broken, 'model.safetensors')).equals(readFileSync(join(whole, 'model.safetensors')))).toBe(
+      true,
+    );
+    let steps = 0;
+    await pretrain({ dataset, output: broken, config: small, onProgress: () => steps++ });
+    expect(steps).toBe(0);
+  });
+
+  it('goes on from a directory of another model, its vocabulary grown by the keywords', async () => {
+    const from = join(root, 'learns');
+    const output = join(root, 'continued');
+    const result = await pretrain({ dataset, output, config: { ...small, from, tokens: 1000 } });
+    expect(result.perplexity.domain!).toBeLessThan(100);
+  });
+
+  it('keeps its last good checkpoint when the loss is no number', async () => {
+    const output = join(root, 'nan');
+    const run = pretrain({
+      dataset,
+      output,
+      config: { ...small, learningRate: 1e30, clipNorm: 1e30, warmupShare: 0.5, checkpointEvery: 1 },
+    });
+    await expect(run).rejects.toMatchObject({
+      code: 'LOSS_NOT_FINITE',
+      message: expect.stringMatching(/checkpoint.*learningRate/),
+    });
+    expect(existsSync(join(output, 'checkpoint.safetensors'))).toBe(true);
+    expect(existsSync(join(output, 'model.safetensors'))).toBe(false);
+  });
+
+  it('says which field of a configuration is wrong', async () => {
+    await expect(
+      pretrain({ dataset, output: join(root, 'x'), config: { tokens: -1, decoder: { heads: 1.5 } } }),
+    ).rejects.toMatchObject({
+      code: 'BAD_CONFIG',
+      message: expect.stringMatching(/decoder\.heads.*tokens|tokens.*decoder\.heads/),
+    });
+  });
+
+  it('refuses a dataset whose POIs have nothing to learn', async () => {
+    const empty = join(root, 'empty');
+    await makeToyDataset(empty, { pois: 20, users: 10, bare: true });
+    const manifest = JSON.parse(readFileSync(join(empty, 'dataset.json'), 'utf8'));
+    manifest.texts.cptTarget = [];
+    writeFileSync(join(empty, 'dataset.json'), JSON.stringify(manifest));
+    await expect(pretrain({ dataset: empty, output: join(root, 'y'), config: small })).rejects.toMatchObject({
+      code: 'EMPTY_CORPUS',
+    });
+  });
+});
+
+describe('documents', () => {
+  // A word a token, and the two control tokens.
+  const tokenizer = {
+    bosId: 1,
+    eosId: 2,
+    encode: (text: string) => Int32Array.from(text.split(' '), () => 9),
+  } as never;
+  const poi = ['name', 'location', 'menu'].map((keyword) => ({ keyword, token: `poi_${keyword}`, text: 'some words' }));
+  const templates = {
+    cptInput: ['name', 'location'],
+    cptTarget: ['menu'],
+    poiBusiness: [],
+    poiBasic: [],
+    userProfile: [],
+    userBehaviour: [],
+  };
+
+  it('give the name and location and ask for the rest', () => {
+    const { documents, truncated } = domainDocuments([poi, poi.slice(0, 2)], templates, tokenizer, 64);
+    expect(truncated).toBe(0);
+    expect(documents).toHaveLength(1);
+    expect(documents[0]!.ids).toHaveLength(1 + 8 + 4 + 1);
+    expect(documents[0]!.prompt).toBe(9);
+  });
+
+  it('are cut at the context, and counted', () => {
+    const { documents, truncated } = domainDocuments([poi], templates, tokenizer, 11);
+    expect(truncated).toBe(1);
+    expect(documents[0]!.ids).toHaveLength(11);
+    expect(domainDocuments([poi], templates, tokenizer, 9).documents).toEqual([]);
+  });
+
+  it('of general text longer than the context become several, none of a single token', () => {
+    const lengths = generalDocuments(['a b c d e f g h i j', 'a'], tokenizer, 4).map(({ ids }) => ids.length);
+    expect(lengths).toEqual([4, 4, 4, 3]);
+  });
+
+  it('come in an order that each epoch and seed decide, every one once an epoch', () => {
+    const documents = Array.from({ length: 30 }, (_, i) => ({ ids: Int32Array.of(i), prompt: 0 }));
+    const read = (seed: number, cursor = { epoch: 0, next: 0 }, count = 60) => {
+      const next = documentStream(documents, seed, 'x');
+      return Array.from({ length: count }, () => next(cursor).ids[0]!);
+    };
+    const all = read(1);
+    expect([...all.slice(0, 30)].sort((a, b) => a - b)).toEqual([...Array(30).keys()]);
+    expect(all.slice(30)).not.toEqual(all.slice(0, 30));
+    expect(read(1)).toEqual(all);
+    expect(read(2)).not.toEqual(all);
+    expect(read(1, { epoch: 1, next: 5 }, 25)).toEqual(all.slice(35));
+  });
+});
