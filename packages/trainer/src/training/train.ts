@@ -304,7 +304,7 @@ async function runEpochs(
 }
 
 /** One batch: forward, backward, update. Returns the loss; where it is not finite nothing was updated. */
-function trainStep(
+export function trainStep(
   data: TrainingData,
   model: RecommendationModel,
   state: TrainingState,
@@ -360,7 +360,7 @@ function dropIds(ids: Tensor, firstRow: Tensor, share: number): Tensor {
 }
 
 /** i64 [1, F]: the "unseen" row of each feature. */
-function firstRows(inputs: ModelInputs, device: string): Tensor {
+export function firstRows(inputs: ModelInputs, device: string): Tensor {
   const offsets = BigInt64Array.from(inputs.categorical, (feature) => BigInt(feature.offset));
   return keep(tensor(offsets, [1, offsets.length], { dtype: 'i64', device }));
 }
@@ -383,7 +383,7 @@ function notFinite(loss: number, position: TrainingPosition, config: TrainConfig
 
 /** Everything that decides the numbers of a run, as one digest. */
 async function identityOf(description: ModelDescription, options: TrainOptions, rows: number): Promise<string> {
-  const vectors = options.vectors ? await vectorsDigest(options.vectors) : null;
+  const vectors = options.vectors && modelKind(options.model).semantic ? await vectorsDigest(options.vectors) : null;
   // how often to save or log changes no number
   const { checkpointSeconds: _, logEvery: __, ...config } = description.config;
   return createHash('sha256')

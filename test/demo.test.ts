@@ -1,0 +1,123 @@
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { larr, start } from './larr.js';
+
+/** A language model small enough for seconds; everything else is the demo as users run it. */
+const smallest = {
+  pretrain: {
+    tokens: 40_000,
+    checkpointEvery: 5,
+    decoder: { hiddenSize: 32, layers: 1, heads: 2, keyValueHeads: 1, feedForwardSize: 64, vocabularySize: 600 },
+  },
+  finetune: { steps: 60, checkpointEvery: 10, dimension: 128, heldOutPois: 50, heldOutUsers: 30 },
+  train: { batchSize: 256, epochs: 2, checkpointSeconds: 0.2 },
+};
+const folder = mkdtempSync(join(tmpdir(), 'larr-demo-'));
+const config = join(folder, 'config.json');
+const demo = (out: string) => ['demo', '--scale', 'tiny', '--config', config, '--threads', '2', '--out', out, '--json'];
+const figures = (text: string) =>
+  JSON.parse(text).models.map(({ name, perSeed }: { name: string; perSeed: { seconds: number }[] }) => ({
+    name,
+    perSeed: perSeed.map((row) => ({ ...row, seconds: 0 })),
+  }));
+
+beforeAll(() => writeFileSync(config, JSON.stringify(smallest)));
+
+describe('the demo', { timeout: 300_000 }, () => {
+  const out = join(folder, 'run');
+  let first = '';
+
+  test('goes from nothing to a table, a report and a bundle', async () => {
+    const { code, stdout, stderr } = await larr(...demo(out));
+    expect(code, stderr).toBe(0);
+    first = stdout;
+    const result = JSON.parse(stdout);
+    expect(result.dataset).toBe('food-delivery-world');
+    expect(result.seeds).toEqual([1]);
+    expect(result.models.map((model: { name: string }) => model.name)).toEqual(['ple', 'larr']);
+    for (const model of result.models) {
+      for (const figure of ['ctrAuc', 'ctrLogloss', 'ctcvrAuc', 'ctrGauc', 'ctcvrGauc', 'seconds'])
+        expect(Number.isFinite(model[figure]), `${model.name} ${figure}`).toBe(true);
+      expect(result.oracle.ctrAuc).toBeGreaterThan(model.ctrAuc);
+    }
+    expect(readFileSync(result.report, 'utf8')).toContain('<svg');
+    expect(existsSync(join(result.bundle, 'manifest.json'))).toBe(true);
+  });
+
+  test('run again, has nothing left to do and says the same', async () => {
+    const started = performance.now();
+    const { code, stdout } = await larr(...demo(out));
+    expect(code).toBe(0);
+    expect(figures(stdout)).toEqual(figures(first));
+    expect(JSON.parse(stdout).models[1].seconds).toBe(JSON.parse(first).models[1].seconds);
+    expect(performance.now() - started).toBeLessThan(60_000);
+  });
+
+  test('killed in every stage, goes on and ends with the same figures', async () => {
+    const again = join(folder, 'killed');
+    const stages = [/stage 1: \d/, /stage 2: \d/, /vectors: \d/, /ple #1: \d/, /larr #1: \d/];
+    for (const [i, stage] of stages.entries()) {
+      const { child, ended } = start(demo(again));
+      let seen = '';
+      child.stderr!.on('data', (text: string) => {
+        seen += text;
+        if (stage.test(seen)) child.kill(i % 2 === 0 ? 'SIGKILL' : 'SIGINT');
+      });
+      const { code } = await ended;
+      if (i % 2 === 1 && code !== 0) expect(code).toBe(1);
+    }
+    const { code, stdout, stderr } = await larr(...demo(again));
+    expect(code, stderr).toBe(0);
+    expect(figures(stdout)).toEqual(figures(first));
+  });
+
+  test('its bundle is served and ranks', async () => {
+    const { child, ended } = start([
+      'serve',
+      '--bundle',
+      join(out, 'bundle'),
+      '--port',
+      '0',
+      '--threads',
+      '1',
+      '--json',
+    ]);
+    const ready = await new Promise<{ url: string }>((resolve, reject) => {
+      let text = '';
+      child.stdout!.on('data', (chunk: string) => {
+        text += chunk;
+        if (text.endsWith('\n')) resolve(JSON.parse(text));
+      });
+      ended.then(({ stderr }) => reject(new Error(stderr)));
+    });
+    try {
+      const status = await new Promise((resolve) => get(`${ready.url}/readyz`, (reply) => resolve(reply.statusCode)));
+      expect(status).toBe(200);
+      const bundle = join(out, 'bundle');
+      const features = JSON.parse(readFileSync(join(bundle, 'features.json'), 'utf8'));
+      expect(features.categorical.length).toBeGreaterThan(10);
+      const reply = await fetch(`${ready.url}/v1/rank`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          user: 'nobody',
+          scene: { time: '2026-01-10 19:30:00', weather: 'heavy rain', temperature: 6 },
+          candidates: ['a new place', 'another'],
+        }),
+      });
+      const answer = (await reply.json()) as { ranked: { pCtr: number; pCtcvr: number }[] };
+      expect(reply.status, JSON.stringify(answer)).toBe(200);
+      expect(answer.ranked).toHaveLength(2);
+      for (const { pCtr, pCtcvr } of answer.ranked) {
+        expect(pCtr).toBeGreaterThan(0);
+        expect(pCtcvr).toBeLessThanOrEqual(pCtr);
+      }
+    } finally {
+      child.kill('SIGTERM');
+    }
+    expect((await ended).code).toBe(0);
+  });
+});
