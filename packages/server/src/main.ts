@@ -85,13 +85,21 @@ function wholeNumber(option: string, text: string, least: number, most: number):
   return value;
 }
 
-/** Resolves when SIGTERM or SIGINT came and what was in flight has been answered. A second signal ends the process at once. */
+/** Signals closer together than this are one wish: a terminal's Ctrl-C reaches this process and a parent that hands it on. */
+const SAME_WISH_MS = 500;
+
+/** Resolves when SIGTERM or SIGINT came and what was in flight has been answered. Another signal later ends the process at once. */
 function stopOnSignal(server: RunningServer): Promise<void> {
   return new Promise((resolve, reject) => {
+    let first: number | null = null;
     const stop = (signal: NodeJS.Signals): void => {
-      process.stderr.write(`larr-server: ${signal}, finishing what is in flight\n`);
-      for (const other of ['SIGINT', 'SIGTERM'] as const) process.removeListener(other, stop);
-      server.close().then(resolve, reject);
+      if (first === null) {
+        first = performance.now();
+        process.stderr.write(`larr-server: ${signal}, finishing what is in flight\n`);
+        server.close().then(resolve, reject);
+      } else if (performance.now() - first > SAME_WISH_MS) {
+        process.exit(1);
+      }
     };
     process.on('SIGINT', stop);
     process.on('SIGTERM', stop);

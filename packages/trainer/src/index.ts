@@ -23,6 +23,7 @@ export {
   compareOn,
   runDirectory,
 } from './experiments/compare.js';
+export { type ExportOptions, type ExportResult, exportBundle } from './exporting/export-bundle.js';
 export { disposeDecoder } from './language-model/decoder.js';
 export { generate, nextTokenProbabilities } from './language-model/generation.js';
 export { loadLlama2c } from './language-model/llama2c.js';

@@ -52,10 +52,12 @@ export class Ranker {
     const file = createRequire(import.meta.url).resolve('@larr/server/ranker-worker');
     const worker = new Worker(file, { workerData: setup });
     await new Promise<void>((resolve, reject) => {
-      worker.once('message', () => resolve());
+      worker.once('message', () => {
+        worker.off('error', reject);
+        resolve();
+      });
       worker.once('error', reject);
     });
-    worker.removeAllListeners();
     return new Ranker(worker, limits, onBatch);
   }
 
@@ -84,7 +86,6 @@ export class Ranker {
     if (this.#waiting.length > 0 || this.#running !== null)
       await new Promise<void>((resolve) => (this.#onIdle = resolve));
     if (this.#broken !== null) return;
-    this.#worker.removeAllListeners('exit');
     const exited = new Promise((resolve) => this.#worker.once('exit', resolve));
     this.#worker.postMessage({ kind: 'stop' } satisfies ToRanker);
     await exited;

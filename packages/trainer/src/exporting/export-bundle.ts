@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import {
@@ -13,15 +13,12 @@ import {
   openDataset,
   readSafetensors,
   type Samples,
-  TrainingError,
   writeBundle,
 } from '@larr/core';
-import { loadSafetensors, tidy } from '@larr/torch';
-import { createModel } from '../models/index.js';
 import type { ModelInputs } from '../models/inputs.js';
 import { type Predictions, predict } from '../training/evaluate.js';
 import { ResidentPart } from '../training/resident-part.js';
-import { type ModelDescription, runPaths, type TrainResult } from '../training/train.js';
+import { exportModelState, loadTrainedModel } from '../training/trained-model.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
 import { bundleScores, compareScores, type ParityRows, parityRows, type SceneWeights, sceneWeights } from './parity.js';
 import { type RankerGraph, rankerGraph } from './ranker-graph.js';
@@ -50,26 +47,25 @@ export interface ExportResult {
  * Writes a trained model as a bundle that a server can load without LibTorch: the ranker as ONNX, the ID tables and scene table as
  * safetensors, schema, vocabularies, stores, metrics, and test rows with the trainer's scores. Then opens what was written and compares.
  *
- * @throws DataError RUN_UNREADABLE, DATASET_MISMATCH; ConfigError MODEL_NOT_EXPORTABLE; TrainingError EXPORT_NOT_EQUAL where a score
+ * @throws DataError DATASET_MISMATCH, STORE_MISSING; ConfigError MODEL_NOT_EXPORTABLE; TrainingError NOT_TRAINED, EXPORT_NOT_EQUAL where a score
  * differs by more than 1e-5. Nothing is left behind then.
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportResult> {
-  const paths = runPaths(options.run);
-  const description = await readJson<ModelDescription>(paths.description);
-  const result = await readJson<TrainResult>(paths.result);
+  const { description, result, tensors } = await exportModelState(options.run);
   const { model, config, inputs } = description;
   const dataset = await openDataset(options.data, description.dataset.split);
   if (dataset.manifest.schemaDigest !== description.dataset.schemaDigest) {
     throw new DataError(
       'DATASET_MISMATCH',
-      `${options.run} was trained on "${description.dataset.name}" with another schema than ${options.data} has: give the data it was trained on`,
+      `${options.run} was trained on "${description.dataset.name}" with another schema than ${options.data} has: ` +
+        'give the data it was trained on',
     );
   }
-  const state = await readState(paths.weights);
+  const state: ModelState = new Map(Object.entries(tensors));
   const graph = rankerGraph(model, inputs, config, state);
   const scene = graph.inputs.z_s === null ? null : sceneWeights(state, inputs, config);
   const samples = await dataset.loadPart('test', { limit: PARITY_ROWS });
-  const scores = trainerScores(description, paths.weights, samples);
+  const scores = await trainerScores(options.run, samples);
   const parity = parityRows(
     samples,
     inputs,
@@ -125,38 +121,17 @@ function exporterVersions(): Record<string, string> {
   return { larr: version, node: process.versions.node, onnxruntime };
 }
 
-async function readJson<T>(file: string): Promise<T> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as T;
-  } catch (cause) {
-    throw new DataError(
-      'RUN_UNREADABLE',
-      `${file} is missing or broken: give the directory of a finished "larr train" run`,
-      { cause },
-    );
-  }
-}
-
-async function readState(file: string): Promise<ModelState> {
-  const { tensors } = await readSafetensors(file);
-  return new Map(
-    Object.entries(tensors).map(([name, { shape, data }]) => {
-      if (!(data instanceof Float32Array))
-        throw new TrainingError('CHECKPOINT_MISMATCH', `${file}: "${name}" is not fp32`);
-      return [name, { shape, data }];
-    }),
-  );
-}
-
 /** The network's own scores, by LibTorch in fp32. */
-function trainerScores({ model, config, inputs }: ModelDescription, weights: string, samples: Samples): Predictions {
-  const { parameters, model: network } = createModel(model, inputs, config, 'cpu');
-  const part = ResidentPart.from(samples, inputs, 'cpu');
+async function trainerScores(run: string, samples: Samples): Promise<Predictions> {
+  const { description, parameters, model } = await loadTrainedModel(run);
   try {
-    tidy(() => parameters.load(loadSafetensors(weights).tensors));
-    return predict(network, part, inputs, { dtype: 'f32' });
+    const part = ResidentPart.from(samples, description.inputs, 'cpu');
+    try {
+      return predict(model, part, description.inputs, { dtype: 'f32' });
+    } finally {
+      part.dispose();
+    }
   } finally {
-    part.dispose();
     parameters.dispose();
   }
 }

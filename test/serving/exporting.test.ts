@@ -1,0 +1,66 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openBundle, readSafetensors } from '@larr/core';
+import { exportBundle } from '@larr/trainer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exportTinyBundle } from './tiny-bundle.js';
+import { prepareTinyDataset } from './tiny-dataset.js';
+
+let directory: string;
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'larr-export-'));
+  await prepareTinyDataset(directory, { history: true });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('exporting a trained model', () => {
+  it.each(['larr', 'larr-no-al', 'ple', 'deepfm', 'wide-deep', 'dnn'])(
+    'gives %s the scores it has in the trainer',
+    async (model) => {
+      const { parity, bundle } = await exportTinyBundle(directory, model);
+      expect(parity.rows).toBeGreaterThan(500);
+      expect(parity.largestDifference).toBeLessThanOrEqual(1e-5);
+      const { manifest, path } = await openBundle(bundle);
+      expect(manifest.model).toEqual({ name: model, tasks: ['click', 'order'] });
+      const { tensors } = await readSafetensors(path('parity.safetensors'));
+      // a network that says the same of every row would pass any comparison
+      expect(new Set(tensors.p_ctr!.data as Float32Array).size).toBeGreaterThan(100);
+    },
+  );
+
+  it('refuses a run of other data, and leaves an older bundle as it was', async () => {
+    const { bundle } = await exportTinyBundle(directory, 'ple');
+    const before = readFileSync(join(bundle, 'manifest.json'), 'utf8');
+    const other = mkdtempSync(join(tmpdir(), 'larr-export-'));
+    try {
+      await prepareTinyDataset(other, { history: false });
+      const run = join(directory, 'run-ple');
+      await expect(exportBundle({ run, data: join(other, 'data'), out: bundle })).rejects.toMatchObject({
+        code: 'DATASET_MISMATCH',
+      });
+      expect(readFileSync(join(bundle, 'manifest.json'), 'utf8')).toBe(before);
+    } finally {
+      rmSync(other, { recursive: true, force: true });
+    }
+  });
+
+  it("refuses a run that is not finished, and weights that are not the model's, leaving nothing behind", async () => {
+    const data = join(directory, 'data');
+    const out = join(directory, 'none');
+    await expect(exportBundle({ run: join(directory, 'nowhere'), data, out })).rejects.toMatchObject({
+      code: 'NOT_TRAINED',
+    });
+    const description = join(directory, 'run-dnn', 'model.json');
+    const text = readFileSync(description, 'utf8');
+    writeFileSync(description, text.replace('"hidden": [\n      16\n    ]', '"hidden": [\n      8\n    ]'));
+    try {
+      await expect(exportBundle({ run: join(directory, 'run-dnn'), data, out })).rejects.toMatchObject({
+        code: 'CHECKPOINT_MISMATCH',
+      });
+    } finally {
+      writeFileSync(description, text);
+    }
+    expect(existsSync(out)).toBe(false);
+  });
+});
