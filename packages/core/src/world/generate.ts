@@ -1,38 +1,16 @@
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DuckDBInstance } from '@duckdb/node-api';
+import { DuckdbSession } from '../duckdb/session.js';
 import { UsageError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { prepareInto } from '../prepare/prepare.js';
-import { calendar, FIRST_DAY_OF_YEAR } from './calendar.js';
-import { CITIES, cityCount } from './cities.js';
 import { dishPairs, generalText } from './corpus.js';
-import { makePeople } from './people.js';
-import { makeRestaurants, planCities } from './restaurants.js';
-import { SessionSource } from './sessions.js';
+import { populate, SIZES, type Size, WORLD_SCALES, type WorldScale } from './population.js';
 import { calibrate, simulate } from './simulate.js';
 import { EventLog, writePeople, writeRestaurants, writeSceneEffects } from './tables.js';
-import { Climate } from './weather.js';
 import { type CategoryGranularity, worldSchema } from './world-schema.js';
 
-export const WORLD_SCALES = ['tiny', 'small', 'medium', 'large'] as const;
-export type WorldScale = (typeof WORLD_SCALES)[number];
-
-/** Sizes of a world. A session shows about ten POIs. */
-interface Size {
-  pois: number;
-  users: number;
-  sessions: number;
-  days: number;
-  corpusBytes: number;
-}
-
-const SIZES: Record<WorldScale, Size> = {
-  tiny: { pois: 200, users: 400, sessions: 2_100, days: 10, corpusBytes: 100_000 },
-  small: { pois: 3_000, users: 8_000, sessions: 102_000, days: 26, corpusBytes: 1_500_000 },
-  medium: { pois: 12_000, users: 40_000, sessions: 540_000, days: 26, corpusBytes: 3_000_000 },
-  large: { pois: 120_000, users: 800_000, sessions: 10_600_000, days: 26, corpusBytes: 8_000_000 },
-};
+export { WORLD_SCALES, type WorldScale };
 
 export interface WorldOptions {
   scale: WorldScale;
@@ -111,27 +89,20 @@ async function makeTables(
   onProgress: WorldOptions['onProgress'],
   signal: AbortSignal | undefined,
 ): Promise<Omit<WorldSummary, 'output' | 'scale' | 'seed'>> {
-  const cities = cityCount(size.pois);
-  const places = CITIES.slice(0, cities);
   onProgress?.({ stage: 'people and restaurants', done: 0, total: size.users + size.pois });
-  const plans = planCities(cities, seed);
-  const restaurants = makeRestaurants(size.pois, cities, size.days, plans, seed);
-  signal?.throwIfAborted();
-  const people = makePeople(size.users, cities, size.days, seed);
-  const climate = new Climate(places, size.days, FIRST_DAY_OF_YEAR, seed);
-  const days = calendar(size.days, places);
-  const source = new SessionSource(people, restaurants, climate, plans, days, seed, sceneEffects);
+  const { people, restaurants, source, days, cities } = populate(size, seed, sceneEffects);
   const intercepts = calibrate(source, size.days);
+  signal?.throwIfAborted();
 
   // One thread, so that rows keep their order and Parquet its row groups: the bytes depend on nothing but the options.
   const staging = join(directory, 'staging.duckdb');
-  const instance = await DuckDBInstance.create(staging, { threads: '1', memory_limit: '1500MB' });
-  const connection = await instance.connect();
   let clicks = 0;
   let orders = 0;
   let sessions = 0;
   let impressions = 0;
   try {
+    using db = await DuckdbSession.open({ file: staging, threads: 1, memoryLimit: '1500MB' });
+    const { connection } = db;
     await writeRestaurants(connection, directory, restaurants);
     await writePeople(connection, directory, people);
     await writeSceneEffects(connection, directory, sceneEffects);
@@ -158,8 +129,6 @@ async function makeTables(
     await log.finish(directory, cities, size.days);
     onProgress?.({ stage: 'tables', done: impressions, total: impressions });
   } finally {
-    connection.closeSync();
-    instance.closeSync();
     await rm(staging, { force: true });
     await rm(`${staging}.wal`, { force: true });
     await rm(`${staging}.tmp`, { recursive: true, force: true });

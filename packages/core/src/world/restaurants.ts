@@ -154,7 +154,7 @@ function cuisineWeights(city: number): Float64Array {
 function chooseMenu(cuisine: number, random: Random): { items: MenuItem[]; signatures: number } {
   // A slant of its own: among the dishes of one cuisine one kitchen leans to cold and sour, another to rich and hot.
   const slant = new Float64Array(A);
-  for (let a = 0; a < A; a++) slant[a] = random.normal() * (a < TASTE_ATTRIBUTES ? 0.8 : 0.5);
+  for (let a = 0; a < A; a++) slant[a] = random.normal() * (a < TASTE_ATTRIBUTES ? 1 : 0.6);
   const candidates: { dish: number; score: number }[] = [];
   const consider = (which: number, handicap: number): void => {
     const { first, count } = CUISINES[which]!;

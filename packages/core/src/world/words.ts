@@ -207,7 +207,7 @@ export function writeIntroduction(
   if (random.uniform() < 0.1) return null;
   const opener = random.pick(OPENERS).replace('{district}', city.districts[district]!).replace('{city}', city.name);
   const dishes = signatures.slice(0, 1 + random.below(signatures.length)).map((item) => englishName(item.name));
-  const sentences = [`${opener} ${random.pick(ABOUT)} ${dishes.join(' and ')}.`];
+  const sentences = [`${opener} ${random.pick(ABOUT)} ${listed(dishes)}.`];
   if (random.uniform() < 0.6) {
     const words = striking(z, 0, MEAL_START, random)
       .slice(0, 2)

@@ -59,9 +59,9 @@ export function worldSchema(granularity: CategoryGranularity): DatasetSchema {
         { name: 'rating', value: 'pois.rating' },
       ],
       statistics: [
-        { of: 'poi', measures: ['impressions', 'clicks', 'ctr', 'cvr'], windows: [7], ending: 'day' },
+        { of: 'poi', measures: ['impressions', 'clicks', 'ctr', 'cvr'], windows: [7, 'all'], ending: 'day' },
         { of: 'user', measures: ['impressions', 'clicks', 'orders', 'ctr', 'cvr'], windows: ['all'], ending: 'day' },
-        { of: 'user-poi', measures: ['clicks', 'orders'], windows: ['all'], ending: 'day' },
+        { of: 'user-poi', measures: ['impressions', 'clicks', 'orders'], windows: ['all'], ending: 'day' },
       ],
     },
     keywords: {
