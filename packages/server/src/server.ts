@@ -4,6 +4,9 @@ import { createMetrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 
+/** Who has not read their answer, or finished their question, this long after a stop was asked for is cut off. */
+const STOP_DEADLINE_MS = 10_000;
+
 export interface ServerOptions {
   /** Bundle directory, as `larr export` writes it. */
   bundle: string;
@@ -62,7 +65,9 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
       closing ??= (async () => {
         state.stopping = true;
         metrics.ready.set(0);
+        const impatient = setTimeout(() => app.server.closeAllConnections(), STOP_DEADLINE_MS);
         await app.close();
+        clearTimeout(impatient);
         const model = await loading.catch(() => null);
         await model?.close();
       })();

@@ -1,3 +1,4 @@
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { createMetrics } from '../observability/metrics.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
@@ -124,15 +125,12 @@ describe('the HTTP layer', () => {
     expect(text).toMatch(/larr_candidates_total \d+/);
   });
 
-  it('describes itself: every route, every example answered', async () => {
+  it('describes itself in a valid OpenAPI document: every route, every example answered', async () => {
     const document = (await app.inject('/openapi.json')).json();
     expect(Object.keys(document.paths).sort()).toEqual(['/healthz', '/metrics', '/readyz', '/v1/rank']);
     const { examples } = document.paths['/v1/rank'].post.requestBody.content['application/json'];
     for (const { value } of Object.values(examples) as { value: object }[])
       expect((await post(value)).statusCode).toBe(200);
-    const references = [...JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(
-      (match) => match[1]!,
-    );
-    for (const name of references) expect(document.components.schemas).toHaveProperty(name);
+    expect(await new Validator().validate(document)).toMatchObject({ valid: true });
   });
 });

@@ -50,6 +50,8 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
     logger: { level: 'warn', stream: process.stderr },
     bodyLimit: limits.bodyBytes,
     forceCloseConnections: 'idle',
+    // a client that never finishes its request does not hold a connection for ever
+    requestTimeout: 30_000,
     genReqId: requestId,
     requestIdHeader: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 256 },
@@ -64,6 +66,10 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
 
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
+  });
+  // A connection that was busy when the server began to stop would otherwise be kept for its client's next request.
+  app.addHook('onSend', async (_request, reply) => {
+    if (state.stopping) reply.header('connection', 'close');
   });
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unknown';

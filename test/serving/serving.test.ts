@@ -1,0 +1,323 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { openDataset, readSafetensors } from '@larr/core';
+import { createServer, type RankReply, type RunningServer } from '@larr/server';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exportTinyBundle } from './tiny-bundle.js';
+import { prepareTinyDataset, type TinyEvent } from './tiny-dataset.js';
+
+const packageDirectory = dirname(createRequire(import.meta.url).resolve('@larr/server/package.json'));
+const program = join(packageDirectory, 'bin', 'larr-server.mjs');
+
+let directory: string;
+let events: TinyEvent[];
+let bundle: string;
+let server: RunningServer;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'larr-serving-'));
+  events = await prepareTinyDataset(directory, { history: false });
+  bundle = (await exportTinyBundle(directory, 'larr')).bundle;
+  server = await createServer({ bundle, port: 0 });
+  await server.ready;
+}, 120_000);
+afterAll(async () => {
+  await server.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function post(
+  body: unknown,
+  url = server.url,
+): Promise<{ status: number; headers: Headers; reply: RankReply & { error?: { code: string; field?: string } } }> {
+  const response = await fetch(`${url}/v1/rank`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  return { status: response.status, headers: response.headers, reply: (await response.json()) as RankReply };
+}
+
+/** What a client says of the moment of an event. */
+function sceneOf({ time, weather, temperature, city, latitude, longitude }: TinyEvent): Record<string, unknown> {
+  return { time, weather, temperature: temperature === '' ? null : temperature, city, latitude, longitude };
+}
+
+/** Starts the program; resolves when it is ready or has ended. */
+async function start(
+  args: string[],
+): Promise<{ process: ChildProcess; url: string | null; stderr: () => string; exited: Promise<number | null> }> {
+  const child = spawn(process.execPath, [program, ...args, '--port', '0', '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stderr = '';
+  child.stderr!.on('data', (data) => {
+    stderr += data;
+  });
+  const exited = once(child, 'exit').then(([code]) => code as number | null);
+  const first = await Promise.race([
+    once(child.stdout!, 'data').then(([data]) => String(data)),
+    exited.then(() => null),
+  ]);
+  return {
+    process: child,
+    url: first === null ? null : (JSON.parse(first) as { url: string }).url,
+    stderr: () => stderr,
+    exited,
+  };
+}
+
+describe('a served bundle', () => {
+  it('gives every test event, asked over HTTP, the probability the trainer gave it', async () => {
+    const test = await (await openDataset(join(directory, 'data'))).loadPart('test');
+    const { tensors } = await readSafetensors(join(bundle, 'parity.safetensors'));
+    const [ctr, ctcvr] = [tensors.p_ctr!.data as Float32Array, tensors.p_ctcvr!.data as Float32Array];
+    expect(test.rows).toBe(ctr.length);
+    for (let row = 0; row < test.rows; row += 7) {
+      const event = events[Number(test.rowId[row])]!;
+      const { reply } = await post({ user: event.user, scene: sceneOf(event), candidates: [event.poi] });
+      expect(reply.ranked[0]!.pCtr).toBeCloseTo(ctr[row]!, 5);
+      expect(reply.ranked[0]!.pCtcvr).toBeCloseTo(ctcvr[row]!, 5);
+    }
+  });
+
+  it('ranks candidates together as it scores them alone, best first', async () => {
+    const event = events.at(-1)!;
+    const candidates = Array.from({ length: 30 }, (_, i) => `p${i}`);
+    const { reply } = await post({ user: event.user, scene: sceneOf(event), candidates });
+    expect(reply.ranked.map(({ rank }) => rank)).toEqual(candidates.map((_, i) => i + 1));
+    const scores = reply.ranked.map(({ score }) => score);
+    expect(scores).toEqual([...scores].sort((a, b) => b - a));
+    for (const { poi, pCtr } of reply.ranked) {
+      const alone = await post({ user: event.user, scene: sceneOf(event), candidates: [poi] });
+      expect(alone.reply.ranked[0]!.pCtr).toBeCloseTo(pCtr, 6);
+    }
+    const best = await post({ user: event.user, scene: sceneOf(event), candidates, k: 3, by: 'pCtr' });
+    expect(best.reply.ranked).toHaveLength(3);
+    expect(best.reply.ranked[0]!.score).toBe(best.reply.ranked[0]!.pCtr);
+  });
+
+  it('explains by attention over the scene keywords that are there, and by no others', async () => {
+    const { reply } = await post({
+      user: 'u1',
+      scene: { time: '2026-01-05T12:00:00', weather: 'sunny' },
+      candidates: ['p1', 'p2'],
+      explain: true,
+    });
+    for (const { attention } of reply.ranked) {
+      expect(Object.keys(attention!).sort()).toEqual(['slot', 'weather']);
+      const total = Object.values(attention!).reduce((sum, share) => sum + share, 0);
+      expect(total).toBeGreaterThan(0);
+      expect(total).toBeLessThan(1);
+    }
+  });
+
+  it('ranks unknown users, POIs and scene texts by their fallback, and says and counts them', async () => {
+    const scene = { time: '2026-01-05T12:00:00', weather: 'raining frogs' };
+    const { status, reply } = await post({ user: 'nobody', scene, candidates: ['p1', 'nowhere'] });
+    expect(status).toBe(200);
+    expect(reply.fallbacks).toEqual({
+      user: true,
+      pois: ['nowhere'],
+      scene: [{ field: 'weather', text: 'raining frogs' }],
+    });
+    const missing = await post({ user: 'nobody', scene: { time: scene.time }, candidates: ['p1'] });
+    const unknown = reply.ranked.find(({ poi }) => poi === 'p1')!;
+    expect(unknown.pCtr).toBeCloseTo(missing.reply.ranked[0]!.pCtr, 6);
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    for (const kind of ['user', 'poi', 'scene'])
+      expect(metrics).toMatch(new RegExp(`larr_fallbacks_total\\{kind="${kind}"\\} [1-9]`));
+  });
+
+  it("takes a scene keyword's text directly, and refuses fields it does not know", async () => {
+    const warm = await post({ user: 'u1', scene: { warmth: 'hot' }, candidates: ['p1'] });
+    const hot = await post({ user: 'u1', scene: { warmth: 'freezing' }, candidates: ['p1'] });
+    expect([warm.status, hot.status]).toEqual([200, 200]);
+    expect(warm.reply.ranked[0]!.pCtr).not.toBe(hot.reply.ranked[0]!.pCtr);
+    const typo = await post({ user: 'u1', scene: { wether: 'sunny' }, candidates: ['p1'] });
+    expect([typo.status, typo.reply.error]).toMatchObject([
+      400,
+      { code: 'SCENE_FIELD_UNKNOWN', field: 'scene.wether' },
+    ]);
+    const number = await post({ user: 'u1', scene: { warmth: 30 }, candidates: ['p1'] });
+    expect([number.status, number.reply.error]).toMatchObject([
+      400,
+      { code: 'SCENE_VALUE_INVALID', field: 'scene.warmth' },
+    ]);
+  });
+
+  it('answers many requests at once each with its own answer', async () => {
+    const requests = events
+      .slice(-60)
+      .map((event, i) => ({ user: event.user, scene: sceneOf(event), candidates: [`p${i % 30}`, `p${(i + 7) % 30}`] }));
+    const alone = [];
+    for (const request of requests) alone.push((await post(request)).reply.ranked);
+    const together = await Promise.all(requests.map(async (request) => (await post(request)).reply.ranked));
+    together.forEach((ranked, i) => {
+      expect(ranked.map(({ poi }) => poi)).toEqual(alone[i]!.map(({ poi }) => poi));
+      ranked.forEach(({ pCtr }, j) => expect(pCtr).toBeCloseTo(alone[i]![j]!.pCtr, 6));
+    });
+  });
+
+  it('answers every example of its OpenAPI document without fallbacks', async () => {
+    const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
+      paths: {
+        '/v1/rank': {
+          post: { requestBody: { content: { 'application/json': { examples: Record<string, { value: unknown }> } } } };
+        };
+      };
+    };
+    const { examples } = document.paths['/v1/rank'].post.requestBody.content['application/json'];
+    expect(Object.keys(examples).length).toBeGreaterThan(0);
+    for (const { value } of Object.values(examples)) {
+      const { status, reply } = await post(value);
+      expect(status).toBe(200);
+      expect(reply.fallbacks).toEqual({ user: false, pois: [], scene: [] });
+    }
+  });
+
+  it('refuses with 503 and Retry-After what would wait beyond its bounds, and answers the rest', async () => {
+    const small = await createServer({ bundle, port: 0, queue: { queuedRows: 40, batchRows: 20 } });
+    try {
+      await small.ready;
+      const candidates = Array.from({ length: 20 }, (_, i) => `p${i}`);
+      const replies = await Promise.all(Array.from({ length: 60 }, () => post({ user: 'u1', candidates }, small.url)));
+      const statuses = new Set(replies.map(({ status }) => status));
+      expect(statuses).toEqual(new Set([200, 503]));
+      for (const { status, reply, headers } of replies) {
+        if (status === 503) expect([reply.error!.code, headers.get('retry-after')]).toEqual(['OVERLOADED', '1']);
+        else expect(reply.ranked).toHaveLength(20);
+      }
+    } finally {
+      await small.close();
+    }
+  });
+
+  it('says on /readyz that it is loading until it can rank', async () => {
+    const other = await createServer({ bundle, port: 0 });
+    try {
+      const early = await fetch(`${other.url}/readyz`);
+      expect([early.status, await early.json()]).toEqual([503, { status: 'loading' }]);
+      expect((await fetch(`${other.url}/healthz`)).status).toBe(200);
+      await other.ready;
+      expect((await fetch(`${other.url}/readyz`)).status).toBe(200);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
+describe('models of other kinds', () => {
+  it.each(['ple', 'larr-no-al', 'deepfm'])('%s is served; attention is refused where there is none', async (model) => {
+    const other = await createServer({ bundle: (await exportTinyBundle(directory, model)).bundle, port: 0 });
+    try {
+      await other.ready;
+      const request = { user: 'u1', scene: { time: '2026-01-05T12:00:00' }, candidates: ['p1', 'p2'] };
+      expect((await post(request, other.url)).reply.ranked).toHaveLength(2);
+      const explained = await post({ ...request, explain: true }, other.url);
+      expect([explained.status, explained.reply.error!.code]).toEqual([400, 'NOT_EXPLAINABLE']);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
+describe('the larr-server program', () => {
+  it("maps neither LibTorch nor the trainer into the process, and can't reach them", async () => {
+    const running = await start(['--bundle', bundle]);
+    try {
+      await post({ user: 'u1', candidates: ['p1'] }, running.url!);
+      const maps = readFileSync(`/proc/${running.process.pid}/maps`, 'utf8');
+      expect(maps).toMatch(/onnxruntime/);
+      expect(maps).not.toMatch(/torch|libc10/);
+    } finally {
+      running.process.kill('SIGTERM');
+      await running.exited;
+    }
+    const { dependencies } = JSON.parse(readFileSync(join(packageDirectory, 'package.json'), 'utf8')) as {
+      dependencies: Record<string, string>;
+    };
+    expect(Object.keys(dependencies).filter((name) => /@larr\/(torch|trainer)/.test(name))).toEqual([]);
+  });
+
+  it('finishes what is in flight when it is told to stop, and exits 0', async () => {
+    const running = await start(['--bundle', bundle]);
+    const candidates = Array.from({ length: 30 }, (_, i) => `p${i}`);
+    const inFlight = Array.from({ length: 40 }, () => post({ user: 'u1', candidates }, running.url!));
+    await Promise.race(inFlight);
+    running.process.kill('SIGTERM');
+    const settled = await Promise.allSettled(inFlight);
+    expect(await running.exited).toBe(0);
+    // a connection that was not accepted yet is refused; one that was, is answered
+    const answered = settled.filter((result) => result.status === 'fulfilled');
+    expect(answered.length).toBeGreaterThan(0);
+    for (const { value } of answered) {
+      if (value.status === 200) expect(value.reply.ranked).toHaveLength(30);
+      else expect(value.status).toBe(503);
+    }
+    await expect(fetch(`${running.url}/healthz`)).rejects.toThrow();
+  });
+
+  const damages: [string, (copy: string) => void, string][] = [
+    ['a file one byte longer', (copy) => appendFileSync(join(copy, 'ranker.onnx'), 'x'), 'BUNDLE_FILE_CHANGED'],
+    [
+      'a flipped bit in the embeddings',
+      (copy) => {
+        const file = join(copy, 'embeddings.safetensors');
+        const bytes = readFileSync(file);
+        bytes[bytes.length - 5]! ^= 1;
+        writeFileSync(file, bytes);
+      },
+      'BUNDLE_FILE_CHANGED',
+    ],
+    ['a missing file', (copy) => rmSync(join(copy, 'scene.safetensors')), 'BUNDLE_FILE_MISSING'],
+    ['a file that is not listed', (copy) => writeFileSync(join(copy, 'extra.bin'), 'x'), 'BUNDLE_FILE_UNKNOWN'],
+    [
+      'a manifest cut short',
+      (copy) => writeFileSync(join(copy, 'manifest.json'), '{"format":"larr-bun'),
+      'BUNDLE_CORRUPT',
+    ],
+    ['no manifest', (copy) => rmSync(join(copy, 'manifest.json')), 'BUNDLE_MISSING'],
+  ];
+  it.each(damages)('refuses a bundle with %s: exit 1 and a code', async (_what, damage, code) => {
+    const copy = join(directory, 'damaged');
+    cpSync(bundle, copy, { recursive: true });
+    try {
+      damage(copy);
+      const ended = await start(['--bundle', copy]);
+      expect(await ended.exited).toBe(1);
+      expect(ended.stderr()).toContain(`larr-server: ${code}: `);
+      expect(ended.stderr()).not.toMatch(/\n\s+at /);
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
+    }
+  });
+
+  it('exits 2 on wrong usage, naming the option', async () => {
+    for (const args of [[], ['--bundle', bundle, '--threads', 'many'], ['--bundle', bundle, '--colour']]) {
+      const ended = await start(args);
+      expect(await ended.exited).toBe(2);
+      expect(ended.stderr()).toMatch(/larr-server: \w+: .*--(bundle|threads|colour)/);
+    }
+  });
+});
+
+describe('the README', () => {
+  it('has only commands that work', async () => {
+    const text = readFileSync(join(packageDirectory, 'README.md'), 'utf8');
+    const commands = [...text.matchAll(/```sh\n([\s\S]*?)```/g)].map((match) =>
+      match[1]!.replaceAll('http://127.0.0.1:8080', server.url),
+    );
+    expect(commands.length).toBeGreaterThanOrEqual(3);
+    for (const command of commands) {
+      const { stdout } = await promisify(execFile)('bash', ['-ec', command]);
+      expect(stdout).not.toBe('');
+    }
+    expect(existsSync(program)).toBe(true);
+  });
+});
