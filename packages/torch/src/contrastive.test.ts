@@ -70,6 +70,48 @@ describe('infoNce', () => {
     });
   });
 
+  it.each([
+    { dtype: 'f32', tolerance: 1e-5 },
+    { dtype: 'bf16', tolerance: 1e-2 },
+  ] as const)('has the gradients of the formula in $dtype', ({ dtype, tolerance }) => {
+    const [rows, d] = [130, 24];
+    tidy(() => {
+      const groups = tensor(
+        BigInt64Array.from({ length: rows }, (_, i) => BigInt(i % 40) * 10_000_000_000n),
+        [rows],
+        { dtype: 'i64' },
+      );
+      const start = [unitRows(rows, d).to(dtype), unitRows(rows, d).to(dtype), scalar(12)] as const;
+      const gradients = (as: 'f64' | typeof dtype) => {
+        const [q, k] = [
+          start[0].to(as).detach().clone().requiresGrad_(),
+          start[1].to(as).detach().clone().requiresGrad_(),
+        ];
+        const scale = start[2].clone().requiresGrad_();
+        infoNce(q, k, scale, groups).mul(3).backward();
+        return [q.grad!, k.grad!, scale.grad!];
+      };
+      const exact = gradients('f64');
+      const fused = gradients(dtype);
+      exact.forEach((wanted, i) => {
+        const error = fused[i]!.to('f64').sub(wanted.to('f64')).abs().amax().item();
+        expect(error).toBeLessThan(tolerance * wanted.abs().amax().item());
+      });
+      expect(fused.map((gradient) => gradient.dtype)).toEqual([dtype, dtype, 'f32']);
+    });
+  });
+
+  it('holds no matrix of all pairs', () => {
+    tidy(() => {
+      const rows = 20_000; // the scores alone would take 1.6 GB
+      const q = unitRows(rows, 8).to('f32').requiresGrad_();
+      const before = process.memoryUsage().rss;
+      infoNce(q, unitRows(rows, 8).to('f32'), 10).backward();
+      expect(q.grad!.isfinite().all().item()).toBe(1);
+      expect(process.memoryUsage().rss - before).toBeLessThan(200e6);
+    });
+  });
+
   it('refuses what has no such loss', () => {
     noGrad(() => {
       expect(() => infoNce(randn([2, 3]), randn([2, 4]), 1)).toThrow(/one shape \[B, d\]/);
