@@ -155,4 +155,5 @@ export const tinyConfig = {
   larr: { vectorDim: 16, heads: 2, ffn: 32, headHidden: 16 },
   batchSize: 128,
   learningRate: 5e-3,
+  schedule: 'constant',
 } as const;

@@ -1,5 +1,4 @@
-import { DuckDBInstance } from '@duckdb/node-api';
-import { auc, DataError, gauc, logLoss, type Samples } from '@larr/core';
+import { auc, DataError, DuckdbSession, gauc, logLoss, type Samples } from '@larr/core';
 
 /** The ceiling: no model of this world can be expected to score above its true probabilities. */
 export interface OracleMetrics {
@@ -27,11 +26,10 @@ export async function measureOracle(path: string, samples: Samples): Promise<Ora
   samples.rowId.forEach((id, row) => {
     rowOf.set(id, row);
   });
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
-  try {
-    const reader = await connection.runAndReadAll(
-      `SELECT row_id::BIGINT, ctr::DOUBLE, ctcvr::DOUBLE FROM read_parquet($1) WHERE row_id BETWEEN $2 AND $3`,
+  {
+    using db = await DuckdbSession.open();
+    const reader = await db.connection.runAndReadAll(
+      'SELECT row_id::BIGINT, ctr::DOUBLE, ctcvr::DOUBLE FROM read_parquet($1) WHERE row_id BETWEEN $2 AND $3',
       [path, low, high],
     );
     const [ids, clicks, orders] = reader.getColumns() as [bigint[], number[], (number | null)[]];
@@ -41,9 +39,6 @@ export async function measureOracle(path: string, samples: Samples): Promise<Ora
       ctr[row] = clicks[i]!;
       ctcvr[row] = orders[i] ?? Number.NaN;
     });
-  } finally {
-    connection.closeSync();
-    instance.closeSync();
   }
   const absent = ctr.findIndex((p) => Number.isNaN(p));
   if (absent >= 0) {

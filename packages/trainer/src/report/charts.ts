@@ -14,6 +14,8 @@ export interface ChartOptions {
   /** drawn as a thin dashed line from corner to corner of the data range, as a calibration plot wants */
   diagonal?: boolean;
   markers?: boolean;
+  /** x counts something: ticks at whole numbers only */
+  wholeX?: boolean;
 }
 
 const WIDTH = 520;
@@ -34,7 +36,7 @@ export function lineChart(series: Series[], options: ChartOptions): string {
   } else {
     yRange = pad(yRange);
   }
-  const xTicks = ticks(xRange[0], xRange[1], 6);
+  const xTicks = ticks(xRange[0], xRange[1], 6).filter((t) => !options.wholeX || Number.isInteger(t));
   const yTicks = ticks(yRange[0], yRange[1], 5);
   const sx = scale(xRange, [MARGIN.left, WIDTH - MARGIN.right]);
   const sy = scale(yRange, [HEIGHT - MARGIN.bottom, MARGIN.top]);

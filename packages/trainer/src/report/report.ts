@@ -181,6 +181,7 @@ function trainingCharts(
         x: 'epoch',
         y: 'AUC',
         markers: true,
+        wholeX: true,
       }),
     );
   }

@@ -18,7 +18,7 @@ export const trainConfigSchema = modelConfigSchema
     /** learning rate of the embedding tables; without it, `learningRate` */
     embeddingLearningRate: z.number().positive().optional(),
     /** `cosine` falls from the full rate to a twentieth over all epochs */
-    schedule: z.enum(['constant', 'cosine']).default('constant'),
+    schedule: z.enum(['constant', 'cosine']).default('cosine'),
     /** decoupled weight decay of the dense parameters (AdamW) */
     weightDecay: z.number().min(0).default(0),
     /**

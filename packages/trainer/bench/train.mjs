@@ -1,0 +1,184 @@
+// Training speed of PLE and LARR: samples/s of whole steps (gather the batch, forward, backward, update), batch 2400,
+// 21 fields of width 16, 2 + 2·2 experts 256-128, one extraction level, tower 64; LARR with 10 scene fields beside it.
+// Peers: `eager-f32`, the same network written one layer at a time on @larr/torch (eager.mjs), with dense Adam over all
+// parameters; and `pytorch` (ple_pytorch.py, run with the interpreter that LARR_PYTHON names), the same again in PyTorch.
+// Ours and the peer take turns; the figure of each is that of its fastest round, so that a busy machine tells least.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { AdamW, arange, getNumThreads, manualSeed, RowwiseAdam, tidy } from '@larr/torch';
+import { createModel } from '../dist/models/index.js';
+import { resolveTrainConfig } from '../dist/training/config.js';
+import { ResidentPart } from '../dist/training/resident-part.js';
+import { firstRows, trainStep } from '../dist/training/train.js';
+import { createEager } from './eager.mjs';
+
+const BATCH = 2400;
+const FIELDS = 21;
+const VALUES = 1000; // per field
+const SCENES = 10;
+const TEXTS = 15;
+const POIS = 3000;
+const ROWS = 10 * BATCH;
+const WARM_UP = 3;
+const STEPS = 6;
+const ROUNDS = 4;
+
+/** Random rows with the shape of the built-in world. */
+function data() {
+  let state = 1;
+  const next = (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 4294967296) * n);
+  };
+  const ints = (length, n) => Int32Array.from({ length }, () => next(n));
+  const click = Float32Array.from({ length: ROWS }, () => (next(10) < 3 ? 1 : 0));
+  const inputs = {
+    tasks: ['click', 'order'],
+    categorical: Array.from({ length: FIELDS }, (_, i) => ({
+      name: `field${i}`,
+      role: ['user', 'poi'][i] ?? 'context',
+      size: VALUES,
+      offset: i * VALUES,
+    })),
+    tableRows: FIELDS * VALUES,
+    dense: [],
+    scene: Array.from({ length: SCENES }, (_, i) => ({ field: `scene${i}`, texts: TEXTS, offset: i * TEXTS })),
+    sceneEntries: SCENES * TEXTS,
+    sequences: [{ name: 'clicks', length: 20 }],
+    pois: POIS,
+  };
+  const samples = {
+    rows: ROWS,
+    categorical: ints(FIELDS * ROWS, VALUES),
+    dense: new Float32Array(0),
+    scene: ints(SCENES * ROWS, TEXTS),
+    sequences: [ints(20 * ROWS, POIS + 1)],
+    user: ints(ROWS, VALUES),
+    poi: ints(ROWS, VALUES),
+    click,
+    order: click.map((c) => (c === 1 && next(10) < 3 ? 1 : 0)),
+    rowId: new BigInt64Array(ROWS),
+  };
+  return { inputs, device: 'cpu', train: ResidentPart.from(samples, inputs, 'cpu') };
+}
+
+/** Takes `count` steps, wandering over the rows. */
+function stepper(take) {
+  let at = 0;
+  return (count) => {
+    for (let i = 0; i < count; i++) {
+      take(at);
+      at = (at + BATCH) % ROWS;
+    }
+  };
+}
+
+function ours(held, model, dtype) {
+  manualSeed(1);
+  const config = resolveTrainConfig(model, {}, { dtype, ple: { levels: [[256, 128]] } });
+  const { parameters, model: network } = createModel(model, held.inputs, config, 'cpu');
+  const state = {
+    parameters,
+    dense: new AdamW([...parameters.dense.values()], { lr: config.learningRate, weightDecay: 0 }),
+    tables: new RowwiseAdam([...parameters.tables.values()], { lr: config.learningRate }),
+  };
+  const unseen = firstRows(held.inputs, 'cpu');
+  const steps = stepper((at) => trainStep(held, network, state, config, () => arange(at, at + BATCH), unseen));
+  return {
+    steps,
+    dispose: () => {
+      for (const owner of [state.dense, state.tables, parameters, unseen]) owner.dispose();
+    },
+  };
+}
+
+function eager(held, model) {
+  manualSeed(1);
+  const network = createEager(held.inputs, model);
+  const steps = stepper((at) => tidy(() => network.step(held.train.range(at, BATCH))));
+  return { steps, dispose: network.dispose };
+}
+
+/** PyTorch in a child process that takes steps when told to; the allocator settings that ours has, it gets too. */
+async function pytorch() {
+  const script = fileURLToPath(new URL('./ple_pytorch.py', import.meta.url));
+  const child = spawn(
+    process.env.LARR_PYTHON,
+    [script, String(BATCH), String(FIELDS), String(VALUES), String(getNumThreads())],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: {
+        ...process.env,
+        THP_MEM_ALLOC_ENABLE: '1',
+        MALLOC_MMAP_THRESHOLD_: '8589934592',
+        MALLOC_TRIM_THRESHOLD_: '8589934592',
+      },
+    },
+  );
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const failed = once(child, 'exit').then(([code]) => {
+    throw new Error(`${script} ended with ${code}`);
+  });
+  failed.catch(() => {});
+  return {
+    async steps(count) {
+      child.stdin.write(`${count}\n`);
+      await Promise.race([lines.next(), failed]);
+    },
+    dispose: () => child.stdin.end(),
+  };
+}
+
+/** Samples/s of both, in turn. */
+async function inTurn(a, b) {
+  const best = [0, 0];
+  for (const side of [a, b]) await side.steps(WARM_UP);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [i, side] of [a, b].entries()) {
+      const start = performance.now();
+      await side.steps(STEPS);
+      best[i] = Math.max(best[i], (STEPS * BATCH * 1000) / (performance.now() - start));
+    }
+  }
+  return best;
+}
+
+/** Rows of {bench, case, ours, peer, peerValue, unit, ratio}. */
+export async function* run() {
+  const held = data();
+  try {
+    for (const model of ['ple', 'larr']) {
+      const peers = [['eager-f32', () => eager(held, model)]];
+      if (process.env.LARR_PYTHON && model === 'ple') peers.push(['pytorch', pytorch]);
+      for (const [peer, start] of peers) {
+        for (const dtype of ['f32', 'bf16']) {
+          const own = ours(held, model, dtype);
+          const other = await start();
+          try {
+            const [value, peerValue] = await inTurn(own, other);
+            yield {
+              bench: 'train',
+              case: { model, dtype },
+              ours: value,
+              peer,
+              peerValue,
+              unit: 'samples/s',
+              ratio: value / peerValue,
+            };
+          } finally {
+            own.dispose();
+            other.dispose();
+          }
+        }
+      }
+    }
+  } finally {
+    held.train.dispose();
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for await (const row of run()) process.stdout.write(`${JSON.stringify(row)}\n`);
+}
