@@ -166,6 +166,9 @@ export function action<O extends CommonOptions, R>(
     };
     const progress = createProgress(say);
     bars.push(progress);
+    // Read by the math libraries when they are loaded, which commands do only inside `work`.
+    process.env.OMP_NUM_THREADS = String(options.threads);
+    process.env.LARR_THREADS = String(options.threads);
     try {
       const result = await work(options, { signal: stop.signal, say, progress: progress.show });
       progress.end();

@@ -1,7 +1,5 @@
 import type { Command } from 'commander';
-import { type CompareResult, compare } from '../../experiments/compare.js';
-import { modelKind, modelNames } from '../../models/index.js';
-import { ensureVectors } from '../../pipeline/language-stages.js';
+import type { CompareResult } from '../../experiments/compare.js';
 import {
   action,
   type CommonOptions,
@@ -58,7 +56,7 @@ export function registerCompare(program: Command): void {
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
-    .option('--models <names>', `comma-separated: ${modelNames.join(', ')}`, commaSeparated, ['ple', 'larr'])
+    .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
     .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
     .requiredOption('--out <dir>', 'directory of the comparison; a stopped one goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
@@ -66,6 +64,9 @@ export function registerCompare(program: Command): void {
     .action(
       action<CompareCommandOptions, CompareResult>(
         async (options, context) => {
+          const { compare } = await import('../../experiments/compare.js');
+          const { modelKind } = await import('../../models/index.js');
+          const { ensureVectors } = await import('../../pipeline/language-stages.js');
           const config = readConfig(Configuration, options.config);
           const semantic = options.models.some((name) => modelKind(name).semantic);
           const vectors =

@@ -2,9 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateWorld, WORLD_SCALES, type WorldScale, type WorldSummary, writeFileAtomic } from '@larr/core';
 import { type Command, Option } from 'commander';
-import { type CompareResult, compare, runDirectory } from '../../experiments/compare.js';
-import { exportBundle } from '../../exporting/export-bundle.js';
-import { ensureVectors } from '../../pipeline/language-stages.js';
+import type { CompareResult } from '../../experiments/compare.js';
 import {
   action,
   type CommandContext,
@@ -70,6 +68,9 @@ async function ensureWorld(
 
 async function demo(options: DemoOptions, context: CommandContext): Promise<DemoResult> {
   const started = performance.now();
+  const { compare, runDirectory } = await import('../../experiments/compare.js');
+  const { exportBundle } = await import('../../exporting/export-bundle.js');
+  const { ensureVectors } = await import('../../pipeline/language-stages.js');
   const { out, seed, device } = options;
   const { signal, say } = context;
   const config = readConfig(Configuration, options.config);

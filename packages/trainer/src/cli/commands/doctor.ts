@@ -89,8 +89,9 @@ export function registerDoctor(program: Command): void {
       (result) =>
         textTable(
           ['part', 'found'],
-          result.findings.map((finding) => [finding.name.padEnd(18), finding.found ?? `MISSING: ${finding.advice}`]),
-        ).replace(/ +$/gm, ''),
+          result.findings.map((finding) => [finding.name, finding.found ?? `MISSING: ${finding.advice}`]),
+          'left',
+        ),
     ),
   );
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type EmbedResult, embedDataset } from '../../embedding/vectors.js';
+import type { EmbedResult } from '../../embedding/vectors.js';
 import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
 import { stageReporter } from '../reporters.js';
 
@@ -20,8 +20,9 @@ export function registerEmbed(program: Command): void {
     .requiredOption('--out <dir>', 'directory of the vectors; what is there already is kept')
     .action(
       action<EmbedCommandOptions, EmbedResult>(
-        (options, context) =>
-          embedDataset({
+        async (options, context) => {
+          const { embedDataset } = await import('../../embedding/vectors.js');
+          return embedDataset({
             dataset: options.data,
             split: options.split,
             model: options.model,
@@ -30,7 +31,8 @@ export function registerEmbed(program: Command): void {
             device: options.device,
             signal: context.signal,
             ...stageReporter(context),
-          }),
+          });
+        },
         ({ scene, pois, users }) =>
           Object.entries({ 'scene keywords': scene, POIs: pois, users })
             .map(([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`)

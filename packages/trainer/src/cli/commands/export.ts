@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type ExportResult, exportBundle } from '../../exporting/export-bundle.js';
+import type { ExportResult } from '../../exporting/export-bundle.js';
 import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
 
 interface ExportCommandOptions extends CommonOptions {
@@ -18,7 +18,10 @@ export function registerExport(program: Command): void {
     .requiredOption('--out <dir>', 'directory of the bundle')
     .action(
       action<ExportCommandOptions, ExportResult>(
-        ({ run, data, out }) => exportBundle({ run, data, out }),
+        async ({ run, data, out }) => {
+          const { exportBundle } = await import('../../exporting/export-bundle.js');
+          return exportBundle({ run, data, out });
+        },
         ({ bundle, model, parity }) =>
           `${bundle}: ${model}; on ${parity.rows} test rows its scores differ from the trainer's by ` +
           `${parity.largestDifference.toExponential(1)} at most`,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type FinetuneResult, finetune } from '../../embedding/finetune.js';
+import type { FinetuneResult } from '../../embedding/finetune.js';
 import { action, type CommonOptions, readConfig, withCommonOptions } from '../command-context.js';
 import { Configuration } from '../configuration.js';
 import { stageReporter } from '../reporters.js';
@@ -39,20 +39,19 @@ export function registerFinetune(program: Command): void {
     .requiredOption('--model <dir>', 'what `larr pretrain` wrote')
     .requiredOption('--out <dir>', 'directory of the embedder; a stopped run goes on')
     .action(
-      action<FinetuneCommandOptions, FinetuneResult>(
-        (options, context) =>
-          finetune({
-            dataset: options.data,
-            split: options.split,
-            model: options.model,
-            output: options.out,
-            config: readConfig(Configuration, options.config).finetune,
-            seed: options.seed,
-            device: options.device,
-            signal: context.signal,
-            ...stageReporter(context),
-          }),
-        qualityTable,
-      ),
+      action<FinetuneCommandOptions, FinetuneResult>(async (options, context) => {
+        const { finetune } = await import('../../embedding/finetune.js');
+        return finetune({
+          dataset: options.data,
+          split: options.split,
+          model: options.model,
+          output: options.out,
+          config: readConfig(Configuration, options.config).finetune,
+          seed: options.seed,
+          device: options.device,
+          signal: context.signal,
+          ...stageReporter(context),
+        });
+      }, qualityTable),
     );
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type PretrainResult, pretrain } from '../../pretraining/pretrain.js';
+import type { PretrainResult } from '../../pretraining/pretrain.js';
 import { action, type CommonOptions, readConfig, withCommonOptions } from '../command-context.js';
 import { Configuration } from '../configuration.js';
 import { stageReporter } from '../reporters.js';
@@ -21,7 +21,8 @@ export function registerPretrain(program: Command): void {
     .requiredOption('--out <dir>', 'directory of the model; a stopped run goes on')
     .action(
       action<PretrainCommandOptions, PretrainResult>(
-        (options, context) => {
+        async (options, context) => {
+          const { pretrain } = await import('../../pretraining/pretrain.js');
           const { pretrain: config } = readConfig(Configuration, options.config);
           return pretrain({
             dataset: options.data,

@@ -1,7 +1,5 @@
 import { openDataset, UsageError } from '@larr/core';
 import type { Command } from 'commander';
-import { disposeEmbedder, loadEmbedder } from '../../embedding/embedder.js';
-import { loadPoiIndex, recall } from '../../embedding/recall.js';
 import { action, type CommonOptions, wholeNumber, withCommonOptions } from '../command-context.js';
 import { textTable } from '../text-table.js';
 
@@ -38,6 +36,8 @@ export function registerRecall(program: Command): void {
     .action(
       action<RecallCommandOptions, RecallAnswer>(
         async (options) => {
+          const { disposeEmbedder, loadEmbedder } = await import('../../embedding/embedder.js');
+          const { loadPoiIndex, recall } = await import('../../embedding/recall.js');
           const dataset = await openDataset(options.data, options.split);
           const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
           const keywords = Object.entries(options.scene).map(([field, text]) => {

@@ -1,8 +1,5 @@
 import type { Command } from 'commander';
-import { modelKind, modelNames } from '../../models/index.js';
-import { ensureVectors } from '../../pipeline/language-stages.js';
-import { loadTrainingData } from '../../training/data.js';
-import { type TrainResult, trainModel } from '../../training/train.js';
+import type { TrainResult } from '../../training/train.js';
 import { action, type CommonOptions, readConfig, wholeNumber, withCommonOptions } from '../command-context.js';
 import { Configuration } from '../configuration.js';
 import { stageReporter, trainingReporter } from '../reporters.js';
@@ -20,13 +17,17 @@ export function registerTrain(program: Command): void {
   withCommonOptions(program.command('train').description('stage 3: train one recommendation model'))
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
-    .requiredOption('--model <name>', modelNames.join(', '))
+    .requiredOption('--model <name>', 'ple, larr, dnn, wide-deep, deepfm …; an unknown name lists them all')
     .requiredOption('--out <dir>', 'run directory; a stopped run goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, LARR runs the language stages in --out')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<TrainCommandOptions, TrainResult>(
         async (options, context) => {
+          const { modelKind } = await import('../../models/index.js');
+          const { ensureVectors } = await import('../../pipeline/language-stages.js');
+          const { loadTrainingData } = await import('../../training/data.js');
+          const { trainModel } = await import('../../training/train.js');
           const config = readConfig(Configuration, options.config);
           const { semantic } = modelKind(options.model);
           const { data: dataset, split, out, seed, device } = options;
