@@ -65,7 +65,9 @@ export const FinetuneConfig = z.strictObject({
   heldOutPois: count.default(1000).describe('POIs kept out of every pair and evaluated on; at most a third of all.'),
   heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
   precision: z.enum(['f32', 'bf16']).default('f32'),
-  evaluateEvery: count.default(400),
+  evaluateEvery: count
+    .default(400)
+    .describe('Steps between measurements on held-out POIs and users (without the probe).'),
   checkpointEvery: count.default(200),
   logEvery: count.default(20),
   gate: z

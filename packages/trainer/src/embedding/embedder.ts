@@ -38,11 +38,15 @@ export interface EmbeddableText {
 }
 
 /**
- * Token ids of a wrapped text. A text longer than the context loses its middle to the end, but keeps its last token: that is
+ * Token ids of a text, or of keywords wrapped one after another. A text longer than the context loses its middle to the end, but keeps its last token: that is
  * the end special token, whose state may be what is read (method.md, section 3).
  */
-export function embeddableText(tokenizer: Tokenizer, text: string, contextLength: number): EmbeddableText {
-  const body = tokenizer.encode(text);
+export function embeddableText(
+  tokenizer: Tokenizer,
+  text: string | readonly { token: string; text: string }[],
+  contextLength: number,
+): EmbeddableText {
+  const body = typeof text === 'string' ? tokenizer.encode(text) : tokenizer.encodeWrapped(text);
   const ids = tokenizer.bosId === null ? body : Int32Array.from([tokenizer.bosId, ...body]);
   if (ids.length <= contextLength) return { ids, truncated: false };
   const cut = ids.slice(0, contextLength);

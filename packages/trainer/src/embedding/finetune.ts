@@ -141,6 +141,16 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
   const config = parseConfig(FinetuneConfig, options.config, 'stage 2');
   const dataset = await openDataset(options.dataset, options.split);
+  const identity = runIdentity({
+    stage: 2,
+    config,
+    seed,
+    dataset: dataset.manifest,
+    model: await modelDigest(options.model),
+  });
+  const summary = join(output, 'stage.json');
+  const finished = await readSummary<FinetuneResult>(summary, identity);
+  if (finished !== null) return finished;
   const loaded = await loadLanguageModel(options.model, { device });
   manualSeed(seed);
   const tokenizer = withSpecialTokens(loaded.tokenizer, specialTokens(dataset.manifest));
@@ -154,16 +164,6 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
     similarity: config.similarity,
   };
   try {
-    const identity = runIdentity({
-      stage: 2,
-      config,
-      seed,
-      dataset: dataset.manifest,
-      model: await modelDigest(options.model),
-    });
-    const summary = join(output, 'stage.json');
-    const finished = await readSummary<FinetuneResult>(summary, identity);
-    if (finished !== null) return finished;
     await mkdir(output, { recursive: true });
     await rm(summary, { force: true });
     const material = await gather(dataset, options.dataset, embedder, config, seed, onNotice);
@@ -175,9 +175,9 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
       );
     }
     await startProjection(embedder, material, config, signal);
-    const before = await measure(embedder, material, signal);
+    const before = await measure(embedder, material, signal, { probing: true });
     const trained = await train();
-    const after = await measure(embedder, material, signal);
+    const after = await measure(embedder, material, signal, { probing: true });
     const gate = judge(before, after, config);
     const alarms = [...trained.alarms, ...(await collapsed(embedder, material, signal))];
     for (const alarm of alarms) onNotice?.(alarm);
@@ -274,7 +274,10 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
           await new Promise(setImmediate);
         }
         if (cursor.step % config.evaluateEvery === 0 && cursor.step < steps) {
-          await appendMetric(metrics, { step: cursor.step, quality: await measure(embedder, material, signal) });
+          await appendMetric(metrics, {
+            step: cursor.step,
+            quality: await measure(embedder, material, signal, { probing: false }),
+          });
           for (const stuck of atChance(cursor.level)) onNotice?.(`Step ${cursor.step}: ${stuck}`);
         }
         if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) {
@@ -619,6 +622,7 @@ async function measure(
   embedder: Embedder,
   material: Material,
   signal: AbortSignal | undefined,
+  { probing }: { probing: boolean },
 ): Promise<EmbeddingQuality> {
   const { texts, facts, heldOutPois, heldOutUsers, choices, choiceUsers, choicePois } = material;
   const dimension = embedder.projection.shape[0]!;
@@ -653,7 +657,7 @@ async function measure(
   );
   const users = await embed(choiceUsers.map((user) => texts.user.all[user]!));
   let probe: number | null = null;
-  if (facts.attributes !== null) {
+  if (probing && facts.attributes !== null) {
     const rows = texts.poi.all.flatMap((ids, i) => (ids === null ? [] : [i]));
     const { values, width } = facts.attributes;
     const targets = Float32Array.from(rows.flatMap((i) => Array.from(values.subarray(i * width, (i + 1) * width))));

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { DataError, type Dataset, type KeywordText, wrapText } from '@larr/core';
+import { DataError, type Dataset, type KeywordText } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import type { Tokenizer } from '../language-model/tokenizer.js';
 import { pickKeywords, readCorpusLines } from '../pretraining/documents.js';
@@ -55,7 +55,7 @@ export async function stageTexts(
   let truncated = 0;
   const encode = (chosen: readonly KeywordText[]): Int32Array | null => {
     if (chosen.length === 0) return null;
-    const text = embeddableText(tokenizer, wrapText(chosen), contextLength);
+    const text = embeddableText(tokenizer, chosen, contextLength);
     if (text.truncated) truncated++;
     return text.ids;
   };

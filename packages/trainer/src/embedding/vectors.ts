@@ -7,7 +7,6 @@ import {
   type KeywordText,
   openDataset,
   readSafetensors,
-  wrapKeyword,
   wrapText,
   writeFileAtomic,
   writeSafetensors,
@@ -149,26 +148,29 @@ export function sceneEntries(dataset: Dataset): SceneEntry[] {
   );
 }
 
-function sceneTexts(dataset: Dataset, entries: readonly SceneEntry[]): string[] {
+/** The keywords that one vector is made from; none where there is no text. */
+type Keywords = readonly { token: string; text: string }[];
+
+function sceneTexts(dataset: Dataset, entries: readonly SceneEntry[]): Keywords[] {
   const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
-  return entries.map(({ field, text }) => wrapKeyword(tokens.get(field)!, text));
+  return entries.map(({ field, text }) => [{ token: tokens.get(field)!, text }]);
 }
 
-function poiTexts(dataset: Dataset, pois: readonly KeywordText[][]): string[] {
+function poiTexts(dataset: Dataset, pois: readonly KeywordText[][]): Keywords[] {
   const order = dataset.manifest.keywords.poi.map(({ name }) => name);
-  return pois.map((keywords) => wrapText(pickKeywords(keywords, order)));
+  return pois.map((keywords) => pickKeywords(keywords, order));
 }
 
-function userTexts(dataset: Dataset, users: readonly KeywordText[][]): string[] {
+function userTexts(dataset: Dataset, users: readonly KeywordText[][]): Keywords[] {
   const { userProfile, userBehaviour } = dataset.manifest.texts;
   const order = [...new Set([...userProfile, ...userBehaviour])];
-  return users.map((keywords) => wrapText(pickKeywords(keywords, order)));
+  return users.map((keywords) => pickKeywords(keywords, order));
 }
 
 /** Brings one file up to date with `texts`. What it holds for the same model and text is taken over; equal texts are embedded once. */
 async function embedFile(
   path: string,
-  texts: readonly string[],
+  texts: readonly Keywords[],
   embedder: Embedder,
   model: string,
   tally: { truncated: number },
@@ -177,19 +179,20 @@ async function embedFile(
 ): Promise<{ vectors: number; computed: number }> {
   const dimension = embedder.projection.shape[0]!;
   const out = new Float32Array(texts.length * dimension);
-  const digests = texts.map((text) => createHash('sha256').update(text).digest('base64').slice(0, 22));
+  const digests = texts.map((text) => createHash('sha256').update(wrapText(text)).digest('base64').slice(0, 22));
   const digestPath = path.replace(/\.safetensors$/, '.digests.json');
   const present = await presentVectors(path, digestPath, model, dimension);
-  const wanted = new Map<string, { text: string; rows: number[] }>();
+  const wanted = new Map<string, { text: Keywords; rows: number[] }>();
   texts.forEach((text, row) => {
-    if (text === '') return;
-    const vector = present.get(digests[row]!);
+    if (text.length === 0) return;
+    const digest = digests[row]!;
+    const vector = present.get(digest);
     if (vector !== undefined) {
       out.set(vector, row * dimension);
       return;
     }
-    const entry = wanted.get(text);
-    if (entry === undefined) wanted.set(text, { text, rows: [row] });
+    const entry = wanted.get(digest);
+    if (entry === undefined) wanted.set(digest, { text, rows: [row] });
     else entry.rows.push(row);
   });
   const jobs = [...wanted.values()];

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError } from '@larr/core';
+import { DataError, wrapText } from '@larr/core';
 import { describe, expect, it } from 'vitest';
 import { Tokenizer, withSpecialTokens } from './tokenizer.js';
 import { trainTokenizer } from './tokenizer-training.js';
@@ -50,6 +50,18 @@ describe('encoding', () => {
     const name = tokenizer.encode('<poi_name> noodle soup </poi_name> <poi_menu> tea </poi_menu>');
     const inner = tokenizer.encode(' noodle soup').length + tokenizer.encode(' tea').length;
     expect(name.length).toBe(inner + 4);
+  });
+
+  it('of keywords one by one gives the ids of the wrapped text as a whole, cached or not', () => {
+    const keywords = [
+      { token: 'poi_name', text: '麻辣火锅 house' },
+      { token: 'poi_menu', text: 'tea,  hot pot; 12.50' },
+      { token: 'poi_name', text: '麻辣火锅 house' },
+    ];
+    const whole = Array.from(tokenizer.encode(wrapText(keywords)));
+    expect(Array.from(tokenizer.encodeWrapped(keywords))).toEqual(whole);
+    expect(Array.from(tokenizer.encodeWrapped(keywords))).toEqual(whole);
+    expect(tokenizer.encodeWrapped([])).toHaveLength(0);
   });
 
   it('keeps ids of present tokens when special tokens are added, and adds none twice', () => {

@@ -1,13 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { DataError } from '@larr/core';
+import { DataError, wrapKeyword } from '@larr/core';
 import { addedToken, BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, type TokenizerJson } from './tokenizer-training.js';
 
 /** What `tokenizer_config.json` says; kept whole, because a directory is written back as it was read. */
 export type TokenizerSettings = Record<string, unknown>;
 
-/** Text ↔ token ids, as `tokenizer.json` defines them. Owns the parsed tokenizer and a cache of texts already encoded. */
+/** Keywords of up to so many characters are remembered, and so many of them. */
+const CACHED_LENGTH = 1000;
+const CACHED_KEYWORDS = 100_000;
+
+/** Text ↔ token ids, as `tokenizer.json` defines them. Owns the parsed tokenizer and a cache of keywords already encoded. */
 export class Tokenizer {
   readonly json: TokenizerJson;
   readonly settings: TokenizerSettings;
@@ -18,6 +22,8 @@ export class Tokenizer {
   readonly bosId: number | null;
   readonly eosId: number | null;
   #inner: HuggingFaceTokenizer;
+  /** Ids of short wrapped keywords met before: most (a gender, a price band, a district) come back thousands of times. */
+  #keywords = new Map<string, Int32Array>();
 
   constructor(json: TokenizerJson, settings: TokenizerSettings = {}) {
     this.json = json;
@@ -61,6 +67,28 @@ export class Tokenizer {
   /** Ids of `text`, special tokens in it recognised, nothing put before or after. */
   encode(text: string): Int32Array {
     return Int32Array.from(this.#inner.encode(text, { add_special_tokens: false }).ids);
+  }
+
+  /**
+   * Ids of wrapped keywords one after another: what `encode(wrapText(keywords))` gives where the keywords' tokens are special
+   * tokens, since those part the text, but each keyword is encoded on its own and short ones once only.
+   */
+  encodeWrapped(keywords: readonly { token: string; text: string }[]): Int32Array {
+    const parts = keywords.map(({ token, text }) => {
+      const wrapped = wrapKeyword(token, text);
+      const known = this.#keywords.get(wrapped);
+      if (known !== undefined) return known;
+      const ids = this.encode(wrapped);
+      if (wrapped.length <= CACHED_LENGTH && this.#keywords.size < CACHED_KEYWORDS) this.#keywords.set(wrapped, ids);
+      return ids;
+    });
+    const all = new Int32Array(parts.reduce((sum, ids) => sum + ids.length, 0));
+    let at = 0;
+    for (const ids of parts) {
+      all.set(ids, at);
+      at += ids.length;
+    }
+    return all;
   }
 
   /** The text of `ids`. Control tokens are left out unless `special` is set. */

@@ -1,7 +1,7 @@
 import { createReadStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { DataError, type Dataset, type KeywordText, wrapText } from '@larr/core';
+import { DataError, type Dataset, type KeywordText } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import type { Tokenizer } from '../language-model/tokenizer.js';
 
@@ -34,8 +34,8 @@ export function domainDocuments(
     const y = pickKeywords(keywords, templates.cptTarget);
     if (y.length === 0) continue;
     const start = tokenizer.bosId === null ? [] : [tokenizer.bosId];
-    const given = x.length === 0 ? new Int32Array(0) : tokenizer.encode(wrapText(x));
-    const learnt = tokenizer.encode(wrapText(y));
+    const given = tokenizer.encodeWrapped(x);
+    const learnt = tokenizer.encodeWrapped(y);
     const end = tokenizer.eosId === null ? [] : [tokenizer.eosId];
     const ids = Int32Array.from([...start, ...given, ...learnt, ...end]);
     if (ids.length > contextLength) truncated++;

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { wrapText } from '@larr/core';
 import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
@@ -145,11 +146,10 @@ describe('pretrain', () => {
 
 describe('documents', () => {
   // A word a token, and the two control tokens.
-  const tokenizer = {
-    bosId: 1,
-    eosId: 2,
-    encode: (text: string) => Int32Array.from(text.split(' '), () => 9),
-  } as never;
+  const encode = (text: string) => Int32Array.from(text.split(' '), () => 9);
+  const encodeWrapped = (keywords: { token: string; text: string }[]) =>
+    keywords.length === 0 ? new Int32Array(0) : encode(wrapText(keywords));
+  const tokenizer = { bosId: 1, eosId: 2, encode, encodeWrapped } as never;
   const poi = ['name', 'location', 'menu'].map((keyword) => ({ keyword, token: `poi_${keyword}`, text: 'some words' }));
   const templates = {
     cptInput: ['name', 'location'],
