@@ -182,16 +182,17 @@ describe('a served bundle', () => {
   });
 
   it('refuses with 503 and Retry-After what would wait beyond its bounds, and answers the rest', async () => {
-    const small = await createServer({ bundle, port: 0, queue: { queuedRows: 40, batchRows: 20 } });
+    const small = await createServer({ bundle, port: 0, queue: { queuedRows: 1, batchRows: 1 } });
     try {
       await small.ready;
-      const candidates = Array.from({ length: 20 }, (_, i) => `p${i}`);
-      const replies = await Promise.all(Array.from({ length: 60 }, () => post({ user: 'u1', candidates }, small.url)));
+      const replies = await Promise.all(
+        Array.from({ length: 400 }, () => post({ user: 'u1', candidates: ['p1'] }, small.url)),
+      );
       const statuses = new Set(replies.map(({ status }) => status));
       expect(statuses).toEqual(new Set([200, 503]));
       for (const { status, reply, headers } of replies) {
         if (status === 503) expect([reply.error!.code, headers.get('retry-after')]).toEqual(['OVERLOADED', '1']);
-        else expect(reply.ranked).toHaveLength(20);
+        else expect(reply.ranked).toHaveLength(1);
       }
     } finally {
       await small.close();
@@ -295,6 +296,38 @@ describe('the larr-server program', () => {
       expect(ended.stderr()).not.toMatch(/\n\s+at /);
     } finally {
       rmSync(copy, { recursive: true, force: true });
+    }
+  });
+
+  it('has every event it acknowledged when it is killed, and knows them when it starts again', async () => {
+    const log = join(directory, 'events');
+    const event = (id: string) => ({ id, type: 'click', user: 'u1', poi: 'p1', time: '2026-01-10T12:11:00' });
+    const send = async (url: string, ids: string[]) => {
+      const body = JSON.stringify({ events: ids.map(event) });
+      const reply = await fetch(`${url}/v1/events`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body,
+      });
+      return (await reply.json()) as { accepted: number; duplicates: number };
+    };
+    const running = await start(['--bundle', bundle, '--events', log]);
+    const acknowledged: string[] = [];
+    const sending = Array.from({ length: 200 }, async (_, i) => {
+      const ids = [`a${i}`, `b${i}`];
+      await send(running.url!, ids);
+      acknowledged.push(...ids);
+      if (acknowledged.length === 100) running.process.kill('SIGKILL');
+    });
+    await Promise.allSettled(sending);
+    await running.exited;
+    expect(acknowledged.length).toBeGreaterThanOrEqual(100);
+    const again = await start(['--bundle', bundle, '--events', log]);
+    try {
+      expect(await send(again.url!, acknowledged)).toMatchObject({ accepted: 0, duplicates: acknowledged.length });
+    } finally {
+      again.process.kill('SIGTERM');
+      await again.exited;
     }
   });
 

@@ -10,6 +10,7 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --bundle DIR            bundle written by "larr export"
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
+  --events DIR            take events on POST /v1/events, into an append-only log there
   --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
   --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
@@ -50,6 +51,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       bundle: values.bundle,
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
+      ...(values.events === undefined ? {} : { events: values.events }),
       ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
       limits: { candidates: wholeNumber('--max-candidates', values['max-candidates'], 1, 100_000) },
       queue: { queuedRows: wholeNumber('--max-queued-rows', values['max-queued-rows'], 1, 100_000_000) },
@@ -65,6 +67,7 @@ function parse(args: string[]) {
         bundle: { type: 'string' },
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
+        events: { type: 'string' },
         threads: { type: 'string' },
         'max-candidates': { type: 'string', default: '2000' },
         'max-queued-rows': { type: 'string', default: '65536' },

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { type AppState, createApp, DEFAULT_LIMITS, type Limits } from './api/app.js';
+import { EventLog } from './events/event-log.js';
 import { createMetrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
@@ -14,6 +15,8 @@ export interface ServerOptions {
   host?: string;
   /** 0 picks a free one. */
   port?: number;
+  /** Directory of the event log; without it the server takes no events. */
+  events?: string;
   /** Threads of the ranker; the machine's cores, at most 8, by default. */
   threads?: number;
   limits?: Partial<Limits>;
@@ -32,11 +35,12 @@ export interface RunningServer {
 
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
- * @throws the system's error when the address cannot be listened on
+ * @throws the system's error when the address cannot be listened on; DataError EVENT_LOG_CORRUPT
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
-  const state: AppState = { model: null, stopping: false };
+  const events = options.events === undefined ? null : await EventLog.open(options.events);
+  const state: AppState = { model: null, events, stopping: false };
   const app = createApp(state, metrics, { ...DEFAULT_LIMITS, ...options.limits });
   const host = options.host ?? '127.0.0.1';
   await app.listen({ host, port: options.port ?? 8080 });
@@ -68,6 +72,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         const impatient = setTimeout(() => app.server.closeAllConnections(), STOP_DEADLINE_MS);
         await app.close();
         clearTimeout(impatient);
+        await events?.close();
         const model = await loading.catch(() => null);
         await model?.close();
       })();

@@ -1,8 +1,12 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { EventLog } from '../events/event-log.js';
 import { createMetrics } from '../observability/metrics.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
-import { type AppState, createApp } from './app.js';
+import { type AppState, createApp, DEFAULT_LIMITS } from './app.js';
 
 /** A model that ranks by the length of the id: what the HTTP layer does is the same for every model. */
 const byLength: RankingModel = {
@@ -20,7 +24,7 @@ const byLength: RankingModel = {
   async close() {},
 };
 
-const state: AppState = { model: byLength, stopping: false };
+const state: AppState = { model: byLength, events: null, stopping: false };
 const app = createApp(state, createMetrics(), { bodyBytes: 2000, bodyDepth: 4, candidates: 5 });
 afterAll(() => app.close());
 beforeEach(() => {
@@ -123,6 +127,34 @@ describe('the HTTP layer', () => {
     const text = (await app.inject('/metrics')).body;
     expect(text).toMatch(/larr_http_requests_total\{route="\/v1\/rank",method="POST",status="200"\} \d+/);
     expect(text).toMatch(/larr_candidates_total \d+/);
+  });
+
+  it('takes events only where it has a log for them', async () => {
+    const event = { id: 'e1', type: 'click', user: 'u', poi: 'p', time: '2026-01-10T12:00:00' };
+    const send = (to: typeof app, events: object[]) =>
+      to.inject({ method: 'POST', url: '/v1/events', payload: { events } });
+    expect((await send(app, [event])).statusCode).toBe(404);
+    const directory = mkdtempSync(join(tmpdir(), 'larr-events-'));
+    const events = await EventLog.open(directory);
+    const taking = createApp({ ...state, events }, createMetrics(), DEFAULT_LIMITS);
+    try {
+      expect((await send(taking, [event, { ...event, id: 'e2' }])).json()).toMatchObject({
+        accepted: 2,
+        duplicates: 0,
+      });
+      expect((await send(taking, [event])).json()).toMatchObject({ accepted: 0, duplicates: 1 });
+      expect((await send(taking, [{ ...event, type: 'glance' }])).json().error).toMatchObject({
+        field: 'events[0].type',
+      });
+      const document = (await taking.inject('/openapi.json')).json();
+      const { example } = document.paths['/v1/events'].post.requestBody.content['application/json'];
+      expect((await send(taking, example.events)).statusCode).toBe(200);
+      expect(await new Validator().validate(document)).toMatchObject({ valid: true });
+    } finally {
+      await taking.close();
+      await events.close();
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   it('describes itself in a valid OpenAPI document: every route, every example answered', async () => {

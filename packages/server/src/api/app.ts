@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { EventLog } from '../events/event-log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
 import {
   type ErrorReply,
+  EventsReply,
+  EventsRequest,
   fastifySchema,
   Health,
   RankReply,
@@ -29,6 +32,8 @@ export const DEFAULT_LIMITS: Limits = { bodyBytes: 1 << 20, bodyDepth: 8, candid
 /** What the routes look at: the model comes when it has loaded and goes when the server stops. */
 export interface AppState {
   model: RankingModel | null;
+  /** where events go; null where none are taken */
+  readonly events: EventLog | null;
   stopping: boolean;
 }
 
@@ -108,7 +113,7 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
-  app.get('/openapi.json', async () => openApiDocument(limits, state.model));
+  app.get('/openapi.json', async () => openApiDocument(limits, state.model, state.events !== null));
 
   app.post<{ Body: RankRequest }>(
     '/v1/rank',
@@ -136,6 +141,26 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
       return { requestId: request.id, model: model.identity, ranked, fallbacks };
     },
   );
+
+  const { events } = state;
+  if (events !== null) {
+    app.post<{ Body: EventsRequest }>(
+      '/v1/events',
+      {
+        schema: {
+          body: fastifySchema(EventsRequest, 'input'),
+          response: { 200: fastifySchema(EventsReply, 'output') },
+        },
+      },
+      async (request) => {
+        const received = new Date().toISOString();
+        const appended = await events.append(request.body.events.map((event) => ({ ...event, received })));
+        metrics.events.inc({ outcome: 'accepted' }, appended.accepted);
+        metrics.events.inc({ outcome: 'duplicate' }, appended.duplicates);
+        return { requestId: request.id, ...appended };
+      },
+    );
+  }
 
   return app;
 }

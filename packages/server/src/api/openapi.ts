@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { RankingModel } from '../ranking/ranking-model.js';
 import type { Limits } from './app.js';
-import { ErrorReply, Health, RankReply, Readiness, rankRequest } from './contracts.js';
+import { ErrorReply, EventsReply, EventsRequest, Health, RankReply, Readiness, rankRequest } from './contracts.js';
 
 /** Statuses that any `/v1` route may answer with, beside its own success. */
 const REFUSALS: Record<string, string> = {
@@ -15,9 +15,19 @@ const REFUSALS: Record<string, string> = {
  * The OpenAPI 3.1 document, from the schemas that also validate. Its examples are requests that the loaded model answers without
  * fallbacks; before a model is loaded there are none.
  */
-export function openApiDocument(limits: Limits, model: RankingModel | null): object {
-  const schemas = componentSchemas([rankRequest(limits.candidates), RankReply, ErrorReply, Health, Readiness]);
+export function openApiDocument(limits: Limits, model: RankingModel | null, takesEvents: boolean): object {
+  const schemas = componentSchemas([
+    rankRequest(limits.candidates),
+    RankReply,
+    ErrorReply,
+    Health,
+    Readiness,
+    ...(takesEvents ? [EventsRequest, EventsReply] : []),
+  ]);
   const examples = Object.fromEntries((model?.examples ?? []).map((value, i) => [`request${i + 1}`, { value }]));
+  const refusals = Object.fromEntries(
+    Object.entries(REFUSALS).map(([status, text]) => [status, json(text, 'ErrorReply')]),
+  );
   return {
     openapi: '3.1.0',
     info: {
@@ -39,10 +49,11 @@ export function openApiDocument(limits: Limits, model: RankingModel | null): obj
           },
           responses: {
             200: json('The ranked candidates.', 'RankReply'),
-            ...Object.fromEntries(Object.entries(REFUSALS).map(([status, text]) => [status, json(text, 'ErrorReply')])),
+            ...refusals,
           },
         },
       },
+      ...(takesEvents ? { '/v1/events': eventsPath(refusals) } : {}),
       '/healthz': {
         get: {
           operationId: 'health',
@@ -71,6 +82,20 @@ export function openApiDocument(limits: Limits, model: RankingModel | null): obj
   };
 }
 
+function eventsPath(refusals: object): object {
+  const example = {
+    events: [{ id: 'e-1', type: 'click', user: 'u1', poi: 'p1', time: '2026-01-10T12:11:00', position: 1 }],
+  };
+  return {
+    post: {
+      operationId: 'events',
+      summary: 'Takes impressions, clicks and orders; answers when they are on the disk',
+      requestBody: { required: true, content: { 'application/json': { schema: ref('EventsRequest'), example } } },
+      responses: { 200: json('They are on the disk.', 'EventsReply'), ...refusals },
+    },
+  };
+}
+
 const ref = (name: string): object => ({ $ref: `#/components/schemas/${name}` });
 
 const json = (description: string, schema: string): object => ({
@@ -88,7 +113,7 @@ function componentSchemas(roots: readonly z.ZodType[]): Record<string, object> {
       ...schema
     } = z.toJSONSchema(root, {
       target: 'draft-2020-12',
-      io: root.meta()?.id === 'RankRequest' ? 'input' : 'output',
+      io: String(root.meta()?.id).endsWith('Request') ? 'input' : 'output',
     });
     const text = JSON.stringify({ [String(root.meta()?.id)]: schema, ...$defs }).replaceAll(
       '#/$defs/',

@@ -38,6 +38,12 @@ export function createMetrics() {
       labelNames: ['kind'] as const,
       registers,
     }),
+    events: new Counter({
+      name: 'larr_events_total',
+      help: 'Events acknowledged: written, or known already',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
     score: new Histogram({
       name: 'larr_score',
       help: 'Scores given, to watch for drift',
