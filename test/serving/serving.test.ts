@@ -160,7 +160,7 @@ describe('a served bundle', () => {
     const together = await Promise.all(requests.map(async (request) => (await post(request)).reply.ranked));
     together.forEach((ranked, i) => {
       expect(ranked.map(({ poi }) => poi)).toEqual(alone[i]!.map(({ poi }) => poi));
-      ranked.forEach(({ pCtr }, j) => expect(pCtr).toBeCloseTo(alone[i]![j]!.pCtr, 6));
+      for (const [j, { pCtr }] of ranked.entries()) expect(pCtr).toBeCloseTo(alone[i]![j]!.pCtr, 6);
     });
   });
 

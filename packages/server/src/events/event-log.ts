@@ -123,7 +123,7 @@ export class EventLog {
       });
       try {
         if (lines.length > 0) await this.#write(`${lines.join('\n')}\n`);
-        batch.forEach(({ resolve }, i) => resolve(results[i]!));
+        for (const [i, { resolve }] of batch.entries()) resolve(results[i]!);
       } catch (error) {
         for (const id of fresh) this.#ids.forget(id);
         for (const { reject } of batch) reject(error as Error);

@@ -229,7 +229,10 @@ class BundleModel implements RankingModel {
       }
       const key = row.join();
       let found = distinct.get(key);
-      if (found === undefined) distinct.set(key, (found = { index: distinct.size, row }));
+      if (found === undefined) {
+        found = { index: distinct.size, row };
+        distinct.set(key, found);
+      }
       of[i] = found.index;
     });
     const rows = new Int32Array(distinct.size * base.length);

@@ -8,7 +8,7 @@ export class EntityStore {
 
   private constructor(rows: readonly Row[], key: string) {
     this.rows = rows;
-    rows.forEach((row, i) => this.#index.set(String(row[key]), i));
+    for (const [i, row] of rows.entries()) this.#index.set(String(row[key]), i);
   }
 
   /**

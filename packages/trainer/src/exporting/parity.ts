@@ -159,7 +159,7 @@ export interface SceneWeights {
 export function sceneWeights(state: ModelState, inputs: ModelInputs, config: ModelConfig): SceneWeights {
   const table = weightOf(state, 'scene.table');
   const fieldOf = new Int32Array(inputs.sceneEntries);
-  inputs.scene.forEach(({ offset, texts }, i) => fieldOf.fill(i, offset, offset + texts));
+  for (const [i, { offset, texts }] of inputs.scene.entries()) fieldOf.fill(i, offset, offset + texts);
   const fields = inputs.scene.length;
   if (!state.has('scene.concat.weight')) {
     if (config.larr.pooling !== 'aggregation') {
