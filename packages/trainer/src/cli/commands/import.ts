@@ -1,4 +1,12 @@
-import { type DatasetManifest, importFrappe, nearestName, UsageError } from '@larr/core';
+import {
+  type DatasetManifest,
+  importCoupon,
+  importEntree,
+  importFrappe,
+  importMovielens,
+  nearestName,
+  UsageError,
+} from '@larr/core';
 import type { Command } from 'commander';
 import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
 import { datasetSummary } from './prepare.js';
@@ -8,7 +16,7 @@ interface ImportCommandOptions extends CommonOptions {
   out: string;
 }
 
-const importers = { frappe: importFrappe };
+const importers = { frappe: importFrappe, entree: importEntree, coupon: importCoupon, movielens: importMovielens };
 
 export function registerImport(program: Command): void {
   const names = Object.keys(importers);

@@ -10,6 +10,7 @@ interface ServeOptions extends CommonOptions {
   bundle: string;
   host: string;
   port: number;
+  events?: string;
 }
 
 /** The server's program. It is a process of its own: LibTorch, which this one may have loaded, has no place in it. */
@@ -25,7 +26,9 @@ function serverProgram(): string {
  * Runs the server until it ends; signals are handed on, so that it finishes what is in flight.
  * @returns its exit code
  */
-export function serve(options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json'>): Promise<number> {
+export function serve(
+  options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json' | 'events'>,
+): Promise<number> {
   const program = serverProgram();
   if (!existsSync(program)) throw new LarrError('SERVER_NOT_INSTALLED', `the server's program ${program} is missing`);
   const child = spawn(
@@ -40,6 +43,7 @@ export function serve(options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | '
       String(options.port),
       '--threads',
       String(options.threads),
+      ...(options.events === undefined ? [] : ['--events', options.events]),
       ...(options.json ? ['--json'] : []),
     ],
     { stdio: 'inherit' },
@@ -62,6 +66,7 @@ export function registerServe(program: Command): void {
     .requiredOption('--bundle <dir>', 'what `larr export` wrote')
     .option('--host <host>', 'address to listen on', '127.0.0.1')
     .option('--port <port>', 'port to listen on; 0 picks a free one', wholeNumber(0), 8080)
+    .option('--events <dir>', 'keep impressions, clicks and orders sent to /v1/events in a log here')
     .action(async (options: ServeOptions) => {
       try {
         process.exitCode = await serve(options);
