@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import type { DuckdbSession } from '../duckdb/session.js';
-import { ident } from '../duckdb/session.js';
 import { DataError } from '../errors.js';
+import type { ImportedColumn } from './import-tables.js';
 
 export interface DelimitedFormat {
   /** Column names. Without `header: false` the first line must name exactly these. */
@@ -18,8 +17,16 @@ export interface DelimitedFormat {
 /** A text table of a public dataset, checked line by line. */
 export interface DelimitedTable {
   rows: string[][];
-  /** Makes a table of VARCHAR columns; empty fields become NULL. */
-  load(db: DuckdbSession, table: string): Promise<void>;
+  /** The line of the file that each row begins at. */
+  lines: number[];
+  /**
+   * Checks every value of a column.
+   * @param what a valid value is, for the message: "a rating from 1 to 5"
+   * @throws DataError `BAD_VALUE` with file, line and column
+   */
+  check(column: string, valid: (value: string) => boolean, what: string): void;
+  /** Every column as it is, for `importTables`; empty fields become missing. */
+  asText(): Record<string, ImportedColumn>;
 }
 
 /**
@@ -30,6 +37,7 @@ export interface DelimitedTable {
 export async function readDelimited(file: string, format: DelimitedFormat): Promise<DelimitedTable> {
   const text = decode(file, await readBytes(file), format.encoding ?? 'utf-8');
   const rows: string[][] = [];
+  const lines: number[] = [];
   const { columns } = format;
   let first = format.header !== false;
   for (const { fields, line } of records(file, text, format)) {
@@ -55,23 +63,57 @@ export async function readDelimited(file: string, format: DelimitedFormat): Prom
       );
     }
     rows.push(fields);
+    lines.push(line);
   }
   if (rows.length === 0) throw new DataError('TABLE_EMPTY', `${file} has no rows.`, { file });
   return {
     rows,
-    async load(db, table) {
-      await db.run(`CREATE TABLE ${ident(table)} (${columns.map((c) => `${ident(c)} VARCHAR`).join(', ')})`);
-      const appender = await db.connection.createAppender(table);
-      for (const row of rows) {
-        for (const field of row) {
-          if (field === '') appender.appendNull();
-          else appender.appendVarchar(field);
-        }
-        appender.endRow();
-      }
-      appender.closeSync();
+    lines,
+    check(column, valid, what) {
+      const at = columns.indexOf(column);
+      const bad = rows.findIndex((row) => !valid(row[at]!));
+      if (bad >= 0) throw badField(file, lines[bad]!, at + 1, column, rows[bad]![at]!, what);
+    },
+    asText() {
+      return Object.fromEntries(
+        columns.map((name, i) => [name, { type: 'VARCHAR' as const, values: rows.map((row) => row[i]!) }]),
+      );
     },
   };
+}
+
+/** The error of one field of a published file. @param number the column's number, from 1 */
+export function badField(
+  file: string,
+  line: number,
+  number: number,
+  column: string,
+  value: string,
+  what: string,
+): DataError {
+  return new DataError(
+    'BAD_VALUE',
+    `${file}, line ${line}, column ${number} (${column}): ${JSON.stringify(value)} is not ${what}. The file is changed or another one; fetch it again.`,
+    { file, row: line, field: column },
+  );
+}
+
+/**
+ * The lines of a published text file whose records differ in length, empty ones left out.
+ * @throws DataError `FILE_MISSING`, `BAD_ENCODING`, `TABLE_EMPTY`
+ */
+export async function readLines(file: string): Promise<{ text: string; line: number }[]> {
+  const text = decode(file, await readBytes(file), 'utf-8');
+  const lines = text.split(/\r?\n/).map((text, i) => ({ text, line: i + 1 }));
+  const filled = lines.filter(({ text }) => text !== '');
+  if (filled.length === 0) throw new DataError('TABLE_EMPTY', `${file} has no rows.`, { file });
+  return filled;
+}
+
+/** The first line of a file, for formats that were published with and without a column. @throws DataError `FILE_MISSING` */
+export async function firstLine(file: string): Promise<string> {
+  const text = new TextDecoder('latin1').decode(await readBytes(file));
+  return text.slice(0, text.search(/\r?\n|$/));
 }
 
 /** A file's bytes. @throws DataError `FILE_MISSING` */

@@ -1,22 +1,9 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetManifest } from '../dataset/manifest.js';
-import { DuckdbSession, literal } from '../duckdb/session.js';
-import { buildDirectoryAtomic } from '../files/atomic.js';
-import { type PrepareOptions, prepareInto } from '../prepare/prepare.js';
-import { parquetOptions } from '../prepare/split-files.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { defineSchema } from '../schema/validate.js';
 import { readDelimited } from './delimited.js';
-
-export interface ImportOptions extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'progress'> {
-  /** Directory with the files as their publisher ships them. */
-  input: string;
-  /** Dataset directory to write. */
-  output: string;
-  /** Of the split and the negatives; default 1. */
-  seed?: number;
-}
+import { type ImportOptions, importTables } from './import-tables.js';
 
 const eventColumns = [
   'user',
@@ -57,19 +44,7 @@ const metaColumns = [
 export async function importFrappe(options: ImportOptions): Promise<DatasetManifest> {
   const events = await readDelimited(join(options.input, 'frappe.csv'), { columns: eventColumns, delimiter: '\t' });
   const meta = await readDelimited(join(options.input, 'meta.csv'), { columns: metaColumns, delimiter: '\t' });
-  return buildDirectoryAtomic(options.output, async (directory) => {
-    await mkdir(join(directory, 'tables'));
-    {
-      using db = await DuckdbSession.open();
-      await events.load(db, 'events');
-      await meta.load(db, 'pois');
-      await db.run(
-        `COPY (SELECT * FROM events) TO ${literal(join(directory, 'tables/events.parquet'))} ${parquetOptions}`,
-      );
-      await db.run(`COPY (SELECT * FROM pois) TO ${literal(join(directory, 'tables/pois.parquet'))} ${parquetOptions}`);
-    }
-    return prepareInto(directory, { ...options, schema: frappeSchema(), baseDirectory: directory });
-  });
+  return importTables(options, { events: events.asText(), pois: meta.asText() }, frappeSchema());
 }
 
 /** The schema of the imported tables; a template for other logs of use in context. */
