@@ -158,7 +158,8 @@ export async function* run() {
 
   for (const n of [64, 1024, 16384]) {
     const rows = make(n);
-    const peerRows = rows.subarray(0, Math.min(n, 4096) * fields); // enough to time; the peer's rate does not grow beyond
+    const peerBatch = Math.min(n, best.batch);
+    const peerRows = rows.subarray(0, peerBatch * fields);
     const out = new Float32Array(n * dims.out);
     const repeats = n < 1024 ? 20 : 2;
     const times = { f32: Number.POSITIVE_INFINITY, bf16: Number.POSITIVE_INFINITY, peer: Number.POSITIVE_INFINITY };

@@ -6,9 +6,9 @@ set -eu
 cd "$(dirname "$0")/.."
 cases=${1:-15}
 for sanitizer in address,undefined thread; do
-  build=build/sanitize-$(echo $sanitizer | tr , -)
+  build=.cache/sanitize-$(echo $sanitizer | tr , -)
   cmake -S . -B "$build" -DLARR_ADDON=OFF -DLARR_KERNEL_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo -DLARR_SANITIZE=$sanitizer >/dev/null
-  cmake --build "$build" -j 2 >/dev/null
+  cmake --build "$build" >/dev/null
   echo "== $sanitizer"
   LARR_THREADS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 "$build/Release/kernel_tests" "$cases" small
 done

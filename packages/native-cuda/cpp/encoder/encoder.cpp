@@ -186,16 +186,19 @@ void encode_blocks(const Path& path, const Plan& plan, const std::vector<int32_t
                    const Run& run, const Done& done) {
   const int64_t entries = int64_t(field_of.size());
   const int fields = plan.fields, per_row = plan.heads * (1 + fields);
+  // Few rows are cut finer, so that every thread has some; a row's result does not depend on the block it is in.
+  const int64_t share = (n_rows + thread_count() - 1) / thread_count();
+  const int64_t per_block = std::clamp<int64_t>((share + 11) / 12 * 12, 12, block_rows);
   // A task is whole blocks: enough of them to pay for a thread's waking, few enough that all threads get some.
-  const int64_t blocks = (n_rows + block_rows - 1) / block_rows;
+  const int64_t blocks = (n_rows + per_block - 1) / per_block;
   const int64_t per_task = std::clamp<int64_t>(blocks / (4 * thread_count()), 1, 8);
   parallel(
       int((blocks + per_task - 1) / per_task),
       [&](int task) {
         const Workspace memory(path.scratch_bytes(plan));
         for (int64_t block = task * per_task; block < std::min(blocks, (task + 1) * per_task); block++) {
-          const int64_t first = block * block_rows;
-          const int n = int(std::min<int64_t>(block_rows, n_rows - first));
+          const int64_t first = block * per_block;
+          const int n = int(std::min<int64_t>(per_block, n_rows - first));
           for (int64_t i = first; i < first + n; i++)
             for (int f = 0; f < fields; f++) {
               const int32_t entry = rows[i * fields + f];
