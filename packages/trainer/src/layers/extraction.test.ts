@@ -69,7 +69,7 @@ for (const options of [
         for (const t of p.dense.values()) t.copy_(randn(t.shape).mul(0.5)); // biases too must count
         const x = randn([3, 7]);
         const expected = reference(p, matrix(x), options);
-        const got = extract(net, x).map(matrix);
+        const got = extract(net, x, false).map(matrix);
         expect(got).toHaveLength(options.tasks);
         expected.forEach((streams, row) => {
           for (let k = 0; k < options.tasks; k++) {
@@ -89,7 +89,7 @@ test('the other tasks’ experts get no gradient from a task of a single level',
   const p = new Parameters('cpu');
   const net = createExtraction(p, 'extraction', 4, { tasks: 2, sharedExperts: 1, taskExperts: 1, levels: [[3]] });
   tidy(() => {
-    extract(net, randn([8, 4]))[0]!
+    extract(net, randn([8, 4]), true)[0]!
       .sum()
       .backward();
   });

@@ -15,6 +15,7 @@ export interface Extraction {
   tasks: number;
   experts: number;
   levels: ExtractionLevel[];
+  dropout: number;
   /** width of each task's output */
   outputs: number;
 }
@@ -37,6 +38,8 @@ export interface ExtractionOptions {
   taskExperts: number;
   /** hidden widths of the experts, level by level */
   levels: number[][];
+  /** after every expert layer; default 0 */
+  dropout?: number;
 }
 
 /**
@@ -82,18 +85,18 @@ export function createExtraction(p: Parameters, name: string, inputs: number, op
       source: p.constant(tensor(groupOf, [experts], { dtype: 'i64' })),
     };
   });
-  return { tasks, experts, levels, outputs: width };
+  return { tasks, experts, levels, dropout: options.dropout ?? 0, outputs: width };
 }
 
 /**
  * x [B, inputs] → one [B, outputs] per task. All experts of a level are computed by one product per layer, all gates by
  * one product: a gate's weight is 0 for an expert that it may not see.
  */
-export function extract(net: Extraction, x: Tensor): Tensor[] {
+export function extract(net: Extraction, x: Tensor, training: boolean): Tensor[] {
   const batch = x.shape[0]!;
   let streams: Tensor | null = null; // [gates, B, d]: the outputs of the level below
   for (const level of net.levels) {
-    const h = expertOutputs(net, level, x, streams); // [experts, B, d]
+    const h = expertOutputs(net, level, x, streams, training); // [experts, B, d]
     const logits: Tensor = streams
       ? streams.narrow(0, 0, level.gates).bmm(level.gate).transpose(0, 1) // [B, gates, experts]
       : x.linear(level.gate).reshape([batch, level.gates, net.experts]);
@@ -104,13 +107,20 @@ export function extract(net: Extraction, x: Tensor): Tensor[] {
   return streams!.unbind(0).slice(0, net.tasks);
 }
 
-function expertOutputs(net: Extraction, level: ExtractionLevel, x: Tensor, streams: Tensor | null): Tensor {
+function expertOutputs(
+  net: Extraction,
+  level: ExtractionLevel,
+  x: Tensor,
+  streams: Tensor | null,
+  training: boolean,
+): Tensor {
   const batch = x.shape[0]!;
   let h = streams ? streams.indexSelect(0, level.source) : null; // [experts, B, in]
   for (const layer of level.layers) {
     h = h
       ? h.bmm(layer.weight).add(layer.bias).relu()
       : x.linear(layer.weight, layer.bias).relu().reshape([batch, net.experts, layer.outputs]).transpose(0, 1);
+    if (training && net.dropout > 0) h = h.dropout(net.dropout, true);
   }
   return h!;
 }

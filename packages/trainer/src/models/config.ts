@@ -10,7 +10,7 @@ export const modelConfigSchema = z.object({
   hidden: widths.default([256, 128]),
   /** batch normalisation after the linear layers of MLPs and towers */
   batchNorm: z.boolean().default(false),
-  /** dropout after the hidden layers of MLPs and towers */
+  /** dropout after the hidden layers of MLPs, experts and towers */
   dropout: z.number().min(0).lt(1).default(0),
   ple: z
     .strictObject({

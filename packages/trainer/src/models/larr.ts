@@ -27,7 +27,11 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
   const scene = createSceneInput(p, inputs, config, ids.length * embeddingDim);
   const behaviour = createBehaviour(p, inputs, config);
   const width = fields.width + (scene?.width ?? 0) + (behaviour?.width ?? 0);
-  const extraction = createExtraction(p, 'extraction', width, { tasks: inputs.tasks.length, ...config.ple });
+  const extraction = createExtraction(p, 'extraction', width, {
+    tasks: inputs.tasks.length,
+    dropout: config.dropout,
+    ...config.ple,
+  });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);
   const aligns = align.lambda > 0 && larr.aggregation === 'encoder' && scene !== null && ids.length > 0;
   return {
@@ -37,7 +41,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
       const zs = scene?.forward(batch) ?? null; // [B, dim z_t]
       if (zs) parts.push(zs.to(x.dtype));
       if (behaviour) parts.push(behaviour.forward(batch).to(x.dtype));
-      const streams = extract(extraction, cat(parts, 1));
+      const streams = extract(extraction, cat(parts, 1), training);
       const [ctr, cvr] = towerLogits(towers, streams, training);
       const alignment =
         aligns && training

@@ -11,12 +11,16 @@ import { createTowers, towerLogits } from './towers.js';
  */
 export function createPle(p: Parameters, inputs: ModelInputs, config: ModelConfig): RecommendationModel {
   const fields = createFeatures(p, inputs, config.embeddingDim);
-  const extraction = createExtraction(p, 'extraction', fields.width, { tasks: inputs.tasks.length, ...config.ple });
+  const extraction = createExtraction(p, 'extraction', fields.width, {
+    tasks: inputs.tasks.length,
+    dropout: config.dropout,
+    ...config.ple,
+  });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);
   return {
     forward(batch, training) {
       const { x } = features(fields, batch); // [B, F·dim + dense]
-      const streams = extract(extraction, x); // per task [B, d]
+      const streams = extract(extraction, x, training); // per task [B, d]
       const [ctr, cvr] = towerLogits(towers, streams, training);
       return { ctr: ctr!, cvr: cvr ?? null, alignment: null };
     },
