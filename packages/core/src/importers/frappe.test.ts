@@ -89,6 +89,14 @@ test('every row becomes one positive and two negatives of the same user and cont
   const scene = Object.fromEntries(dataset.split.scene.map((f) => [f.field, f.texts]));
   expect(scene.weather).toEqual(['', 'sunny']);
   expect(scene.city).toEqual(['', 'city 369']);
+  // A negative's item is the app drawn for it, not its event's: each code belongs to one app.
+  const { categorical, poi, rows } = await dataset.loadPart('train');
+  const items = categorical.subarray(rows, 2 * rows);
+  const appOf = new Map<number, number>();
+  for (let row = 0; row < rows; row++) {
+    if (!appOf.has(items[row]!)) appOf.set(items[row]!, poi[row]!);
+    expect(appOf.get(items[row]!)).toBe(poi[row]);
+  }
   const texts = await dataset.poiTexts();
   expect(texts[2]!.find((k) => k.keyword === 'description')!.text).toBe('Says "hi", and more');
   expect(texts[3]!.map((k) => k.keyword)).not.toContain('description');

@@ -62,8 +62,7 @@ export function frappeSchema(): DatasetSchema {
     features: {
       categorical: [
         { name: 'user', value: 'events.user' },
-        // not events.item: a drawn negative keeps its event's columns and has another app
-        { name: 'item', value: 'pois.item' },
+        { name: 'item', value: 'events.item' },
         ...['daytime', 'weekday', 'isweekend', 'homework', 'cost', 'weather', 'country', 'city'].map((c) => ({
           name: c,
           value: `events.${c}`,

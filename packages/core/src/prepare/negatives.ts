@@ -1,4 +1,4 @@
-import type { DuckdbSession } from '../duckdb/session.js';
+import { type DuckdbSession, ident } from '../duckdb/session.js';
 import { DataError } from '../errors.js';
 import { uniformSql } from './sql-values.js';
 
@@ -12,7 +12,12 @@ const attempts = 64;
  * @returns negatives that could not be drawn because the user has used too many POIs
  * @throws DataError `NEGATIVES_IMPOSSIBLE` where there is nothing to draw from
  */
-export async function drawUnusedNegatives(db: DuckdbSession, perPositive: number, seed: number): Promise<number> {
+export async function drawUnusedNegatives(
+  db: DuckdbSession,
+  poiColumn: string,
+  perPositive: number,
+  seed: number,
+): Promise<number> {
   await db.run(`CREATE TABLE used AS SELECT DISTINCT user_index, poi_index FROM ev`);
   await db.run(`CREATE TABLE candidate AS SELECT row_number() OVER (ORDER BY poi_index) - 1 AS number, poi_index
     FROM (SELECT DISTINCT poi_index FROM ev)`);
@@ -27,10 +32,10 @@ export async function drawUnusedNegatives(db: DuckdbSession, perPositive: number
   );
   await db.run('CREATE TABLE drawn (row_id BIGINT, k INTEGER, poi_index INTEGER)');
   for (let attempt = 0; attempt < attempts; attempt++) {
-    const key = `w.row_id || ':' || w.k || ':${attempt}'`;
+    const draw = `w.row_id || ':' || w.k || ':${attempt}'`;
     await db.run(`CREATE OR REPLACE TABLE attempt AS
       SELECT w.row_id, w.k, c.poi_index FROM wanted w
-      JOIN candidate c ON c.number = (${uniformSql(seed, 'negative', key)} % ${n})::BIGINT
+      JOIN candidate c ON c.number = (${uniformSql(seed, 'negative', draw)} % ${n})::BIGINT
       ANTI JOIN used u ON u.user_index = w.user_index AND u.poi_index = c.poi_index`);
     // Of two equal draws for one row the later k draws again.
     await db.run(`INSERT INTO drawn SELECT row_id, min(k), poi_index FROM attempt a
@@ -43,12 +48,15 @@ export async function drawUnusedNegatives(db: DuckdbSession, perPositive: number
   }
   const { missing } = await db.row<{ missing: bigint }>('SELECT count(*) AS missing FROM wanted');
   const step = perPositive + 1;
+  // A negative names its own POI in the events' key column too: features may read either.
+  const key = ident(`c:${poiColumn}`);
+  const keyType = (await db.columns('SELECT * FROM ev')).get(`c:${poiColumn}`)!;
   await db.run(`CREATE TABLE ev2 AS
     SELECT * REPLACE (row_id * ${step} AS row_id, 1::UTINYINT AS click) FROM ev
     UNION ALL
-    SELECT ev.* REPLACE (ev.row_id * ${step} + d.k AS row_id, d.poi_index AS poi_index, 0::UTINYINT AS click,
+    SELECT ev.* REPLACE (ev.row_id * ${step} + d.k AS row_id, d.poi_index AS poi_index, po.poi::${keyType} AS ${key}, 0::UTINYINT AS click,
       CASE WHEN ev.ord IS NULL THEN NULL ELSE 0::UTINYINT END AS ord)
-    FROM drawn d JOIN ev ON ev.row_id = d.row_id`);
+    FROM drawn d JOIN ev ON ev.row_id = d.row_id JOIN po ON po.poi_index = d.poi_index`);
   await db.run(
     'DROP TABLE ev; ALTER TABLE ev2 RENAME TO ev; DROP TABLE used; DROP TABLE candidate; DROP TABLE wanted; DROP TABLE drawn; DROP TABLE attempt',
   );

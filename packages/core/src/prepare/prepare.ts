@@ -76,7 +76,7 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
     step('reading tables');
     const tables = await loadTables(db, schema, options.baseDirectory ?? process.cwd());
     if (schema.negatives?.method === 'unused') {
-      const missing = await drawUnusedNegatives(db, schema.negatives.perPositive, seed);
+      const missing = await drawUnusedNegatives(db, schema.keys.poi, schema.negatives.perPositive, seed);
       if (missing > 0)
         tables.notes.push(`${missing} negatives could not be drawn: those users have used nearly every POI.`);
     }

@@ -1,9 +1,10 @@
 import { type Tensor, tensor } from '@larr/torch';
+import { type BatchNorm, batchNorm, createBatchNorm } from './batch-norm.js';
 import { glorot, type Parameters, zero } from './parameters.js';
 
 /**
  * Progressive layered extraction (Tang et al., RecSys 2020): K tasks, `taskExperts` experts of each task and
- * `sharedExperts` common ones; an expert is an MLP with ReLU after each layer.
+ * `sharedExperts` common ones; an expert is an MLP with [batch norm and] ReLU after each layer.
  *
  *     S^k(x) = [ experts of task k ; shared experts ]          x^s sees all experts
  *     g^k(x) = softmax(W^k_g x^k) · S^k(x)                      one gate per task, and one for the shared stream
@@ -22,7 +23,7 @@ export interface Extraction {
 
 interface ExtractionLevel {
   /** expert layers: the first of level 0 is [experts · h, in] (its input is shared), every other one [experts, in, out] */
-  layers: { weight: Tensor; bias: Tensor; outputs: number }[];
+  layers: { weight: Tensor; bias: Tensor; norm: BatchNorm | null; outputs: number }[];
   /** level 0: one [gates · experts, in] matrix; further levels: [gates, in, experts] */
   gate: Tensor;
   gates: number;
@@ -40,10 +41,13 @@ export interface ExtractionOptions {
   levels: number[][];
   /** after every expert layer; default 0 */
   dropout?: number;
+  /** of every expert's layers, before ReLU; default none */
+  batchNorm?: boolean;
 }
 
 /**
- * Registers, per level l: `<name>.<l>.expert.<i>.weight|bias` and `<name>.<l>.gate.weight`. Experts are ordered task 0's,
+ * Registers, per level l: `<name>.<l>.expert.<i>.weight|bias`, with `batchNorm` also `….norm.*` of [experts · out] columns,
+ * and `<name>.<l>.gate.weight`. Experts are ordered task 0's,
  * task 1's, …, shared; gates task 0, task 1, …, shared (absent on the last level).
  */
 export function createExtraction(p: Parameters, name: string, inputs: number, options: ExtractionOptions): Extraction {
@@ -66,6 +70,7 @@ export function createExtraction(p: Parameters, name: string, inputs: number, op
       const layer = {
         weight: p.parameter(`${prefix}.weight`, shape, glorot(width, outputs)),
         bias: p.parameter(`${prefix}.bias`, fused ? [experts * outputs] : [experts, 1, outputs], zero),
+        norm: options.batchNorm ? createBatchNorm(p, `${prefix}.norm`, experts * outputs) : null,
         outputs,
       };
       width = outputs;
@@ -116,11 +121,21 @@ function expertOutputs(
 ): Tensor {
   const batch = x.shape[0]!;
   let h = streams ? streams.indexSelect(0, level.source) : null; // [experts, B, in]
-  for (const layer of level.layers) {
-    h = h
-      ? h.bmm(layer.weight).add(layer.bias).relu()
-      : x.linear(layer.weight, layer.bias).relu().reshape([batch, net.experts, layer.outputs]).transpose(0, 1);
+  for (const { weight, bias, norm } of level.layers) {
+    if (h) {
+      h = h.bmm(weight).add(bias);
+      if (norm) h = byExpert(batchNorm(norm, h.transpose(0, 1).reshape([batch, -1]), training), net.experts);
+      h = h.relu();
+    } else {
+      const all = x.linear(weight, bias); // [B, experts · out]
+      h = byExpert((norm ? batchNorm(norm, all, training) : all).relu(), net.experts);
+    }
     if (training && net.dropout > 0) h = h.dropout(net.dropout, true);
   }
   return h!;
+}
+
+/** [B, experts · d] → [experts, B, d] */
+function byExpert(columns: Tensor, experts: number): Tensor {
+  return columns.reshape([columns.shape[0]!, experts, -1]).transpose(0, 1);
 }

@@ -1,16 +1,7 @@
-import { ones, type Tensor, zeros } from '@larr/torch';
+import type { Tensor } from '@larr/torch';
+import { type BatchNorm, batchNorm, createBatchNorm } from './batch-norm.js';
 import { createLinear, type Linear, linear } from './linear.js';
-import { constant, type Parameters, zero } from './parameters.js';
-
-const BATCH_NORM_MOMENTUM = 0.1;
-const BATCH_NORM_EPS = 1e-5;
-
-interface BatchNorm {
-  weight: Tensor;
-  bias: Tensor;
-  runningMean: Tensor;
-  runningVar: Tensor;
-}
+import type { Parameters } from './parameters.js';
 
 /** Hidden layers: linear → [batch norm] → ReLU → dropout, as FuxiCTR's MLP block orders them. */
 export interface Mlp {
@@ -56,25 +47,4 @@ export function mlp(net: Mlp, x: Tensor, training: boolean): Tensor {
     if (training && net.dropout > 0) x = x.dropout(net.dropout, true);
   }
   return x;
-}
-
-function createBatchNorm(p: Parameters, name: string, width: number): BatchNorm {
-  return {
-    weight: p.parameter(`${name}.weight`, [width], constant(1)),
-    bias: p.parameter(`${name}.bias`, [width], zero),
-    runningMean: p.buffer(`${name}.running_mean`, zeros([width])),
-    runningVar: p.buffer(`${name}.running_var`, ones([width])),
-  };
-}
-
-function batchNorm(norm: BatchNorm, x: Tensor, training: boolean): Tensor {
-  return x.batchNorm(
-    norm.runningMean,
-    norm.runningVar,
-    norm.weight,
-    norm.bias,
-    training,
-    BATCH_NORM_MOMENTUM,
-    BATCH_NORM_EPS,
-  );
 }

@@ -8,7 +8,7 @@ export const modelConfigSchema = z.object({
   embeddingDim: z.number().int().positive().default(16),
   /** hidden layers of the MLP in dnn, wide-deep, deepfm */
   hidden: widths.default([256, 128]),
-  /** batch normalisation after the linear layers of MLPs and towers */
+  /** batch normalisation after the linear layers of MLPs, experts and towers */
   batchNorm: z.boolean().default(false),
   /** dropout after the hidden layers of MLPs, experts and towers */
   dropout: z.number().min(0).lt(1).default(0),

@@ -30,6 +30,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
   const extraction = createExtraction(p, 'extraction', width, {
     tasks: inputs.tasks.length,
     dropout: config.dropout,
+    batchNorm: config.batchNorm,
     ...config.ple,
   });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);

@@ -14,6 +14,7 @@ export function createPle(p: Parameters, inputs: ModelInputs, config: ModelConfi
   const extraction = createExtraction(p, 'extraction', fields.width, {
     tasks: inputs.tasks.length,
     dropout: config.dropout,
+    batchNorm: config.batchNorm,
     ...config.ple,
   });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);

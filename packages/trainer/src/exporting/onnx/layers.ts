@@ -45,26 +45,43 @@ export function mlp(graph: GraphWriter, state: ModelState, name: string, x: Valu
   return h;
 }
 
-/** BN(x Wᵀ + b) with running statistics is itself linear: rows of W scaled by γ / √(σ² + ε), bias β + (b − μ) γ / √(σ² + ε). */
-function normalisedLinear(graph: GraphWriter, state: ModelState, name: string, x: Value): Value {
-  const w = weightOf(state, `${name}.weight`);
+/** The columns' factor γ / √(σ² + ε) and the bias β + (b − μ) · factor of batch norm with running statistics after a linear layer. */
+function foldedNorm(state: ModelState, name: string): { factor: Float32Array; bias: Float32Array } {
   const b = weightOf(state, `${name}.bias`).data;
   const [gamma, beta, mean, variance] = ['weight', 'bias', 'running_mean', 'running_var'].map(
     (part) => weightOf(state, `${name}.norm.${part}`).data,
   ) as [Float32Array, Float32Array, Float32Array, Float32Array];
-  const inputs = w.shape[1]!;
-  const scaled = new Float32Array(w.data.length);
-  const bias = new Float32Array(b.length);
-  for (let o = 0; o < b.length; o++) {
-    const scale = gamma[o]! / Math.sqrt(variance[o]! + BATCH_NORM_EPS);
-    bias[o] = beta[o]! + (b[o]! - mean[o]!) * scale;
-    for (let i = 0; i < inputs; i++) scaled[o * inputs + i] = w.data[o * inputs + i]! * scale;
-  }
+  const factor = gamma.map((g, o) => g / Math.sqrt(variance[o]! + BATCH_NORM_EPS));
+  return { factor, bias: b.map((value, o) => beta[o]! + (value - mean[o]!) * factor[o]!) };
+}
+
+/** BN(x Wᵀ + b) is itself linear: the rows of W are scaled. */
+function normalisedLinear(graph: GraphWriter, state: ModelState, name: string, x: Value): Value {
+  const { data, shape } = weightOf(state, `${name}.weight`);
+  const { factor, bias } = foldedNorm(state, name);
+  const inputs = shape[1]!;
+  const scaled = data.map((value, at) => value * factor[Math.floor(at / inputs)]!);
   return graph.linear(
     x,
-    graph.weight(`${name}.weight`, scaled, w.shape),
-    graph.weight(`${name}.bias`, bias, [b.length]),
+    graph.weight(`${name}.weight`, scaled, shape),
+    graph.weight(`${name}.bias`, bias, [bias.length]),
   );
+}
+
+/** Weight [experts, in, out] and bias [experts, 1, out] of an expert layer, its batch norm (columns [experts · out]) folded in. */
+function expertWeights(graph: GraphWriter, state: ModelState, name: string): [Value, Value] {
+  if (!state.has(`${name}.norm.weight`))
+    return [weight(graph, state, `${name}.weight`), weight(graph, state, `${name}.bias`)];
+  const w = weightOf(state, `${name}.weight`);
+  const { factor, bias } = foldedNorm(state, name);
+  const [, inputs, outputs] = w.shape as [number, number, number];
+  const scaled = w.data.map(
+    (value, at) => value * factor[Math.floor(at / (inputs * outputs)) * outputs + (at % outputs)]!,
+  );
+  return [
+    graph.weight(`${name}.weight`, scaled, w.shape),
+    graph.weight(`${name}.bias`, bias, weightOf(state, `${name}.bias`).shape),
+  ];
 }
 
 /**
@@ -89,13 +106,15 @@ export function extraction(
 
     let h: Value | null = streams === null ? null : graph.gather(streams, graph.integers(groupOf)); // [experts, B, in]
     for (let i = 0; state.has(`${prefix}.expert.${i}.weight`); i++) {
-      const w = weight(graph, state, `${prefix}.expert.${i}.weight`);
-      const b = weight(graph, state, `${prefix}.expert.${i}.bias`);
+      const layer = `${prefix}.expert.${i}`;
       if (h === null) {
-        const outputs = weightOf(state, `${prefix}.expert.${i}.bias`).data.length / experts;
-        const all = graph.reshape(graph.relu(graph.linear(x, w, b)), [-1, experts, outputs]);
-        h = graph.transpose(all, [1, 0, 2]);
+        const outputs = weightOf(state, `${layer}.bias`).data.length / experts;
+        const all = state.has(`${layer}.norm.weight`)
+          ? normalisedLinear(graph, state, layer, x)
+          : linear(graph, state, layer, x);
+        h = graph.transpose(graph.reshape(graph.relu(all), [-1, experts, outputs]), [1, 0, 2]);
       } else {
+        const [w, b] = expertWeights(graph, state, layer);
         h = graph.relu(graph.add(graph.matmul(h, w), b));
       }
     }
