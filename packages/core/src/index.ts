@@ -1,6 +1,7 @@
 export * from './bundle/bundle.js';
 export * from './dataset/manifest.js';
 export * from './dataset/open.js';
+export { bytesPerSample, type SampleShape, type Samples, sampleShape } from './dataset/samples.js';
 export * from './duckdb/session.js';
 export * from './errors.js';
 export * from './features/layout.js';
@@ -12,6 +13,7 @@ export * from './importers/frappe.js';
 export type { ImportOptions } from './importers/import-tables.js';
 export * from './importers/movielens.js';
 export * from './keywords/tokens.js';
+export { type BatchOptions, batchMemory, type SampleBatch } from './loader/batches.js';
 export * from './metrics/probability.js';
 export * from './metrics/ranking.js';
 export * from './prepare/prepare.js';

@@ -3,29 +3,11 @@ import { join } from 'node:path';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, didYouMean } from '../errors.js';
 import type { KeywordText } from '../keywords/tokens.js';
+import { type BatchOptions, type SampleBatch, streamBatches } from '../loader/batches.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { parseSchema, schemaDigest } from '../schema/validate.js';
 import type { DatasetManifest, KeywordSpec, Part, SplitManifest } from './manifest.js';
-
-/** Samples of one part, column-major: a feature's values lie side by side. */
-export interface Samples {
-  rows: number;
-  /** [features, rows]: vocabulary indices in the manifest's order. */
-  categorical: Int32Array;
-  /** [features, rows]: transformed, not standardised. */
-  dense: Float32Array;
-  /** [fields, rows]: indices into each field's texts, 0 = missing. */
-  scene: Int32Array;
-  /** One per sequence feature, each [rows, length]: poi_index + 1, 0 = padding, newest first. */
-  sequences: Int32Array[];
-  /** [rows] user_index. */
-  user: Int32Array;
-  /** [rows] poi_index. */
-  poi: Int32Array;
-  click: Float32Array;
-  order: Float32Array | null;
-  rowId: BigInt64Array;
-}
+import { SampleCopier, type Samples, sampleColumns, sampleShape, samplesOver } from './samples.js';
 
 /** User–POI positives of the train part. */
 export interface Pairs {
@@ -47,6 +29,11 @@ export interface Dataset {
    * @throws DataError `DATASET_CORRUPT` where a file is missing or does not have what the manifest says
    */
   loadPart(part: Part, options?: { limit?: number }): Promise<Samples>;
+  /**
+   * One epoch of a part in (shuffled) batches from another thread, in bounded memory: for parts that memory does not hold,
+   * where `loadPart` would read it whole. See `streamBatches`.
+   */
+  batches(part: Part, options: BatchOptions): AsyncGenerator<SampleBatch, void>;
   /** [pois]: the keywords that each POI has, in the manifest's order. */
   poiTexts(): Promise<KeywordText[][]>;
   /** [users]: likewise; behaviour comes from this split's train part. */
@@ -81,6 +68,10 @@ export async function openDataset(directory: string, split?: string): Promise<Da
     splitName,
     split: splitManifest,
     loadPart: (part, options = {}) => loadPart(directory, manifest, splitManifest, part, options.limit),
+    batches: (part, options) => {
+      const { files, rows } = splitManifest.parts[part];
+      return streamBatches({ directory, files, rows, shape: sampleShape(splitManifest, manifest.orders) }, options);
+    },
     poiTexts: () => readTexts(directory, 'texts/pois.parquet', 'poi_index', manifest.keywords.poi, manifest.pois),
     userTexts: () =>
       readTexts(
@@ -168,15 +159,6 @@ function checkManifest(value: unknown, directory: string): DatasetManifest {
   return manifest;
 }
 
-/** The typed array that a chunk's flat vector already holds. */
-type VectorItems = Int32Array | Float32Array | Uint8Array | BigInt64Array;
-interface FlatVector {
-  items: VectorItems;
-}
-interface ArrayVector {
-  childData: FlatVector;
-}
-
 async function loadPart(
   directory: string,
   manifest: DatasetManifest,
@@ -186,66 +168,21 @@ async function loadPart(
 ): Promise<Samples> {
   const { files, rows: available } = split.parts[part];
   const rows = Math.min(available, limit ?? available);
-  const samples: Samples = {
-    rows,
-    categorical: new Int32Array(split.categorical.length * rows),
-    dense: new Float32Array(split.dense.length * rows),
-    scene: new Int32Array(split.scene.length * rows),
-    sequences: split.sequences.map((s) => new Int32Array(rows * s.length)),
-    user: new Int32Array(rows),
-    poi: new Int32Array(rows),
-    click: new Float32Array(rows),
-    order: manifest.orders ? new Float32Array(rows) : null,
-    rowId: new BigInt64Array(rows),
-  };
-  // Where each column of the query goes: chunk values are copied as whole runs, never one by one.
-  const targets: { sql: string; array: VectorItems; start: number; width: number }[] = [];
-  const flat = (sql: string, array: VectorItems, start = 0) => targets.push({ sql, array, start, width: 1 });
-  split.categorical.forEach((f, i) => {
-    flat(ident(`cat_${f.name}`), samples.categorical, i * rows);
-  });
-  split.dense.forEach((f, i) => {
-    flat(ident(`dense_${f.name}`), samples.dense, i * rows);
-  });
-  split.scene.forEach((f, i) => {
-    flat(ident(`scene_${f.field}`), samples.scene, i * rows);
-  });
-  flat('user_index', samples.user);
-  flat('poi_index', samples.poi);
-  // set() converts a Uint8Array to floats.
-  flat('click', samples.click);
-  if (samples.order !== null) flat('"order"', samples.order);
-  flat('row_id', samples.rowId);
-  split.sequences.forEach((s, i) => {
-    targets.push({
-      sql: `${ident(`seq_${s.name}`)}::INTEGER[${s.length}]`,
-      array: samples.sequences[i]!,
-      start: 0,
-      width: s.length,
-    });
-  });
-
+  const shape = sampleShape(split, manifest.orders);
+  const samples = samplesOver(shape, rows);
+  const copier = new SampleCopier(shape, samples);
   using db = await DuckdbSession.open();
   const list = files.map((file) => literal(join(directory, file))).join(', ');
   let at = 0;
   try {
     const result = await db.connection.stream(
-      `SELECT ${targets.map((t) => t.sql).join(', ')} FROM read_parquet([${list}])${rows < available ? ` LIMIT ${rows}` : ''}`,
+      `SELECT ${sampleColumns(shape)} FROM read_parquet([${list}])${rows < available ? ` LIMIT ${rows}` : ''}`,
     );
     for (;;) {
       const chunk = await result.fetchChunk();
       if (chunk === null || chunk.rowCount === 0) break;
-      const n = chunk.rowCount;
-      if (at + n > rows) throw new RangeError(`more than the ${available} rows of the manifest`);
-      for (const [c, { array, start, width }] of targets.entries()) {
-        const vector = chunk.getColumnVector(c) as unknown as FlatVector & ArrayVector;
-        const items = (width === 1 ? vector.items : vector.childData.items) as never as Int32Array;
-        (array as Int32Array).set(
-          items.length === n * width ? items : items.subarray(0, n * width),
-          start + at * width,
-        );
-      }
-      at += n;
+      if (at + chunk.rowCount > rows) throw new RangeError(`more than the ${available} rows of the manifest`);
+      at += copier.copy(chunk, at);
     }
   } catch (cause) {
     throw corrupt(directory, `the ${part} part cannot be read (${(cause as Error).message.split('\n')[0]})`, cause);
