@@ -2,6 +2,7 @@ export * from './bundle/bundle.js';
 export * from './dataset/manifest.js';
 export * from './dataset/open.js';
 export { bytesPerSample, type SampleShape, type Samples, sampleShape } from './dataset/samples.js';
+export * from './drafting/draft-schema.js';
 export * from './duckdb/session.js';
 export * from './errors.js';
 export * from './features/layout.js';

@@ -37,6 +37,7 @@ export async function listBlocks(
 
 /**
  * Reads a window's blocks into one set of samples, in the blocks' order.
+ * @param buffer memory of at least `window.rows` samples
  * @throws DataError `DATASET_CORRUPT`
  */
 export async function readWindow(
@@ -44,8 +45,9 @@ export async function readWindow(
   directory: string,
   shape: SampleShape,
   window: Window,
+  buffer: ArrayBuffer,
 ): Promise<Samples> {
-  const samples = samplesOver(shape, window.rows);
+  const samples = samplesOver(shape, window.rows, buffer);
   const copier = new SampleCopier(shape, samples);
   const columns = sampleColumns(shape);
   let at = 0;

@@ -275,7 +275,11 @@ function sourceName(source: TableSource, table: string): string {
   return 'path' in source ? source.path : `the query of tables.${table}`;
 }
 
-async function sourceSql(
+/**
+ * The SQL that reads a source.
+ * @throws DataError `FILE_MISSING`, `FORMAT_UNKNOWN`
+ */
+export async function sourceSql(
   source: TableSource,
   table: string,
   baseDirectory: string,

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
+import { withoutComments } from '../drafting/commented-json.js';
 import { ConfigError, DataError, didYouMean } from '../errors.js';
 import { derivationInputs } from '../scene/inputs.js';
 import { DatasetSchema, type DatasetSchemaInput, type ValueSpec } from './schema.js';
@@ -39,8 +42,8 @@ export function parseSchema(value: unknown, where: string): DatasetSchema {
 }
 
 /**
- * Reads a schema file in JSON.
- * @throws DataError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_INVALID`
+ * Reads a schema file: JSON, in which `//` comments may stand, or an ES module (`.mjs`, `.js`) whose default export it is.
+ * @throws DataError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_NOT_MODULE`, `SCHEMA_INVALID`
  */
 export async function readSchema(file: string): Promise<DatasetSchema> {
   let text: string;
@@ -49,9 +52,29 @@ export async function readSchema(file: string): Promise<DatasetSchema> {
   } catch (cause) {
     throw new DataError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
   }
+  if (/\.ts$/.test(file)) {
+    throw new ConfigError(
+      'SCHEMA_NOT_MODULE',
+      `${file} is TypeScript, which Node 20 does not load. Compile it, or use .mjs or .json; types come with defineSchema either way.`,
+      { file },
+    );
+  }
+  if (/\.m?js$/.test(file)) {
+    const loaded = await import(pathToFileURL(resolve(file)).href).catch((cause) => {
+      throw new ConfigError('SCHEMA_NOT_MODULE', `${file} cannot be loaded: ${(cause as Error).message}`, {
+        file,
+        cause,
+      });
+    });
+    if (loaded.default === undefined)
+      throw new ConfigError('SCHEMA_NOT_MODULE', `${file} has no default export; write "export default { … }".`, {
+        file,
+      });
+    return parseSchema(loaded.default, file);
+  }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(withoutComments(text));
   } catch (cause) {
     throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${(cause as Error).message}`, { file, cause });
   }

@@ -9,6 +9,7 @@ import { registerEmbed } from './commands/embed.js';
 import { registerExport } from './commands/export.js';
 import { registerFinetune } from './commands/finetune.js';
 import { registerImport } from './commands/import.js';
+import { registerInit } from './commands/init.js';
 import { registerPrepare } from './commands/prepare.js';
 import { registerPretrain } from './commands/pretrain.js';
 import { registerRecall } from './commands/recall.js';
@@ -30,6 +31,7 @@ const program = new Command('larr')
 for (const register of [
   registerWorld,
   registerImport,
+  registerInit,
   registerPrepare,
   registerPretrain,
   registerFinetune,

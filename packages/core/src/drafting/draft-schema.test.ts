@@ -1,0 +1,107 @@
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { draftSchema, openDataset, prepare, readSchema } from '../index.js';
+
+async function folder(files: Record<string, string>): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'larr-draft-'));
+  for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text);
+  return directory;
+}
+
+const cities = ['Shenzhen', 'Foshan'];
+function shop(): Record<string, string> {
+  let events = 'id,user_id,shop,event_time,weather,temperature,lat,lon,city,price_shown,is_click,ordered\n';
+  for (let i = 0; i < 2000; i++) {
+    const time = new Date(Date.UTC(2026, 0, 1) + i * 600_000).toISOString().slice(0, 19);
+    events += `${i},u${(i * 7) % 60},s${(i * 13) % 50},${time},${i % 3 ? 'sun' : 'rain'},${(i % 70) / 2},22.${i % 90},114.${i % 80},${cities[i % 2]},${i % 120},${i % 4 ? 0 : 1},${i % 16 ? 0 : 1}\n`;
+  }
+  let users = 'user_id,home,gender\n';
+  for (let u = 0; u < 60; u++) users += `u${u},${cities[u % 2]},${u % 3 ? 'f' : 'm'}\n`;
+  let pois = 'id,name,cuisine,menu,latitude,longitude\n';
+  for (let s = 0; s < 50; s++)
+    pois += `s${s},Kitchen ${s},${['Cantonese', 'Sichuan'][s % 2]},"noodles number ${s}, and a long list of other dishes that this place cooks",22.5,114.${s}\n`;
+  return { 'events.csv': events, 'users.csv': users, 'pois.csv': pois };
+}
+
+test('a schema drafted from tables finds keys, time, labels, features and words, and prepare accepts it', async () => {
+  const directory = await folder(shop());
+  const draft = await draftSchema({
+    events: 'events.csv',
+    users: 'users.csv',
+    pois: 'pois.csv',
+    baseDirectory: directory,
+  });
+  const file = join(directory, 'schema.json');
+  await writeFile(file, draft.text);
+  const schema = await readSchema(file);
+  expect(schema).toMatchObject({
+    keys: { user: 'user_id', poi: 'shop' },
+    time: 'event_time',
+    labels: { click: 'is_click', order: 'ordered' },
+    tables: { pois: { path: 'pois.csv', key: 'id' } },
+  });
+  expect(draft.text).toMatch(/\/\/ .*\n\s*"labels"/);
+  expect(schema.features.categorical.map((f) => f.name)).toEqual(
+    expect.arrayContaining(['user', 'poi', 'hour', 'weather', 'city', 'home', 'gender', 'cuisine']),
+  );
+  expect(schema.features.dense.map((f) => f.name)).toEqual(
+    expect.arrayContaining(['distance', 'temperature', 'price_shown']),
+  );
+  const used = JSON.stringify(schema.features);
+  for (const outcome of ['is_click', 'ordered', 'events.id']) expect(used).not.toContain(outcome);
+  expect(schema.keywords.scene.map((k) => k.name)).toEqual(
+    expect.arrayContaining(['slot', 'weather', 'temperature', 'travel', 'distance']),
+  );
+  expect(schema.keywords.poi.map((k) => k.name)).toEqual(['name', 'cuisine', 'menu']);
+  const output = join(directory, 'out');
+  await prepare(output, { schema, baseDirectory: directory });
+  const dataset = await openDataset(output);
+  expect((await dataset.poiTexts())[0]!.map((k) => k.text).slice(0, 2)).toEqual(['Kitchen 0', 'Cantonese']);
+});
+
+test('ratings become a threshold, epochs their unit, and a log without labels draws negatives', async () => {
+  let ratings = 'user,item,rating,ts\n';
+  for (let i = 0; i < 500; i++)
+    ratings += `${i % 20},${(i * 3) % 30},${1 + (i % 5)},${1_700_000_000_000 + i * 7_200_000}\n`;
+  let visits = 'customer_id,venue,mood\n';
+  for (let i = 0; i < 500; i++) visits += `${i % 20},v${(i * 3) % 31},${i % 2 ? 'calm' : 'busy'}\n`;
+  const directory = await folder({ 'ratings.csv': ratings, 'visits.csv': visits });
+  const rated = await draftSchema({ events: 'ratings.csv', baseDirectory: directory });
+  expect(rated.schema).toMatchObject({
+    labels: { click: { column: 'rating', atLeast: 4 } },
+    time: { column: 'ts', unit: 'ms' },
+  });
+  expect(JSON.stringify(rated.schema.features)).not.toContain('rating');
+  const visited = await draftSchema({ events: 'visits.csv', baseDirectory: directory });
+  expect(visited.schema).toMatchObject({ labels: {}, negatives: { method: 'unused' }, splits: { random: {} } });
+  expect(visited.remarks.join('\n')).toContain('No label was found');
+});
+
+test('tables without a key are an error that names the columns and the option', async () => {
+  const directory = await folder({ 'events.csv': 'who,what,click\na,b,1\nc,d,0\n' });
+  await expect(draftSchema({ events: 'events.csv', baseDirectory: directory })).rejects.toMatchObject({
+    code: 'KEY_NOT_FOUND',
+    message: expect.stringMatching(/--user.*who, what, click/),
+  });
+  const keys = { user: 'who', poi: 'what' };
+  const { schema } = await draftSchema({ events: 'events.csv', baseDirectory: directory, keys });
+  expect(schema.keys).toEqual(keys);
+});
+
+test('a schema file may hold comments or be a module; TypeScript is refused with a way out', async () => {
+  const text =
+    '{ "name": "x", // the name\n "tables": { "events": "http://host/e.csv" }, "labels": { "click": "click" } }';
+  const directory = await folder({
+    's.json': text,
+    's.mjs': `export default ${text}`,
+    's.ts': '',
+    'none.mjs': 'export const a = 1',
+  });
+  const schema = await readSchema(join(directory, 's.json'));
+  expect(schema.tables.events).toBe('http://host/e.csv');
+  expect(await readSchema(join(directory, 's.mjs'))).toEqual(schema);
+  for (const file of ['s.ts', 'none.mjs'])
+    await expect(readSchema(join(directory, file))).rejects.toMatchObject({ code: 'SCHEMA_NOT_MODULE' });
+});

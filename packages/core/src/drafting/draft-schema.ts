@@ -1,0 +1,400 @@
+import { DuckdbSession, ident } from '../duckdb/session.js';
+import { ConfigError, didYouMean } from '../errors.js';
+import { timeSql } from '../prepare/sql-values.js';
+import { sourceSql } from '../prepare/tables.js';
+import type { DatasetSchemaInput } from '../schema/schema.js';
+import { parseSchema } from '../schema/validate.js';
+import { commentedJson } from './commented-json.js';
+
+export interface DraftOptions {
+  /** Name of the dataset; default "data". */
+  name?: string;
+  /** Files as the schema will name them. */
+  events: string;
+  users?: string;
+  pois?: string;
+  /** Directory that relative paths start from: where the schema file will lie. */
+  baseDirectory: string;
+  /** The events' key columns, where they cannot be guessed. */
+  keys?: { user?: string; poi?: string };
+}
+
+export interface SchemaDraft {
+  schema: DatasetSchemaInput;
+  /** The schema as JSON with `//` comments that say what was guessed and why. */
+  text: string;
+  /** What the user should look at. */
+  remarks: string[];
+}
+
+/** A column as its first rows show it. */
+interface ColumnSketch {
+  name: string;
+  kind: 'number' | 'text' | 'time' | 'list' | 'boolean';
+  /** Different values among the rows looked at. */
+  distinct: number;
+  missing: number;
+  min: number | null;
+  max: number | null;
+  length: number;
+  /** Its values are 0 and 1 (or true and false) and both occur. */
+  binary: boolean;
+  /** Unit of numbers that look like times. */
+  unit: 's' | 'ms' | 'us' | null;
+}
+
+type Table = 'events' | 'users' | 'pois';
+
+/** Rows that are looked at. */
+const lookedAt = 200_000;
+
+const patterns = {
+  user: /^(user|uid|customer|member|visitor|account|person|buyer|client)(_?(id|key|no|number))?$/i,
+  poi: /^(poi|item|iid|shop|store|restaurant|merchant|product|app|movie|place|venue|business|sku|wm_poi)(_?(id|key|no|number))?$/i,
+  row: /^(row|event|impression|log|request)?_?(row_?)?id$/i,
+  time: /^(time|timestamp|ts|date|datetime|event_?time|created(_at)?|at|when|occurred(_at)?)$/i,
+  click: /^(is_?)?(click(ed|s)?|clk|label|target|opened|y)$/i,
+  order: /^(is_?)?(order(ed|s)?|buy|bought|purchase[ds]?|pa(y|id)|conver(sion|ted)|book(ed|ing)?)$/i,
+  rating: /^(rating|stars|score)$/i,
+  temperature: /temp(erature)?/i,
+  latitude: /(^|_)lat(itude)?$/i,
+  longitude: /(^|_)(lon|lng|longitude)$/i,
+  city: /(^|_)city$/i,
+  home: /^(home|home_?city|city)$/i,
+  title: /^(name|title)$/i,
+  place: /^(city|location|address|district|area)$/i,
+  skewed: /price|cost|count|num|amount|distance|sales|fee/i,
+};
+
+/**
+ * Writes a schema by looking at the tables: keys, time and labels by name and values, few-valued columns as ID features,
+ * numbers as dense features, words as keywords. It is a beginning that `prepare` accepts, to be read and changed.
+ * @throws ConfigError `KEY_NOT_FOUND` where no column looks like a key (name it with `keys`); DataError as `prepare` does
+ */
+export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
+  const sketches = { events: [], users: [], pois: [] } as Record<Table, ColumnSketch[]>;
+  using db = await DuckdbSession.open();
+  for (const table of ['events', 'users', 'pois'] as const) {
+    const file = options[table];
+    if (file !== undefined) sketches[table] = await sketchTable(db, file, table, options.baseDirectory);
+  }
+  return compose(options, sketches);
+}
+
+async function sketchTable(db: DuckdbSession, file: string, table: Table, base: string): Promise<ColumnSketch[]> {
+  const { sql } = await sourceSql(file, table, base);
+  await db.run(`CREATE OR REPLACE TABLE sketch AS SELECT * FROM ${sql} LIMIT ${lookedAt}`);
+  const sketches: ColumnSketch[] = [];
+  for (const [name, type] of await db.columns('SELECT * FROM sketch')) {
+    const c = ident(name);
+    const text = type.endsWith('[]') ? `array_to_string(${c}, ', ')` : `${c}::VARCHAR`;
+    const readTime = timeSql({ sql: c, type });
+    const found = await db.row<Record<string, number | null>>(
+      `SELECT count(DISTINCT nullif(${text}, ''))::INTEGER AS "distinct", count(*) FILTER (${text} IS NULL OR ${text} = '')::DOUBLE / count(*) AS missing,
+       min(TRY_CAST(${text} AS DOUBLE)) AS min, max(TRY_CAST(${text} AS DOUBLE)) AS max, avg(length(${text})) AS length,
+       count(*) FILTER (${text} <> '' AND TRY_CAST(${text} AS DOUBLE) IS NULL)::INTEGER AS words,
+       count(*) FILTER (lower(${text}) NOT IN ('0', '1', 'true', 'false'))::INTEGER AS other,
+       ${type.endsWith('[]') ? '1' : `count(*) FILTER (${text} <> '' AND ${readTime} IS NULL)::INTEGER`} AS timeless FROM sketch`,
+    );
+    const distinct = found.distinct!;
+    const numeric = distinct > 0 && found.words === 0;
+    const kind: ColumnSketch['kind'] = type.endsWith('[]')
+      ? 'list'
+      : type === 'BOOLEAN'
+        ? 'boolean'
+        : /^(TIMESTAMP|DATE)/.test(type) || (distinct > 0 && !numeric && found.timeless === 0)
+          ? 'time'
+          : numeric
+            ? 'number'
+            : 'text';
+    const [min, max] = numeric ? [found.min!, found.max!] : [null, null];
+    // Seconds, milliseconds or microseconds between 1990 and 2100.
+    const unit =
+      min === null || max === null
+        ? null
+        : min > 6e8 && max < 4.2e9
+          ? 's'
+          : min > 6e11 && max < 4.2e12
+            ? 'ms'
+            : min > 6e14 && max < 4.2e15
+              ? 'us'
+              : null;
+    const binary = found.other === 0 && found.missing === 0 && distinct === 2;
+    sketches.push({ name, kind, distinct, missing: found.missing!, min, max, length: found.length ?? 0, binary, unit });
+  }
+  await db.run('DROP TABLE sketch');
+  return sketches;
+}
+
+function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): SchemaDraft {
+  const { events, users, pois } = tables;
+  const remarks: string[] = [];
+  const comments = new Map<string, string>();
+  const used = new Set<string>();
+  const take = (table: Table, name: string) => used.add(`${table}.${name}`);
+  const free = (table: Table) => tables[table].filter((c) => !used.has(`${table}.${c.name}`));
+  const names = new Set<string>();
+  /** A name of the schema that nothing else has. */
+  const called = (wanted: string) => {
+    const base = wanted.replace(/[^A-Za-z0-9_-]+/g, '_').replace(/^[^A-Za-z]+/, '') || 'value';
+    let name = base;
+    for (let i = 2; names.has(name); i++) name = `${base}_${i}`;
+    names.add(name);
+    return name;
+  };
+
+  const key = (which: 'user' | 'poi'): string => {
+    const given = options.keys?.[which];
+    if (given !== undefined) {
+      if (events.some((c) => c.name === given)) return given;
+      throw new ConfigError(
+        'KEY_NOT_FOUND',
+        `${options.events} has no column "${given}".${didYouMean(
+          given,
+          events.map((c) => c.name),
+        )}`,
+      );
+    }
+    const found =
+      events.find((c) => patterns[which].test(c.name)) ??
+      events.find((c) =>
+        tables[which === 'user' ? 'users' : 'pois'].some((o) => o.name === c.name && /id$|key$/i.test(c.name)),
+      );
+    if (found !== undefined) return found.name;
+    throw new ConfigError(
+      'KEY_NOT_FOUND',
+      `${options.events}: no column looks like the key of a ${which}. Say which it is with --${which}; there are ${events.map((c) => c.name).join(', ')}.`,
+    );
+  };
+  const keys = { user: key('user'), poi: key('poi') };
+  comments.set('keys', 'columns of the events, by their names');
+  for (const name of Object.values(keys)) take('events', name);
+  const source = (table: 'users' | 'pois', eventKey: string) => {
+    const file = options[table];
+    if (file === undefined) return undefined;
+    const pattern = patterns[table === 'users' ? 'user' : 'poi'];
+    const own =
+      tables[table].find((c) => c.name === eventKey) ??
+      tables[table].find((c) => pattern.test(c.name)) ??
+      tables[table].find((c) => /^(id|key)$/i.test(c.name));
+    if (own === undefined) {
+      throw new ConfigError(
+        'KEY_NOT_FOUND',
+        `${file}: no column looks like the key that the events call "${eventKey}". Name one of ${tables[table].map((c) => c.name).join(', ')} so.`,
+      );
+    }
+    take(table, own.name);
+    return own.name === eventKey ? file : { path: file, key: own.name };
+  };
+  const userSource = source('users', keys.user);
+  const poiSource = source('pois', keys.poi);
+
+  const timeColumn =
+    free('events').find(
+      (c) => patterns.time.test(c.name) && (c.kind === 'time' || c.unit !== null) && c.missing === 0,
+    ) ?? free('events').find((c) => c.kind === 'time' && c.missing === 0);
+  if (timeColumn !== undefined) take('events', timeColumn.name);
+  else remarks.push('No time column was found: there will be no statistics, no sequences and no split by time.');
+  comments.set('time', 'when it happened, by the local clock of the place');
+
+  const labels: NonNullable<DatasetSchemaInput['labels']> = {};
+  let negatives: DatasetSchemaInput['negatives'];
+  const binary = (pattern: RegExp) => free('events').find((c) => c.binary && pattern.test(c.name));
+  const click = binary(patterns.click);
+  const order = binary(patterns.order);
+  const rating = free('events').find((c) => patterns.rating.test(c.name) && c.kind === 'number');
+  if (click !== undefined) labels.click = click.name;
+  if (order !== undefined) labels.order = order.name;
+  comments.set('labels', 'columns of 0 and 1, by their names');
+  if (click === undefined && order === undefined && rating !== undefined) {
+    const atLeast = Math.ceil(rating.min! + 0.75 * (rating.max! - rating.min!));
+    labels.click = { column: rating.name, atLeast };
+    comments.set(
+      'labels',
+      `no column of 0 and 1 is called click or order; ratings run from ${rating.min} to ${rating.max}: is ${atLeast} a good one?`,
+    );
+    take('events', rating.name);
+  } else if (click === undefined && order === undefined) {
+    negatives = { method: 'unused', perPositive: 2 };
+    comments.set('labels', 'none was found: every event is taken for a positive');
+    comments.set('negatives', 'for each event, POIs that its user never used, in the same context');
+    remarks.push(
+      'No label was found, so every event counts as a positive, with drawn negatives. If a column says what was clicked, name it under "labels".',
+    );
+  }
+  for (const c of [click, order]) if (c !== undefined) take('events', c.name);
+  for (const c of free('events')) {
+    if (!c.binary || !/click|order|purchase|conver/i.test(c.name)) continue;
+    take('events', c.name);
+    remarks.push(
+      `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away.`,
+    );
+  }
+  const row = free('events').find((c) => patterns.row.test(c.name));
+  if (row !== undefined) take('events', row.name);
+
+  const categorical: NonNullable<NonNullable<DatasetSchemaInput['features']>['categorical']> = [];
+  const dense: NonNullable<NonNullable<DatasetSchemaInput['features']>['dense']> = [];
+  const scene: NonNullable<NonNullable<DatasetSchemaInput['keywords']>['scene']> = [];
+  const poiWords: { name: string; column: string; maxCharacters?: number }[] = [];
+  const userWords: NonNullable<NonNullable<DatasetSchemaInput['keywords']>['user']> = [];
+  const sceneNames = new Set<string>();
+  const addScene = (name: string, value: (typeof scene)[number]['value']) => {
+    if (sceneNames.has(name)) return;
+    sceneNames.add(name);
+    scene.push({ name, value });
+  };
+  categorical.push(
+    { name: called('user'), value: `events.${keys.user}` },
+    {
+      name: called('poi'),
+      value:
+        negatives !== undefined && poiSource !== undefined
+          ? `pois.${typeof poiSource === 'string' ? keys.poi : poiSource.key}`
+          : `events.${keys.poi}`,
+    },
+  );
+  if (negatives !== undefined && poiSource === undefined) {
+    // A drawn negative keeps its event's columns: the event's POI would tell it from the positive.
+    categorical.pop();
+    remarks.push('Drawn negatives need a POIs table for a POI feature: give one with --pois.');
+  }
+  if (timeColumn !== undefined) {
+    categorical.push(
+      { name: called('hour'), value: { derive: 'hour' } },
+      { name: called('weekday'), value: { derive: 'weekday' } },
+    );
+    addScene('slot', { derive: 'timeSlot' });
+    addScene('weekday', { derive: 'weekday' });
+  }
+
+  const point = (table: 'events' | 'pois'): [string, string] | undefined => {
+    const lat = tables[table].find((c) => patterns.latitude.test(c.name) && c.kind === 'number');
+    const lon = tables[table].find((c) => patterns.longitude.test(c.name) && c.kind === 'number');
+    if (lat === undefined || lon === undefined) return undefined;
+    take(table, lat.name);
+    take(table, lon.name);
+    return [`${table}.${lat.name}`, `${table}.${lon.name}`];
+  };
+  const [from, to] = [point('events'), point('pois')];
+  if (from !== undefined && to !== undefined) {
+    dense.push({ name: called('distance'), transform: 'log1p', value: { derive: 'distanceKm', from, to } });
+    addScene('distance', { derive: 'distanceBand', from, to });
+  }
+  const here = events.find((c) => patterns.city.test(c.name) && c.kind === 'text');
+  const home = users.find((c) => patterns.home.test(c.name) && c.kind === 'text');
+  if (here !== undefined && home !== undefined)
+    addScene('travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
+
+  for (const table of ['events', 'users', 'pois'] as const) {
+    for (const c of free(table)) {
+      const ref = `${table}.${c.name}`;
+      if (c.distinct < 2) {
+        remarks.push(`${ref} has ${c.distinct === 0 ? 'no values' : 'a single value'} and is left out.`);
+        continue;
+      }
+      if (c.kind === 'time') {
+        remarks.push(`${ref} is a time beside the time column and is left out.`);
+        continue;
+      }
+      if (c.kind === 'number' && c.unit === null && (c.distinct > 50 || patterns.temperature.test(c.name))) {
+        const skewed = patterns.skewed.test(c.name) && c.min! >= 0;
+        dense.push({ name: called(c.name), value: ref, ...(skewed ? { transform: 'log1p' as const } : {}) });
+        if (table === 'events' && patterns.temperature.test(c.name)) {
+          const unit = c.max! > 60 ? ('fahrenheit' as const) : ('celsius' as const);
+          addScene(called(`${c.name}_words`), { derive: 'temperatureWords', of: ref, unit });
+          comments.set('keywords.scene', `${c.name} reaches ${c.max}: taken for degrees ${unit}`);
+        }
+        continue;
+      }
+      // Free text would be a value of its own in nearly every row.
+      const free = c.kind === 'text' && (c.length > 40 || patterns.title.test(c.name));
+      if (!free && c.distinct <= 100_000) categorical.push({ name: called(c.name), value: ref });
+      if (c.kind === 'number' || c.kind === 'boolean') continue;
+      if (table === 'events') {
+        if (c.distinct <= 1000) addScene(called(`in_${c.name}`), ref);
+        else if (free)
+          remarks.push(
+            `${ref} is free text of the event and is left out; put it into words of a POI or user if it describes one.`,
+          );
+      } else if (table === 'users') userWords.push({ name: called(`user_${c.name}`), column: c.name });
+      else
+        poiWords.push({
+          name: called(`poi_${c.name}`),
+          column: c.name,
+          ...(c.length > 200 ? { maxCharacters: 400 } : {}),
+        });
+    }
+  }
+  // Keyword names stand alone in texts: the prefixes above only kept them apart from features.
+  for (const k of poiWords) k.name = k.name.replace(/^poi_/, '');
+  for (const k of userWords) k.name = k.name.replace(/^user_/, '');
+  for (const k of scene) k.name = k.name.replace(/^in_/, '').replace(/_words$/, '');
+  const titles = poiWords.filter((k) => patterns.title.test(k.column) || patterns.place.test(k.column));
+  const others = poiWords.filter((k) => !titles.includes(k));
+  const kind = pois.find((c) => others.some((k) => k.column === c.name) && c.distinct <= 1000);
+  if (kind !== undefined) userWords.push({ name: 'taste', behaviour: { top: 4, of: `pois.${kind.name}` } });
+  if (timeColumn !== undefined) userWords.push({ name: 'usual_slot', behaviour: { top: 1, of: 'scene.slot' } });
+  if (poiWords.length === 0)
+    remarks.push(
+      'No words were found that describe POIs; the language model has nothing to learn from. Give a POIs table with names and descriptions.',
+    );
+  const profile = userWords.filter((k) => k.behaviour === undefined).map((k) => k.name);
+  const behaviour = userWords.filter((k) => k.behaviour !== undefined).map((k) => k.name);
+
+  const withOrders = labels.click !== undefined && labels.order !== undefined;
+  const measures = ['impressions', 'ctr', ...(withOrders ? ['cvr'] : [])] as ('impressions' | 'ctr' | 'cvr')[];
+  const statistics =
+    timeColumn === undefined || negatives !== undefined
+      ? undefined
+      : [
+          { of: 'poi' as const, measures, windows: [7, 28] },
+          { of: 'user' as const, measures, windows: [28] },
+        ];
+  comments.set('features', 'few-valued columns as ID features, the rest of the numbers as dense ones');
+  comments.set('features.statistics', 'trailing windows in days that end before the day of the event');
+  comments.set('keywords', 'words for the language model; each is wrapped in special tokens of its own');
+  comments.set('texts', 'which keywords play which part in stages 1 and 2 (docs/data.md)');
+  comments.set(
+    'splits',
+    timeColumn === undefined ? 'shares of the rows' : 'the last day is the test, the day before validation',
+  );
+
+  const schema: DatasetSchemaInput = {
+    name: options.name ?? 'data',
+    tables: {
+      events: options.events,
+      ...(userSource === undefined ? {} : { users: userSource }),
+      ...(poiSource === undefined ? {} : { pois: poiSource }),
+    },
+    keys,
+    ...(timeColumn === undefined
+      ? {}
+      : { time: timeColumn.unit === null ? timeColumn.name : { column: timeColumn.name, unit: timeColumn.unit } }),
+    labels,
+    ...(negatives === undefined ? {} : { negatives }),
+    features: {
+      categorical,
+      dense,
+      ...(statistics === undefined ? {} : { statistics }),
+    },
+    keywords: { poi: poiWords, user: userWords, scene },
+    texts: {
+      cptInput: titles.map((k) => k.name),
+      cptTarget: others.map((k) => k.name),
+      poiBusiness: titles.map((k) => k.name),
+      poiBasic: others.map((k) => k.name),
+      userProfile: profile,
+      userBehaviour: behaviour,
+    },
+    splits: timeColumn === undefined ? { random: { kind: 'random' } } : { time: { kind: 'time' } },
+  };
+  // What is written is what prepare will read.
+  parseSchema(schema, 'the drafted schema');
+  const head = [
+    'Drafted by "larr init" from the first rows of the tables. Read it, change it (docs/data.md), then see what it does:',
+    '  larr prepare --schema <this file> --check',
+    ...remarks.map((remark) => `Look here: ${remark}`),
+  ];
+  return { schema, text: commentedJson(schema, comments, head), remarks };
+}

@@ -1,0 +1,62 @@
+import { existsSync } from 'node:fs';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import { type DraftOptions, draftSchema, type SchemaDraft, UsageError, writeFileAtomic } from '@larr/core';
+import type { Command } from 'commander';
+import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+
+interface InitCommandOptions extends CommonOptions {
+  events: string;
+  users?: string;
+  pois?: string;
+  name?: string;
+  user?: string;
+  poi?: string;
+  out: string;
+}
+
+export function registerInit(program: Command): void {
+  withCommonOptions(
+    program
+      .command('init')
+      .description('write a schema file by looking at your tables; then read and change it (docs/data.md)'),
+  )
+    .requiredOption('--events <file>', 'events: Parquet, CSV, TSV or JSON lines')
+    .option('--users <file>', 'table of users')
+    .option('--pois <file>', 'table of POIs')
+    .option('--user <column>', "the events' user column, where it cannot be guessed")
+    .option('--poi <column>', "the events' POI column, where it cannot be guessed")
+    .option('--name <name>', 'name of the dataset', 'data')
+    .option('--out <file>', 'schema file to write', 'schema.json')
+    .action((options: InitCommandOptions) =>
+      action<InitCommandOptions, { out: string } & Omit<SchemaDraft, 'text'>>(
+        async ({ events, users, pois, name, user, poi, out }) => {
+          if (existsSync(out)) {
+            throw new UsageError(
+              'FILE_EXISTS',
+              `${out} is there already and may hold your changes; give another --out or remove it`,
+            );
+          }
+          const baseDirectory = resolve(dirname(out));
+          // The schema names files from where it lies itself.
+          const from = (file: string) =>
+            isAbsolute(file) || /^[a-z][a-z0-9+]+:\/\//i.test(file) ? file : relative(baseDirectory, resolve(file));
+          const draft: DraftOptions = {
+            events: from(events),
+            baseDirectory,
+            keys: { ...(user === undefined ? {} : { user }), ...(poi === undefined ? {} : { poi }) },
+            ...(users === undefined ? {} : { users: from(users) }),
+            ...(pois === undefined ? {} : { pois: from(pois) }),
+            ...(name === undefined ? {} : { name }),
+          };
+          const { schema, text, remarks } = await draftSchema(draft);
+          await writeFileAtomic(out, text);
+          return { out, schema, remarks };
+        },
+        ({ out, remarks }) =>
+          [
+            `${out} is written. Read it, then: larr prepare --schema ${out} --check`,
+            ...remarks.map((r) => `  ${r}`),
+          ].join('\n'),
+      )(options),
+    );
+}
