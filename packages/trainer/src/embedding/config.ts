@@ -19,7 +19,11 @@ export const FinetuneConfig = z.strictObject({
   asymmetric: z.boolean().default(false).describe('Two heads W_a and W_b; vectors that are stored are those of W_a.'),
   userUserWeight: weight.default(0.1).describe('α. Above 0.2 it pulled the other kinds down.'),
   poiPoiWeight: weight.default(1).describe('β'),
-  userPoiWeight: weight.default(0.7).describe('γ'),
+  userPoiWeight: weight
+    .default(0.3)
+    .describe(
+      'γ. Behaviour texts name the dishes of the very POIs that a user took, so much of this kind is learnt by copying words: more of it made later choices harder to tell, not easier.',
+    ),
   dishWeight: weight
     .default(1)
     .describe('Weight of dish–description pairs, where the dataset has corpus/dishes.jsonl.'),
@@ -27,12 +31,12 @@ export const FinetuneConfig = z.strictObject({
     .boolean()
     .default(true)
     .describe('Leave false negatives out of the sums. false is the form in the paper.'),
-  steps: count.default(1600).describe('Steps in all; each takes one kind of pair, drawn in proportion to the weights.'),
+  steps: count.default(900).describe('Steps in all; each takes one kind of pair, drawn in proportion to the weights.'),
   firstShare: z
     .number()
     .min(0)
     .max(1)
-    .default(0.6)
+    .default(0.55)
     .describe('Share of the steps before user–POI and user–user pairs join.'),
   batchSize: count
     .default(48)
@@ -66,7 +70,7 @@ export const FinetuneConfig = z.strictObject({
   heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
   precision: z.enum(['f32', 'bf16']).default('f32'),
   evaluateEvery: count
-    .default(400)
+    .default(500)
     .describe('Steps between measurements on held-out POIs and users (without the probe).'),
   checkpointEvery: count.default(200),
   logEvery: count.default(20),

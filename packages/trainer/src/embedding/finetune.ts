@@ -77,6 +77,8 @@ export interface EmbeddingQuality {
   userUser: RetrievalMetrics | null;
   /** Users' later choices among held-out POIs of one city (of all held-out POIs where cities are unknown). */
   withinCityAuc: number | null;
+  /** Its standard error over choices: a day has few, so it is not small. */
+  withinCityError: number | null;
   choices: number;
   /** R² of a whitened linear probe of the world's true dish attributes, on held-out POIs. */
   probe: number | null;
@@ -95,10 +97,16 @@ export interface FinetuneResult {
   alarms: string[];
 }
 
-/** Whether stage 3 may take the vectors. Checks that the dataset has no data for are left out. */
+/** Whether stage 3 may take the vectors; `error` is a value's standard error, 0 where it is not known. Checks that the dataset has no data for are left out. */
 export interface Gate {
   passed: boolean;
-  checks: { name: 'poiPoiRecallAt10' | 'withinCityAuc' | 'probe'; value: number; threshold: number; passed: boolean }[];
+  checks: {
+    name: 'poiPoiRecallAt10' | 'withinCityAuc' | 'probe';
+    value: number;
+    error: number;
+    threshold: number;
+    passed: boolean;
+  }[];
 }
 
 interface Cursor {
@@ -656,6 +664,7 @@ async function measure(
     'b',
   );
   const users = await embed(choiceUsers.map((user) => texts.user.all[user]!));
+  const within = choiceAuc(users, heldOut, dimension, choices, embedder.similarity);
   let probe: number | null = null;
   if (probing && facts.attributes !== null) {
     const rows = texts.poi.all.flatMap((ids, i) => (ids === null ? [] : [i]));
@@ -672,20 +681,31 @@ async function measure(
   return {
     poiPoi: await lookUp(texts.poi.business, texts.poi.basic, heldOutPois),
     userUser: await lookUp(texts.user.profile, texts.user.behaviour, heldOutUsers),
-    withinCityAuc: choiceAuc(users, heldOut, dimension, choices, embedder.similarity),
+    withinCityAuc: within?.auc ?? null,
+    withinCityError: within?.error ?? null,
     choices: choices.length,
     probe,
   };
 }
 
+/** A value passes that reaches its threshold within one standard error of its measurement. */
 function judge(before: EmbeddingQuality, after: EmbeddingQuality, config: FinetuneConfig): Gate {
   const checks: Gate['checks'] = [];
-  const check = (name: Gate['checks'][number]['name'], value: number | null | undefined, threshold: number) => {
-    if (value !== null && value !== undefined) checks.push({ name, value, threshold, passed: value >= threshold });
+  const check = (
+    name: Gate['checks'][number]['name'],
+    value: number | null | undefined,
+    threshold: number,
+    error: number,
+  ) => {
+    if (value !== null && value !== undefined)
+      checks.push({ name, value, error, threshold, passed: value + error >= threshold });
   };
-  check('poiPoiRecallAt10', after.poiPoi?.recallAt10, config.gate.poiPoiRecallAt10);
-  check('withinCityAuc', after.withinCityAuc, config.gate.withinCityAuc);
-  if (before.probe !== null) check('probe', after.probe, before.probe + config.gate.probeGain);
+  const recall = after.poiPoi;
+  const recallError =
+    recall === null ? 0 : Math.sqrt((recall.recallAt10 * (1 - recall.recallAt10)) / recall.candidates);
+  check('poiPoiRecallAt10', recall?.recallAt10, config.gate.poiPoiRecallAt10, recallError);
+  check('withinCityAuc', after.withinCityAuc, config.gate.withinCityAuc, after.withinCityError ?? 0);
+  if (before.probe !== null) check('probe', after.probe, before.probe + config.gate.probeGain, 0);
   return { passed: checks.every(({ passed }) => passed), checks };
 }
 

@@ -60,7 +60,8 @@ export interface Choice {
 
 /**
  * How well users' vectors tell the POIs they took from others of the same city: the mean over choices of the AUC, weighted by
- * the number of positives. Rows of `users` and `pois` are numbered as in `choices`. @returns null without choices
+ * the number of positives, with its standard error over choices. Rows of `users` and `pois` are numbered as in `choices`.
+ * @returns null without choices
  */
 export function choiceAuc(
   users: Float32Array,
@@ -68,25 +69,26 @@ export function choiceAuc(
   dimension: number,
   choices: readonly Choice[],
   similarity: Similarity,
-): number | null {
+): { auc: number; error: number } | null {
   if (choices.length === 0) return null;
   const n = users.length / dimension;
   const m = pois.length / dimension;
   const scores = noGrad(() =>
     tidy(() => similarities(tensor(users, [n, dimension]), tensor(pois, [m, dimension]), similarity).toFloat32Array()),
   );
-  let sum = 0;
-  let weight = 0;
-  for (const { user, positives, negatives } of choices) {
+  const each = choices.map(({ user, positives, negatives }) => {
     const of = [...positives, ...negatives];
     const labels = of.map((_, i) => (i < positives.length ? 1 : 0));
-    sum +=
-      positives.length *
-      auc(
+    return {
+      auc: auc(
         labels,
         of.map((poi) => scores[user * m + poi]!),
-      );
-    weight += positives.length;
-  }
-  return sum / weight;
+      ),
+      weight: positives.length,
+    };
+  });
+  const total = each.reduce((sum, { weight }) => sum + weight, 0);
+  const mean = each.reduce((sum, one) => sum + one.weight * one.auc, 0) / total;
+  const variance = each.reduce((sum, one) => sum + (one.weight * (one.auc - mean)) ** 2, 0);
+  return { auc: mean, error: Math.sqrt(variance) / total };
 }
