@@ -246,19 +246,8 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
   };
   categorical.push(
     { name: called('user'), value: `events.${keys.user}` },
-    {
-      name: called('poi'),
-      value:
-        negatives !== undefined && poiSource !== undefined
-          ? `pois.${typeof poiSource === 'string' ? keys.poi : poiSource.key}`
-          : `events.${keys.poi}`,
-    },
+    { name: called('poi'), value: `events.${keys.poi}` },
   );
-  if (negatives !== undefined && poiSource === undefined) {
-    // A drawn negative keeps its event's columns: the event's POI would tell it from the positive.
-    categorical.pop();
-    remarks.push('Drawn negatives need a POIs table for a POI feature: give one with --pois.');
-  }
   if (timeColumn !== undefined) {
     categorical.push(
       { name: called('hour'), value: { derive: 'hour' } },

@@ -1,9 +1,22 @@
 import { type DuckdbSession, ident } from '../duckdb/session.js';
 import { DataError } from '../errors.js';
+import type { DatasetSchema } from '../schema/schema.js';
 import { uniformSql } from './sql-values.js';
 
 /** Draws after which a user who has used nearly every POI is given up on. */
 const attempts = 64;
+
+/** Draws the negatives that a schema asks for; what could not be drawn goes to `notes`. @throws DataError `NEGATIVES_IMPOSSIBLE` */
+export async function drawNegatives(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  seed: number,
+  notes: string[],
+): Promise<void> {
+  if (schema.negatives?.method !== 'unused') return;
+  const missing = await drawUnusedNegatives(db, schema.keys.poi, schema.negatives.perPositive, seed);
+  if (missing > 0) notes.push(`${missing} negatives could not be drawn: those users have used nearly every POI.`);
+}
 
 /**
  * Adds `perPositive` negatives to every row of `ev`, which must be a log of positives: the same user and context with a POI
@@ -12,7 +25,7 @@ const attempts = 64;
  * @returns negatives that could not be drawn because the user has used too many POIs
  * @throws DataError `NEGATIVES_IMPOSSIBLE` where there is nothing to draw from
  */
-export async function drawUnusedNegatives(
+async function drawUnusedNegatives(
   db: DuckdbSession,
   poiColumn: string,
   perPositive: number,

@@ -11,9 +11,11 @@ import {
   type DatasetSchemaInput,
   DuckdbSession,
   defineSchema,
+  explainPreparation,
   FeatureEncoder,
   featureValues,
   openDataset,
+  type PrepareProgress,
   prepare,
   sceneKeywords,
 } from '../index.js';
@@ -547,4 +549,67 @@ test('a damaged dataset, an unknown split and a folder that is none are told apa
   await expect((await openDataset(copy)).loadPart('test')).rejects.toMatchObject({ code: 'DATASET_CORRUPT' });
   await writeFile(join(copy, 'dataset.json'), '{"format": "larr-da');
   await expect(openDataset(copy)).rejects.toMatchObject({ code: 'DATASET_CORRUPT' });
+});
+
+test('a check tells what would come out, with the very figures of the dataset, and writes nothing', async () => {
+  const before = (await readdir(source)).sort();
+  const seen: number[] = [];
+  const report = await explainPreparation({
+    schema,
+    baseDirectory: source,
+    seed: 3,
+    progress: ({ done, total }) => seen.push(done / total),
+  });
+  expect((await readdir(source)).sort()).toEqual(before);
+  expect(seen.at(-1)).toBe(1);
+  expect(report).toMatchObject({ name: 'small', users: manifest.users, pois: manifest.pois });
+  for (const split of report.splits) {
+    const made = manifest.splits[split.name]!;
+    for (const part of ['train', 'validation', 'test'] as const)
+      expect(made.parts[part]).toMatchObject(split.parts[part]);
+    expect(split.categorical.map((f) => [f.name, f.size])).toEqual(made.categorical.map((f) => [f.name, f.size]));
+    split.dense.forEach((f, i) => {
+      expect(f.name).toBe(made.dense[i]!.name);
+      expect(f.mean).toBeCloseTo(made.dense[i]!.mean, 6);
+    });
+  }
+  const cold = report.splits.find((s) => s.name === 'cold-poi')!;
+  expect(cold.categorical.find((f) => f.name === 'poi')!.unseen).toBe(1);
+  expect(report.columns.find((c) => c.table === 'events')!.used).toContain('weather');
+  expect(report.scene.map((f) => [f.field, f.texts])).toEqual(
+    manifest.splits.time!.scene.map((f) => [f.field, f.texts.length - 1]),
+  );
+  expect(report.examples.pois[0]).toMatch(/^<poi_name> Place \d+ <\/poi_name> <poi_location>/);
+  expect(report.examples.users[0]).toContain('<user_cuisines> ');
+});
+
+test('a check warns of columns that nothing reads and of features that tell nothing', async () => {
+  const report = await explainPreparation({
+    schema: defineSchema({
+      ...input,
+      features: {
+        categorical: [
+          { name: 'city', value: { derive: 'text', of: 'users.home', values: { Shenzhen: 'x', Guangzhou: 'x' } } },
+        ],
+      },
+      keywords: {},
+      texts: {},
+    }),
+    baseDirectory: source,
+  });
+  const warnings = report.warnings.join('\n');
+  expect(warnings).toMatch(/"city" has one value/);
+  expect(warnings).toMatch(/Nothing reads .*events\.weather/);
+  expect(warnings).toMatch(/No POI keywords/);
+});
+
+test('progress rises to the end and estimates the time left', async () => {
+  const told: PrepareProgress[] = [];
+  await prepare(join(source, 'told'), { schema, baseDirectory: source, progress: (at) => told.push(at) });
+  for (let i = 1; i < told.length; i++) expect(told[i]!.done).toBeGreaterThanOrEqual(told[i - 1]!.done);
+  expect(told[0]).toMatchObject({ done: 0, secondsLeft: null });
+  // Nothing is known of the first stage while it runs.
+  const known = told.slice(0, -1).filter((at) => at.stage !== 'reading tables');
+  expect(known.every((at) => at.secondsLeft! > 0)).toBe(true);
+  expect(told.at(-1)).toMatchObject({ done: told[0]!.total, secondsLeft: 0 });
 });

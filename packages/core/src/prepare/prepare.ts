@@ -6,7 +6,7 @@ import { ConfigError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
-import { drawUnusedNegatives } from './negatives.js';
+import { drawNegatives } from './negatives.js';
 import { buildSamples, type WideSamples } from './samples.js';
 import { parquetOptions, writeSplit } from './split-files.js';
 import { absentValues, stateColumns } from './statistics.js';
@@ -19,6 +19,8 @@ export interface PrepareProgress {
   stage: string;
   done: number;
   total: number;
+  /** Seconds that are probably left, from how long the stages before took; null while nothing is known. */
+  secondsLeft: number | null;
 }
 
 export interface PrepareOptions {
@@ -53,33 +55,14 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
   const { schema } = options;
   const seed = options.seed ?? 1;
   const splitNames = Object.keys(schema.splits);
-  const total = 4 + splitNames.length * (PARTS.length + 2);
-  let done = 0;
-  const step = (stage: string) => options.progress?.({ stage, done: done++, total });
+  const progress = startProgress(stageWeights(splitNames), options.progress);
+  const step = progress.step;
   const scratch = join(directory, '.scratch');
-  await mkdir(scratch, { recursive: true });
   try {
-    using db = await DuckdbSession.open({
-      file: join(scratch, 'prepare.duckdb'),
-      memoryLimit: options.memoryLimit ?? '2GB',
-      temporaryDirectory: join(scratch, 'spill'),
-      ...(options.threads === undefined ? {} : { threads: options.threads }),
-    });
-    for (const statement of schema.setup) {
-      await db.run(statement).catch((cause) => {
-        throw new ConfigError('SETUP_FAILED', `setup: ${statement} failed: ${(cause as Error).message}`, {
-          field: 'setup',
-          cause,
-        });
-      });
-    }
+    using db = await openScratch(scratch, options);
     step('reading tables');
     const tables = await loadTables(db, schema, options.baseDirectory ?? process.cwd());
-    if (schema.negatives?.method === 'unused') {
-      const missing = await drawUnusedNegatives(db, schema.keys.poi, schema.negatives.perPositive, seed);
-      if (missing > 0)
-        tables.notes.push(`${missing} negatives could not be drawn: those users have used nearly every POI.`);
-    }
+    await drawNegatives(db, schema, seed, tables.notes);
     step('features');
     const wide = await buildSamples(db, schema, tables, seed);
     step('texts');
@@ -124,11 +107,97 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
     };
     await writeFileAtomic(join(directory, 'schema.json'), `${JSON.stringify(schema, null, 2)}\n`);
     await writeFileAtomic(join(directory, 'dataset.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-    options.progress?.({ stage: 'done', done: total, total });
+    progress.finish();
     return manifest;
   } finally {
+    progress.stop();
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/**
+ * The database that a preparation computes in, in a directory of its own, after the schema's `setup`.
+ * @throws ConfigError `SETUP_FAILED`
+ */
+export async function openScratch(scratch: string, options: PrepareOptions): Promise<DuckdbSession> {
+  await mkdir(scratch, { recursive: true });
+  const db = await DuckdbSession.open({
+    file: join(scratch, 'prepare.duckdb'),
+    memoryLimit: options.memoryLimit ?? '2GB',
+    temporaryDirectory: join(scratch, 'spill'),
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  });
+  for (const statement of options.schema.setup) {
+    await db.run(statement).catch((cause) => {
+      db[Symbol.dispose]();
+      throw new ConfigError('SETUP_FAILED', `setup: ${statement} failed: ${(cause as Error).message}`, {
+        field: 'setup',
+        cause,
+      });
+    });
+  }
+  return db;
+}
+
+/** Stages and their shares of the time, as measured on 30 million rows (docs/scale.md). */
+function stageWeights(splits: readonly string[]): Map<string, number> {
+  const weights: [string, number][] = [
+    ['reading tables', 35],
+    ['features', 42],
+    ['texts', 1],
+    ['serving store', 1],
+  ];
+  for (const name of splits) {
+    weights.push([`${name}: vocabularies`, 2]);
+    for (const part of PARTS) weights.push([`${name}: ${part} samples`, part === 'train' ? 16 : 1]);
+    weights.push([`${name}: user texts`, 1]);
+  }
+  return new Map(weights);
+}
+
+/**
+ * Tells how far a preparation is, once a second: within a stage by the clock, from how long the stages before took for their
+ * weight. A stage that takes longer than thought stops short of its end.
+ */
+function startProgress(weights: ReadonlyMap<string, number>, tell: PrepareOptions['progress']) {
+  const total = [...weights.values()].reduce((sum, w) => sum + w, 0);
+  const started = performance.now();
+  let stage = '';
+  let finished = 0;
+  let since = started;
+  const show = () => {
+    const now = performance.now();
+    const secondsPerWeight = finished === 0 ? null : (since - started) / 1000 / finished;
+    const weight = weights.get(stage) ?? 0;
+    const within =
+      secondsPerWeight === null ? 0 : Math.min(0.95 * weight, (now - since) / 1000 / Math.max(secondsPerWeight, 1e-9));
+    const done = finished + within;
+    tell?.({ stage, done, total, secondsLeft: secondsPerWeight === null ? null : (total - done) * secondsPerWeight });
+  };
+  // A listener may throw to stop the preparation; out of a timer that would end the program, so the next stage throws it.
+  let thrown: { error: unknown } | null = null;
+  const timer = setInterval(() => {
+    try {
+      show();
+    } catch (error) {
+      thrown = { error };
+    }
+  }, 1000);
+  timer.unref();
+  return {
+    step(next: string) {
+      if (thrown !== null) throw thrown.error;
+      finished += weights.get(stage) ?? 0;
+      stage = next;
+      since = performance.now();
+      show();
+    },
+    finish() {
+      clearInterval(timer);
+      tell?.({ stage: 'done', done: total, total, secondsLeft: 0 });
+    },
+    stop: () => clearInterval(timer),
+  };
 }
 
 /**

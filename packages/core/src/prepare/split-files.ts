@@ -169,7 +169,8 @@ export async function writeSplit(
   };
 }
 
-async function countParts(
+/** Rows and positives of a split's parts. @throws DataError `SPLIT_EMPTY`, `LABEL_ONE_CLASS` */
+export async function countParts(
   db: DuckdbSession,
   schema: DatasetSchema,
   number: number,

@@ -22,6 +22,8 @@ export interface LoadedTables {
   /** Raw columns of users and POIs that features or scenes read at serving time. */
   stored: { users: string[]; pois: string[] };
   notes: string[];
+  /** Of each source table: the columns that the schema reads, and the others. */
+  columns: { table: TableName; used: string[]; unused: string[] }[];
 }
 
 /**
@@ -37,6 +39,7 @@ export async function loadTables(
 ): Promise<LoadedTables> {
   const wanted = wantedColumns(schema);
   const notes: string[] = [];
+  const tableColumns: LoadedTables['columns'] = [];
   const types: Record<TableName, Map<string, string>> = { events: new Map(), users: new Map(), pois: new Map() };
 
   for (const table of ['users', 'pois', 'events'] as const) {
@@ -58,6 +61,8 @@ export async function loadTables(
       types[table].set(column, type);
     }
     const columns = [...wanted[table].keys()];
+    const unused = [...available.keys()].filter((column) => !wanted[table].has(column));
+    tableColumns.push({ table, used: columns, unused });
     await reading(where, () =>
       db.run(
         `CREATE TABLE raw_${table} AS SELECT row_number() OVER () AS file_row${columns.map((c) => `, ${ident(c)} AS ${ident(`c:${c}`)}`).join('')} FROM ${sql}`,
@@ -196,6 +201,7 @@ export async function loadTables(
     pois: Number(sums.pois),
     stored: storedColumns(schema),
     notes,
+    columns: tableColumns,
   };
 }
 

@@ -39,12 +39,17 @@ export async function writePoiTexts(
   directory: string,
 ): Promise<void> {
   await mkdir(join(directory, 'texts'), { recursive: true });
+  await db.run(
+    `COPY (${poiTextsQuery(schema, tables)}) TO ${literal(join(directory, 'texts', 'pois.parquet'))} ${parquetOptions}`,
+  );
+}
+
+/** One row per POI, one column per keyword. */
+export function poiTextsQuery(schema: DatasetSchema, tables: LoadedTables): string {
   const columns = schema.keywords.poi.map(
     (k) => `, ${staticText(schema, tables, 'pois', k)} AS ${ident(`text_${k.name}`)}`,
   );
-  await db.run(
-    `COPY (SELECT po.poi_index, po.poi${columns.join('')} FROM po ORDER BY po.poi_index) TO ${literal(join(directory, 'texts', 'pois.parquet'))} ${parquetOptions}`,
-  );
+  return `SELECT po.poi_index, po.poi${columns.join('')} FROM po ORDER BY po.poi_index`;
 }
 
 /**
@@ -57,6 +62,19 @@ export async function writeUserTexts(
   tables: LoadedTables,
   options: { directory: string; number: number; name: string },
 ): Promise<void> {
+  const query = await userTextsQuery(db, schema, tables, options.number);
+  const folder = join(options.directory, 'splits', options.name, 'texts');
+  await mkdir(folder, { recursive: true });
+  await db.run(`COPY (${query}) TO ${literal(join(folder, 'users.parquet'))} ${parquetOptions}`);
+}
+
+/** One row per user, one column per keyword; behaviour is that of the train part of the `number`-th split. */
+export async function userTextsQuery(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  tables: LoadedTables,
+  number: number,
+): Promise<string> {
   const columns: string[] = [];
   const joins: string[] = [];
   for (const [i, k] of schema.keywords.user.entries()) {
@@ -66,7 +84,7 @@ export async function writeUserTexts(
     }
     const table = `behaviour${i}`;
     const missing = new Set([...schema.missing, ...(k.missing ?? [])]);
-    const train = `part${options.number} = 0 AND ${(k.behaviour.on ?? (tables.orders ? 'order' : 'click')) === 'order' ? 'ord' : 'click'} = 1`;
+    const train = `part${number} = 0 AND ${(k.behaviour.on ?? (tables.orders ? 'order' : 'click')) === 'order' ? 'ord' : 'click'} = 1`;
     const query =
       'top' in k.behaviour
         ? topQuery(schema, tables, k.behaviour, missing, train)
@@ -75,10 +93,7 @@ export async function writeUserTexts(
     joins.push(`LEFT JOIN ${table} ON ${table}.user_index = us.user_index`);
     columns.push(`, ${cutSql(`${table}.text`, k.maxCharacters)} AS ${ident(`text_${k.name}`)}`);
   }
-  const folder = join(options.directory, 'splits', options.name, 'texts');
-  await mkdir(folder, { recursive: true });
-  await db.run(`COPY (SELECT us.user_index, us.user${columns.join('')} FROM us ${joins.join(' ')} ORDER BY us.user_index)
-    TO ${literal(join(folder, 'users.parquet'))} ${parquetOptions}`);
+  return `SELECT us.user_index, us.user${columns.join('')} FROM us ${joins.join(' ')} ORDER BY us.user_index`;
 }
 
 function staticText(schema: DatasetSchema, tables: LoadedTables, table: 'users' | 'pois', k: UserKeyword): string {

@@ -9,7 +9,7 @@ import {
 } from '@larr/core';
 import type { Command } from 'commander';
 import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
-import { datasetSummary } from './prepare.js';
+import { datasetSummary, showProgress } from './prepare.js';
 
 interface ImportCommandOptions extends CommonOptions {
   in: string;
@@ -44,7 +44,7 @@ export function registerImport(program: Command): void {
             output,
             seed,
             threads,
-            progress: ({ stage, done, total }) => progress(stage, done, total),
+            progress: showProgress(progress, 'import'),
           });
         },
         (manifest) => datasetSummary(options.out, manifest),
