@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 const program = fileURLToPath(new URL('../build/Release/kernel_tests', import.meta.url));
 
 test('both kernels agree with their float64 references on every instruction set of this machine, for fixed and random shapes', () => {
-  const report = JSON.parse(execFileSync(program, ['150'], { encoding: 'utf8' }));
+  const report = JSON.parse(execFileSync(program, ['60'], { encoding: 'utf8' }));
   expect(report.failures).toBe(0);
   expect(report.checks).toBeGreaterThan(10_000);
-});
+}, 300_000);

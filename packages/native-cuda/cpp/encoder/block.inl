@@ -74,7 +74,6 @@ void attend(const Plan& p, const int32_t* rows, int n, typename M::Activation* x
 template <class M>
 void normalise(const Plan& p, const Norm& norm, float* h, int n, typename M::Activation* x) {
   const float scale = 1.0f / float(p.dim);
-  const int extra = p.width - p.dim;
   for (int r = 0; r < n; r++) {
     float* row = h + int64_t(r) * p.width;
     F sum = V::set(0);
@@ -83,12 +82,11 @@ void normalise(const Plan& p, const Norm& norm, float* h, int n, typename M::Act
     const F centre = V::set(mean);
     F square = V::set(0);
     for (int c = 0; c < p.width; c += W) {
-      const F y = V::sub(V::load(row + c), centre);
+      // The padding is masked: taking its mean^2 away afterwards would cancel where the mean is large beside the deviation.
+      const F y = V::mul(V::sub(V::load(row + c), centre), V::load(p.real + c));
       square = V::fma(y, y, square);
     }
-    // the padding's zeros each contributed mean^2
-    const float variance = (V::sum(square) - float(extra) * mean * mean) * scale;
-    const F inverse = V::set(1.0f / __builtin_sqrtf((variance > 0 ? variance : 0) + 1e-5f));
+    const F inverse = V::set(1.0f / __builtin_sqrtf(V::sum(square) * scale + 1e-5f));
     for (int c = 0; c < p.width; c += W) {
       const F y = V::mul(V::sub(V::load(row + c), centre), inverse);
       const F out = V::fma(y, V::load(norm.weight + c), V::load(norm.bias + c));

@@ -165,6 +165,9 @@ SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& w, c
   float* residual = s.keep(size_t(width));
   for (int i = 0; i < d; i++) residual[i] = w.agg[i] + w.out_proj_bias[i];
   p.residual = residual;
+  float* real = s.keep(size_t(width));
+  std::fill(real, real + d, 1.0f);
+  p.real = real;
   p.norm1 = {s.vector(w.norm1_weight, d, width), s.vector(w.norm1_bias, d, width)};
   p.ffn1 = s.dense(w.ffn1_weight, w.ffn1_bias, shape.ffn, d);
   p.ffn2 = s.dense(w.ffn2_weight, w.ffn2_bias, d, shape.ffn);

@@ -27,6 +27,7 @@ struct Plan {
   const float* logits;                    // [1 + entries, heads], times log2(e); entry 0 is the aggregation token
   const float* values;                    // [1 + entries, width]
   const float* residual;                  // [width] agg + out_proj_bias
+  const float* real;                      // [width] 1, and 0 where padding
   Dense attended, ffn1, ffn2, head1, head2;
   Norm norm1, norm2;
 };
