@@ -1,8 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { larr, start } from './larr.js';
 
 /** A language model small enough for seconds; everything else is the demo as users run it. */
@@ -25,6 +25,7 @@ const figures = (text: string) =>
   }));
 
 beforeAll(() => writeFileSync(config, JSON.stringify(smallest)));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('the demo', { timeout: 300_000 }, () => {
   const out = join(folder, 'run');
@@ -61,13 +62,17 @@ describe('the demo', { timeout: 300_000 }, () => {
     const stages = [/stage 1: \d/, /stage 2: \d/, /vectors: \d/, /ple #1: \d/, /larr #1: \d/];
     for (const [i, stage] of stages.entries()) {
       const { child, ended } = start(demo(again));
+      const by = i % 2 === 0 ? 'SIGKILL' : 'SIGINT';
       let seen = '';
+      let sent = false;
       child.stderr!.on('data', (text: string) => {
         seen += text;
-        if (stage.test(seen)) child.kill(i % 2 === 0 ? 'SIGKILL' : 'SIGINT');
+        if (!sent && stage.test(seen)) sent = child.kill(by);
       });
-      const { code } = await ended;
-      if (i % 2 === 1 && code !== 0) expect(code).toBe(1);
+      const { code, signal } = await ended;
+      expect(sent, `${stage} was seen in:\n${seen}`).toBe(true);
+      if (by === 'SIGKILL') expect(signal).toBe('SIGKILL');
+      else expect(code).toBe(1);
     }
     const { code, stdout, stderr } = await larr(...demo(again));
     expect(code, stderr).toBe(0);

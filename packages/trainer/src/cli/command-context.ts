@@ -102,7 +102,7 @@ export function readConfig<T extends z.ZodType>(schema: T, file: string | undefi
   return parsed.data;
 }
 
-function createProgress(say: (line: string) => void): { show: CommandContext['progress']; end(): void } {
+function createProgress(): { show: CommandContext['progress']; end(): void } {
   const interactive = process.stderr.isTTY === true;
   let bar: SingleBar | null = null;
   let stage = '';
@@ -137,7 +137,7 @@ function createProgress(say: (line: string) => void): { show: CommandContext['pr
       if (name === stage && done < total && now - lastLine < 10_000) return;
       stage = done >= total ? '' : name;
       lastLine = now;
-      say(`${name}: ${Math.floor((100 * done) / Math.max(total, 1))} %${note ? ` (${note})` : ''}`);
+      process.stderr.write(`${name}: ${Math.floor((100 * done) / Math.max(total, 1))} %${note ? ` (${note})` : ''}\n`);
     },
   };
 }
@@ -164,7 +164,7 @@ export function action<O extends CommonOptions, R>(
       for (const bar of bars) bar.end();
       process.stderr.write(`${line}\n`);
     };
-    const progress = createProgress(say);
+    const progress = createProgress();
     bars.push(progress);
     // Read by the math libraries when they are loaded, which commands do only inside `work`.
     process.env.OMP_NUM_THREADS = String(options.threads);

@@ -31,7 +31,7 @@ export const FinetuneConfig = z.strictObject({
     .boolean()
     .default(true)
     .describe('Leave false negatives out of the sums. false is the form in the paper.'),
-  steps: count.default(900).describe('Steps in all; each takes one kind of pair, drawn in proportion to the weights.'),
+  steps: count.default(350).describe('Steps in all; each takes one kind of pair, drawn in proportion to the weights.'),
   firstShare: z
     .number()
     .min(0)

@@ -27,7 +27,7 @@ export const PretrainConfig = z.strictObject({
   tokens: z
     .int()
     .min(0)
-    .default(2_000_000)
+    .default(1_200_000)
     .describe('Tokens to train on. 0 writes the untrained model (ablation noCPT).'),
   tokensPerStep: count.default(2048),
   generalShare: z
