@@ -18,7 +18,7 @@ export interface RankerSetup {
   threads: number;
 }
 
-/** Vectors that several rows share: sent once, spread over the rows by the ranker. */
+/** Vectors that several rows share: copied to the ranker once, spread over the rows there. */
 export interface SharedVectors {
   /** [distinct, width] */
   data: Float32Array;

@@ -116,7 +116,13 @@ export class Ranker {
     this.#onBatch(rows);
     for (const waiting of batch) waiting.started = now;
     const jobs = batch.map(({ job }) => job);
-    this.#worker.postMessage({ kind: 'batch', jobs } satisfies ToRanker, jobs.flatMap(buffersOf));
+    try {
+      this.#worker.postMessage({ kind: 'batch', jobs } satisfies ToRanker, jobs.flatMap(ownBuffers));
+    } catch (error) {
+      this.#running = null;
+      for (const { settle } of batch) settle.reject(error as Error);
+      this.#runNext();
+    }
   }
 
   #take(): void {
@@ -154,7 +160,11 @@ export class Ranker {
 const overloaded = (): ApiError =>
   new ApiError(503, 'OVERLOADED', 'too many requests wait already; try again in a moment', undefined, 1);
 
-function buffersOf(job: RankerJob): ArrayBuffer[] {
-  const arrays = [job.ids, job.dense, job.scene?.data, job.scene?.of, job.behaviour?.data, job.behaviour?.of];
+/**
+ * Buffers that a job gives away. Not the vectors: the scene encoder pins the buffers it has written, which then cannot be transferred,
+ * and they are few (one a scene), so they are copied.
+ */
+function ownBuffers(job: RankerJob): ArrayBuffer[] {
+  const arrays = [job.ids, job.dense, job.scene?.of, job.behaviour?.of];
   return arrays.flatMap((array) => (array == null ? [] : [array.buffer as ArrayBuffer]));
 }
