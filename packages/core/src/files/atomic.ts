@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { mustBeReplaceable } from './output-directory.js';
 
 /**
  * Writes a file so that other processes, and a later run after a crash, see either the old content or all of the new.
@@ -26,14 +27,17 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
 
 /**
  * Builds a directory beside its final place and swaps it in once `build` has finished, so `path` is never half-written:
- * on an error nothing changes there. An existing directory is replaced. Left-overs of killed runs are removed.
+ * on an error nothing changes there. An empty directory, or a dataset or bundle, is replaced. Left-overs of killed runs are
+ * removed.
  * @param build fills the (empty) directory it is given
+ * @throws UsageError `OUT_NOT_OURS` where something else is in that place
  */
 export async function buildDirectoryAtomic<T>(path: string, build: (directory: string) => Promise<T>): Promise<T> {
   const target = resolve(path);
   const parent = dirname(target);
   await mkdir(parent, { recursive: true });
   await removeLeftovers(parent, basename(target));
+  await mustBeReplaceable(target);
   const token = `${process.pid}-${randomBytes(3).toString('hex')}`;
   const building = join(parent, `.${basename(target)}.building-${token}`);
   await mkdir(building);
@@ -41,6 +45,8 @@ export async function buildDirectoryAtomic<T>(path: string, build: (directory: s
     const result = await build(building);
     const retired = join(parent, `.${basename(target)}.retired-${token}`);
     const replaces = await exists(target);
+    // Somebody may have put something there while this was built.
+    if (replaces) await mustBeReplaceable(target);
     if (replaces) await rename(target, retired);
     try {
       await rename(building, target);

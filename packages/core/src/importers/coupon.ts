@@ -3,7 +3,7 @@ import type { DatasetManifest } from '../dataset/manifest.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { defineSchema } from '../schema/validate.js';
 import { firstLine, readDelimited } from './delimited.js';
-import { type ImportedColumn, type ImportOptions, importTables } from './import-tables.js';
+import { checkOutput, type ImportedColumn, type ImportOptions, importTables } from './import-tables.js';
 
 const fileName = 'in-vehicle-coupon-recommendation.csv';
 const scene = ['destination', 'passanger', 'weather', 'temperature', 'time'];
@@ -40,6 +40,7 @@ const columnsOf = (car: boolean) => [
  * @throws DataError `FILE_MISSING`, `BAD_HEADER`, `SHORT_ROW`, `LONG_ROW`, `BAD_VALUE`, `BAD_ENCODING`, `TABLE_EMPTY`
  */
 export async function importCoupon(options: ImportOptions): Promise<DatasetManifest> {
+  await checkOutput(options);
   const file = join(options.input, fileName);
   const columns = columnsOf((await firstLine(file)).split(',').includes('car'));
   const table = await readDelimited(file, { columns, delimiter: ',' });

@@ -5,7 +5,7 @@ import { DataError } from '../errors.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { defineSchema } from '../schema/validate.js';
 import { badField, readDelimited, readLines } from './delimited.js';
-import { type ImportedColumn, type ImportOptions, importTables } from './import-tables.js';
+import { checkOutput, type ImportedColumn, type ImportOptions, importTables } from './import-tables.js';
 
 /** Letters of an entry point: the city it lies in, and its file. */
 const cities: Record<string, { city: string; file: string }> = {
@@ -66,6 +66,7 @@ const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
  * @throws DataError `FILE_MISSING`, `SHORT_ROW`, `LONG_ROW`, `BAD_VALUE`, `BAD_ENCODING`, `TABLE_EMPTY`
  */
 export async function importEntree(options: ImportOptions): Promise<DatasetManifest> {
+  await checkOutput(options);
   const data = join(options.input, 'data');
   const features = await readFeatures(join(data, 'features.txt'));
   const restaurants: Record<string, Restaurant[]> = {};

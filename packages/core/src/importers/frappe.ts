@@ -3,7 +3,7 @@ import type { DatasetManifest } from '../dataset/manifest.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { defineSchema } from '../schema/validate.js';
 import { readDelimited } from './delimited.js';
-import { type ImportOptions, importTables } from './import-tables.js';
+import { checkOutput, type ImportOptions, importTables } from './import-tables.js';
 
 const eventColumns = [
   'user',
@@ -42,6 +42,7 @@ const metaColumns = [
  * @throws DataError `FILE_MISSING`, `BAD_HEADER`, `SHORT_ROW`, `BAD_ENCODING`
  */
 export async function importFrappe(options: ImportOptions): Promise<DatasetManifest> {
+  await checkOutput(options);
   const events = await readDelimited(join(options.input, 'frappe.csv'), { columns: eventColumns, delimiter: '\t' });
   const meta = await readDelimited(join(options.input, 'meta.csv'), { columns: metaColumns, delimiter: '\t' });
   return importTables(options, { events: events.asText(), pois: meta.asText() }, frappeSchema());

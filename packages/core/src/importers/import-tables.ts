@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { DatasetManifest } from '../dataset/manifest.js';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { buildDirectoryAtomic } from '../files/atomic.js';
+import { mustBeReplaceable, mustNotHold } from '../files/output-directory.js';
 import { type PrepareOptions, prepareInto } from '../prepare/prepare.js';
 import { parquetOptions } from '../prepare/split-files.js';
 import type { DatasetSchema } from '../schema/schema.js';
@@ -20,6 +21,15 @@ export interface ImportOptions extends Pick<PrepareOptions, 'memoryLimit' | 'thr
 export interface ImportedColumn {
   type: 'VARCHAR' | 'VARCHAR[]' | 'BIGINT' | 'DOUBLE' | 'UTINYINT' | 'TIMESTAMP';
   values: readonly (string | number | null | readonly string[])[];
+}
+
+/**
+ * What every importer asks first: whether its output may be replaced, and does not hold the files it reads.
+ * @throws UsageError `OUT_NOT_OURS`, `OUT_HOLDS_INPUT`
+ */
+export async function checkOutput({ input, output }: ImportOptions): Promise<void> {
+  await mustBeReplaceable(output);
+  await mustNotHold(output, [input]);
 }
 
 /**

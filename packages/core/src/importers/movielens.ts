@@ -5,7 +5,7 @@ import { DataError } from '../errors.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { defineSchema } from '../schema/validate.js';
 import { badField, type DelimitedTable, readDelimited } from './delimited.js';
-import { type ImportOptions, importTables } from './import-tables.js';
+import { checkOutput, type ImportOptions, importTables } from './import-tables.js';
 
 /** Flags of u.item in the order of its columns. */
 const genres = [
@@ -77,6 +77,7 @@ interface Release {
  * @throws DataError `FILE_MISSING`, `SHORT_ROW`, `LONG_ROW`, `BAD_VALUE`, `TABLE_EMPTY`
  */
 export async function importMovielens(options: ImportOptions): Promise<DatasetManifest> {
+  await checkOutput(options);
   const { input } = options;
   let release: Release;
   if (existsSync(join(input, 'u.data'))) release = await read100k(input);

@@ -603,6 +603,17 @@ test('a check warns of columns that nothing reads and of features that tell noth
   expect(warnings).toMatch(/No POI keywords/);
 });
 
+test('an output that holds a source table is refused, and a stranger’s folder is left alone', async () => {
+  const folder = await folderWith({ 'events.csv': eventsCsv, 'users.csv': usersCsv, 'pois.csv': poisCsv });
+  const options = { schema, baseDirectory: folder };
+  await expect(prepare(folder, options)).rejects.toMatchObject({ code: 'OUT_HOLDS_INPUT' });
+  const query = `SELECT * FROM read_csv('${folder}/events.csv', all_varchar = true)`;
+  const byQuery = defineSchema({ ...input, tables: { events: { query } }, keywords: {}, texts: {}, features: {} });
+  await expect(prepare(folder, { schema: byQuery })).rejects.toMatchObject({ code: 'OUT_HOLDS_INPUT' });
+  await expect(prepare(source, { schema, baseDirectory: folder })).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });
+  expect((await readdir(folder)).sort()).toEqual(['events.csv', 'pois.csv', 'users.csv']);
+});
+
 test('progress rises to the end and estimates the time left', async () => {
   const told: PrepareProgress[] = [];
   await prepare(join(source, 'told'), { schema, baseDirectory: source, progress: (at) => told.push(at) });

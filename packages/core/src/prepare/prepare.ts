@@ -1,9 +1,10 @@
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type DatasetManifest, PARTS } from '../dataset/manifest.js';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { mustNotHold } from '../files/output-directory.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { drawNegatives } from './negatives.js';
@@ -41,11 +42,34 @@ export interface PrepareOptions {
 /**
  * Turns the tables of a schema into a dataset directory (docs/data.md, "What is written"): samples without leakage, splits,
  * vocabularies, texts and the serving store. The directory appears, or replaces an older one, only when it is complete.
+ * @throws UsageError `OUT_NOT_OURS`, `OUT_HOLDS_INPUT` where replacing `output` would remove other files than an older dataset's
  * @throws ConfigError, DataError: see `loadTables` and `writeSplit`
  */
 export async function prepare(output: string, options: PrepareOptions): Promise<DatasetManifest> {
+  await mustNotHold(output, inputFiles(options));
   return buildDirectoryAtomic(output, (directory) => prepareInto(directory, options));
 }
+
+/** Files and patterns on this machine that a schema reads; of SQL, every text in quotes that may be one. */
+function inputFiles({ schema, baseDirectory }: PrepareOptions): string[] {
+  const files: string[] = [];
+  const quoted = (sql: string) => {
+    for (const [, text] of sql.matchAll(/'([^'\n]+)'/g)) if (/[./\\]/.test(text!) && !remote(text!)) files.push(text!);
+  };
+  for (const source of Object.values(schema.tables)) {
+    if (source === undefined) continue;
+    if (typeof source === 'object' && 'query' in source) {
+      quoted(source.query);
+      continue;
+    }
+    const path = typeof source === 'string' ? source : source.path;
+    if (!remote(path)) files.push(resolve(baseDirectory ?? process.cwd(), path));
+  }
+  schema.setup.forEach(quoted);
+  return files;
+}
+
+const remote = (path: string) => /^[a-z][a-z0-9+]+:\/\//i.test(path);
 
 /**
  * `prepare` into a directory that exists already and may hold other things (source tables of an importer or of the world).

@@ -1,0 +1,72 @@
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { UsageError } from '../errors.js';
+
+/** Files that say what a directory is, and the `format` that makes it one of ours. */
+const markers = [
+  ['dataset.json', 'larr-dataset'],
+  ['manifest.json', 'larr-bundle'],
+] as const;
+
+/**
+ * Makes sure that an output directory may be replaced: there is none, it is empty, or it is a dataset or bundle of ours. Long
+ * work calls this before it begins; `buildDirectoryAtomic` does in any case.
+ * @throws UsageError `OUT_NOT_OURS`
+ */
+export async function mustBeReplaceable(output: string): Promise<void> {
+  const found = await stat(output).catch(() => null);
+  if (found === null) return;
+  if (!found.isDirectory())
+    throw new UsageError('OUT_NOT_OURS', `${output} is a file, not a directory. Name another output directory.`, {
+      file: output,
+    });
+  if ((await readdir(output)).length === 0) return;
+  for (const [file, format] of markers) {
+    const text = await readFile(join(output, file), 'utf8').catch(() => null);
+    if (text !== null && formatOf(text) === format) return;
+  }
+  throw new UsageError(
+    'OUT_NOT_OURS',
+    `${output} holds files and is not a dataset or bundle that LARR wrote, so it is not replaced. Name a new or empty directory, or remove this one yourself.`,
+    { file: output },
+  );
+}
+
+function formatOf(text: string): unknown {
+  try {
+    return (JSON.parse(text) as { format?: unknown } | null)?.format;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Makes sure that replacing an output directory removes none of the files that it is to be made from.
+ * @param inputs files, folders or glob patterns
+ * @throws UsageError `OUT_HOLDS_INPUT`
+ */
+export async function mustNotHold(output: string, inputs: readonly string[]): Promise<void> {
+  const outside = await realPath(resolve(output));
+  for (const input of inputs) {
+    const segments = resolve(input).split(sep);
+    const pattern = segments.findIndex((s) => /[*?[\]{}]/.test(s));
+    const path = await realPath(pattern < 0 ? segments.join(sep) : segments.slice(0, pattern).join(sep) || sep);
+    const way = relative(outside, path);
+    if (way === '..' || way.startsWith(`..${sep}`)) continue;
+    throw new UsageError(
+      'OUT_HOLDS_INPUT',
+      `The output directory ${output} holds the input ${input}, which replacing it would remove. Name another output directory.`,
+      { file: output },
+    );
+  }
+}
+
+/** The path without links, also of what does not exist yet. */
+async function realPath(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(await realPath(parent), basename(path));
+  }
+}
