@@ -47,6 +47,7 @@ async function tinyVectors(directory: string): Promise<string> {
   const { split, manifest } = await openDataset(join(directory, 'data'));
   const scene = split.scene.flatMap(({ field, texts }) => texts.slice(1).map((text) => ({ field, text })));
   writeFileSync(join(vectors, 'scene.json'), JSON.stringify(scene));
+  writeFileSync(join(vectors, 'vectors.json'), JSON.stringify({ format: 'larr-vectors' }));
   const embeddings = (rows: number, phase: number) => ({
     embeddings: {
       shape: [rows, WIDTH],

@@ -135,6 +135,7 @@ export function syntheticVectors(inputs: ModelInputs, split: SplitManifest, d: n
   mkdirSync(dir);
   const names = split.scene.flatMap(({ field, texts }) => texts.slice(1).map((text) => ({ field, text })));
   writeFileSync(join(dir, 'scene.json'), JSON.stringify(names));
+  writeFileSync(join(dir, 'vectors.json'), JSON.stringify({ format: 'larr-vectors' }));
   tidy(() => {
     manualSeed(3);
     saveSafetensors(join(dir, 'scene.safetensors'), { embeddings: randn([names.length, d]) });

@@ -181,7 +181,7 @@ describe('embedDataset', () => {
   it('embeds every scene keyword, POI and user once, and nothing again while the model is the same', async () => {
     const model = join(root, 'whole');
     const output = join(root, 'vectors');
-    const first = await embedDataset({ dataset, model, output });
+    const first = await embedDataset({ dataset, model, output, users: true });
     expect(first.scene).toEqual({ vectors: 2, computed: 2 });
     expect(first.pois).toEqual({ vectors: 90, computed: 90 });
     const entries = JSON.parse(readFileSync(join(output, 'scene.json'), 'utf8'));
@@ -202,8 +202,8 @@ describe('embedDataset', () => {
     disposeEmbedder(embedder);
 
     const before = readFileSync(join(output, 'pois.safetensors'));
-    const second = await embedDataset({ dataset, model, output });
-    expect([second.scene.computed, second.pois.computed, second.users.computed]).toEqual([0, 0, 0]);
+    const second = await embedDataset({ dataset, model, output, users: true });
+    expect([second.scene.computed, second.pois.computed, second.users!.computed]).toEqual([0, 0, 0]);
     expect(readFileSync(join(output, 'pois.safetensors')).equals(before)).toBe(true);
     const other = await embedDataset({ dataset, model: join(root, 'micro-7'), output });
     expect(other.pois.computed).toBe(90);

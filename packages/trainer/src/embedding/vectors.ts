@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Dataset,
@@ -24,6 +24,8 @@ export interface EmbedOptions {
   model: string;
   /** The vectors/ directory to write. */
   output: string;
+  /** Users' comprehensive texts too (users.safetensors). Stage 3 does not read them; default false. */
+  users?: boolean;
   /** Decides the projection of a model that has none. */
   seed?: number;
   device?: string;
@@ -36,7 +38,8 @@ export interface EmbedResult {
   /** Vectors in each file, and how many were computed in this run; the others were there. */
   scene: { vectors: number; computed: number };
   pois: { vectors: number; computed: number };
-  users: { vectors: number; computed: number };
+  /** null where users were not asked for */
+  users: { vectors: number; computed: number } | null;
   tokens: number;
   tokensPerSecond: number;
   truncatedTexts: number;
@@ -59,9 +62,10 @@ export interface SceneEntry {
 }
 
 /**
- * Embeds what stage 3 and the server read (method.md, section 4): every scene keyword on its own, every POI's and user's
- * comprehensive text. Writes scene.safetensors with scene.json, pois.safetensors, users.safetensors ("embeddings", f32
- * [rows, dimension]; a row of zeros where there is no text), text digests beside each, and vectors.json last.
+ * Embeds what stage 3 and the server read (method.md, section 4): every scene keyword on its own, every POI's and, where
+ * asked for, every user's comprehensive text. Writes scene.safetensors with scene.json, pois.safetensors, users.safetensors
+ * ("embeddings", f32 [rows, dimension]; a row of zeros where there is no text), text digests beside each, and vectors.json
+ * last: a directory without it is not whole.
  *
  * Run again with the same model, only texts that changed are embedded; with another model, everything.
  */
@@ -75,6 +79,7 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
   setRngState(rng);
   try {
     await mkdir(output, { recursive: true });
+    await rm(join(output, 'vectors.json'), { force: true });
     const model = createHash('sha256')
       .update(`${digest} ${existsSync(join(options.model, 'projection.safetensors')) ? '' : seed}`)
       .digest('hex');
@@ -82,13 +87,12 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     const parts = {
       scene: sceneTexts(dataset, entries),
       pois: poiTexts(dataset, await dataset.poiTexts()),
-      users: userTexts(dataset, await dataset.userTexts()),
+      ...(options.users === true && { users: userTexts(dataset, await dataset.userTexts()) }),
     };
     const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
     const tally = { step: 0, tokens: 0, seconds: 0, truncated: 0 };
-    const result = {} as Record<keyof typeof parts, { vectors: number; computed: number }>;
-    for (const part of ['scene', 'pois', 'users'] as const) {
-      const texts = parts[part];
+    const result: Record<string, { vectors: number; computed: number }> = {};
+    for (const [part, texts] of Object.entries(parts)) {
       const base = tally.step;
       let last = performance.now();
       result[part] = await embedFile(
@@ -131,7 +135,9 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     };
     await writeFileAtomic(join(output, 'vectors.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     return {
-      ...result,
+      scene: result.scene!,
+      pois: result.pois!,
+      users: result.users ?? null,
       tokens: tally.tokens,
       tokensPerSecond: Math.round(tally.seconds > 0 ? tally.tokens / tally.seconds : 0),
       truncatedTexts: tally.truncated,

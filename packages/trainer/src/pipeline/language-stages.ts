@@ -41,6 +41,11 @@ export async function ensureVectors(options: LanguageStagesOptions): Promise<Lan
   const vectors = join(out, 'vectors');
   const pretrained = await pretrain({ ...shared, output: stage1, config: config.pretrain });
   const finetuned = await finetune({ ...shared, model: stage1, output: stage2, config: config.finetune });
+  const failed = finetuned.gate.checks.filter(({ passed }) => !passed);
+  if (failed.length > 0)
+    onNotice?.(
+      `stage 2 falls short of its gate (${failed.map(({ name, value, threshold }) => `${name} ${value.toFixed(3)} < ${threshold.toFixed(3)}`).join(', ')}); stage 3 takes its vectors all the same`,
+    );
   const embedded = await embedDataset({ ...shared, model: stage2, output: vectors });
   return { vectors, pretrain: pretrained, finetune: finetuned, embed: embedded };
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, type SplitManifest } from '@larr/core';
@@ -37,6 +38,12 @@ export async function loadSemanticVectors(
   split: SplitManifest,
   inputs: ModelInputs,
 ): Promise<SemanticVectors> {
+  if (!existsSync(join(dir, 'vectors.json'))) {
+    throw new DataError(
+      'NO_VECTORS',
+      `${dir} holds no finished vectors (vectors.json, written last, is missing). LARR needs the directory that "larr embed" writes`,
+    );
+  }
   let names: { field: string; text: string }[];
   try {
     names = JSON.parse(await readFile(join(dir, 'scene.json'), 'utf8'));

@@ -319,7 +319,12 @@ export function trainStep(
     const value = loss.item();
     if (!Number.isFinite(value)) return value;
     loss.backward();
-    if (config.clipNorm > 0) clipGradNorm([...state.parameters.dense.values()], config.clipNorm);
+    // A gradient can be infinite where the loss is not, and would spoil the weights that a checkpoint keeps.
+    const norm = clipGradNorm(
+      [...state.parameters.dense.values()],
+      config.clipNorm > 0 ? config.clipNorm : Number.POSITIVE_INFINITY,
+    );
+    if (!Number.isFinite(norm)) return Number.NaN;
     state.dense.step();
     state.tables.step();
     state.dense.zeroGrad();

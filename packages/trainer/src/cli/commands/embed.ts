@@ -8,16 +8,18 @@ interface EmbedCommandOptions extends CommonOptions {
   split?: string;
   model: string;
   out: string;
+  users: boolean;
 }
 
 export function registerEmbed(program: Command): void {
   withCommonOptions(
-    program.command('embed').description('embed every scene keyword, POI and user of a dataset ahead of time'),
+    program.command('embed').description('embed every scene keyword and POI of a dataset ahead of time'),
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
     .requiredOption('--model <dir>', 'what `larr finetune` wrote')
     .requiredOption('--out <dir>', 'directory of the vectors; what is there already is kept')
+    .option('--users', "every user's text too, which stage 3 does not read", false)
     .action(
       action<EmbedCommandOptions, EmbedResult>(
         async (options, context) => {
@@ -27,6 +29,7 @@ export function registerEmbed(program: Command): void {
             split: options.split,
             model: options.model,
             output: options.out,
+            users: options.users,
             seed: options.seed,
             device: options.device,
             signal: context.signal,
@@ -34,7 +37,7 @@ export function registerEmbed(program: Command): void {
           });
         },
         ({ scene, pois, users }) =>
-          Object.entries({ 'scene keywords': scene, POIs: pois, users })
+          Object.entries({ 'scene keywords': scene, POIs: pois, ...(users && { users }) })
             .map(([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`)
             .join('\n'),
       ),
