@@ -48,6 +48,15 @@ describe('the demo', { timeout: 300_000 }, () => {
     expect(existsSync(join(result.bundle, 'manifest.json'))).toBe(true);
   });
 
+  test('a model measured again has the figures of the table', async () => {
+    const run = join(out, 'models', 'larr-seed1');
+    const { code, stdout } = await larr('evaluate', '--run', run, '--data', join(out, 'data'), '--json');
+    expect(code).toBe(0);
+    const { metrics, slices } = JSON.parse(stdout);
+    expect(metrics.ctcvrAuc).toBeCloseTo(JSON.parse(first).models[1].ctcvrAuc, 6);
+    expect(slices.length).toBeGreaterThan(20);
+  });
+
   test('run again, has nothing left to do and says the same', async () => {
     const started = performance.now();
     const { code, stdout } = await larr(...demo(out));

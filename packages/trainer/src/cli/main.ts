@@ -6,6 +6,7 @@ import { registerCompare } from './commands/compare.js';
 import { registerDemo } from './commands/demo.js';
 import { registerDoctor } from './commands/doctor.js';
 import { registerEmbed } from './commands/embed.js';
+import { registerEvaluate } from './commands/evaluate.js';
 import { registerExport } from './commands/export.js';
 import { registerFinetune } from './commands/finetune.js';
 import { registerImport } from './commands/import.js';
@@ -38,6 +39,7 @@ for (const register of [
   registerEmbed,
   registerTrain,
   registerCompare,
+  registerEvaluate,
   registerRecall,
   registerExport,
   registerServe,

@@ -46,7 +46,8 @@ export function serve(
       ...(options.events === undefined ? [] : ['--events', options.events]),
       ...(options.json ? ['--json'] : []),
     ],
-    { stdio: 'inherit' },
+    // The scene kernel takes its threads from the environment.
+    { stdio: 'inherit', env: { ...process.env, LARR_THREADS: String(options.threads) } },
   );
   const handOn = (signal: NodeJS.Signals) => child.kill(signal);
   process.on('SIGINT', handOn);
