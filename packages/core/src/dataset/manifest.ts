@@ -80,6 +80,8 @@ export interface DatasetManifest {
   name: string;
   seed: number;
   schemaDigest: string;
+  /** sha256 over the files of the dataset but this one (`contentDigest`): what was trained on these data says so by it. */
+  contentDigest: string;
   orders: boolean;
   defaultSplit: string;
   splits: Record<string, SplitManifest>;

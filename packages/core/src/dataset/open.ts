@@ -142,6 +142,7 @@ function checkManifest(value: unknown, directory: string): DatasetManifest {
   for (const field of [
     'name',
     'schemaDigest',
+    'contentDigest',
     'defaultSplit',
     'splits',
     'pois',
@@ -151,6 +152,8 @@ function checkManifest(value: unknown, directory: string): DatasetManifest {
   ] as const) {
     if (manifest[field] === undefined) throw corrupt(directory, `dataset.json lacks "${field}"`);
   }
+  if (!/^[0-9a-f]{64}$/.test(manifest.contentDigest))
+    throw corrupt(directory, 'the "contentDigest" in dataset.json is not a sha256');
   for (const [name, split] of Object.entries(manifest.splits)) {
     for (const field of ['kind', 'parts', 'categorical', 'dense', 'sequences', 'scene'] as const) {
       if (split[field] === undefined) throw corrupt(directory, `dataset.json lacks "splits.${name}.${field}"`);

@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { contentDigest } from '../dataset/content-digest.js';
 import { type DatasetManifest, PARTS } from '../dataset/manifest.js';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError } from '../errors.js';
@@ -111,12 +112,14 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
       step(`${name}: user texts`);
       await writeUserTexts(db, schema, tables, { directory, number, name });
     }
+    await writeFileAtomic(join(directory, 'schema.json'), `${JSON.stringify(schema, null, 2)}\n`);
     const manifest: DatasetManifest = {
       format: 'larr-dataset',
       version: 1,
       name: schema.name,
       seed,
       schemaDigest: schemaDigest(schema),
+      contentDigest: await contentDigest(directory),
       orders: tables.orders,
       defaultSplit: schema.defaultSplit!,
       splits,
@@ -129,7 +132,6 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
         : { training: schema.training as NonNullable<DatasetManifest['training']> }),
       ...(tables.notes.length === 0 ? {} : { notes: tables.notes }),
     };
-    await writeFileAtomic(join(directory, 'schema.json'), `${JSON.stringify(schema, null, 2)}\n`);
     await writeFileAtomic(join(directory, 'dataset.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     progress.finish();
     return manifest;
