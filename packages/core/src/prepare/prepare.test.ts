@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import {
   auc,
+  contentDigest,
   type Dataset,
   type DatasetManifest,
   type DatasetSchema,
@@ -330,6 +331,52 @@ test('dense statistics are of the train part, and a missing value becomes its me
   expect(values[samples.user.indexOf(7)]).toBeCloseTo(mean, 4);
 });
 
+test('a not-a-number text that the schema lists as missing becomes the mean', async () => {
+  const users = usersCsv.replace(/\nu3,(\w+),23\n/, '\nu3,$1,nan\n');
+  const folder = await folderWith({ 'events.csv': eventsCsv, 'users.csv': users, 'pois.csv': poisCsv });
+  const dense = input.features!.dense!.map((f) => (f.name === 'age' ? { ...f, missing: ['nan'] } : f));
+  const listed = defineSchema({ ...input, features: { ...input.features, dense } });
+  const made = await prepare(join(folder, 'out'), { schema: listed, baseDirectory: folder, seed: 3 });
+  const train = await (await openDataset(join(folder, 'out'))).loadPart('train');
+  const age = made.splits.time!.dense.findIndex((f) => f.name === 'age');
+  const { mean } = made.splits.time!.dense[age]!;
+  const ages = column(train.dense, age, train.rows).filter((_, i) => train.user[i] === 3);
+  expect(ages.length).toBeGreaterThan(0);
+  for (const value of ages) expect(value).toBeCloseTo(mean, 4);
+});
+
+test('the content digest follows every file that training reads, and no file of the sources', async () => {
+  const copy = join(source, 'copy');
+  await cp(output, copy, { recursive: true });
+  expect(await contentDigest(copy)).toBe(manifest.contentDigest);
+  await mkdir(join(copy, 'tables'));
+  await writeFile(join(copy, 'tables', 'events.parquet'), 'x');
+  await writeFile(join(copy, 'dataset.json'), '{}');
+  expect(await contentDigest(copy)).toBe(manifest.contentDigest);
+  for (const file of [
+    'splits/time/train/part-00000.parquet',
+    'splits/time/vocabulary/poi.json',
+    'splits/random/pairs.parquet',
+    'splits/time/texts/users.parquet',
+    'texts/pois.parquet',
+    'store/users.parquet',
+    'corpus/general.jsonl',
+  ]) {
+    const path = join(copy, file);
+    const before = await readFile(path).catch(() => null);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, Buffer.concat([before ?? Buffer.alloc(0), Buffer.from([1])]));
+    expect(await contentDigest(copy), file).not.toBe(manifest.contentDigest);
+    if (before === null) await rm(path);
+    else await writeFile(path, before);
+  }
+  expect(await contentDigest(copy)).toBe(manifest.contentDigest);
+  const { contentDigest: _, ...without } = manifest;
+  await writeFile(join(copy, 'dataset.json'), JSON.stringify(without));
+  await expect(openDataset(copy)).rejects.toMatchObject({ code: 'DATASET_CORRUPT' });
+  await rm(copy, { recursive: true });
+});
+
 test('cold splits share no POI, and no user, between their parts', async () => {
   for (const [name, key] of [
     ['cold-poi', 'poi'],
@@ -475,8 +522,17 @@ const badCases: [
     'a bad number',
     { 'pois.csv': poisCsv.replace(',12\n', ',cheap\n') },
     {},
-    { code: 'BAD_VALUE', message: /pois\.csv, row 3, column "price": "cheap" is not a number/ },
+    { code: 'BAD_VALUE', message: /pois\.csv, row 3, column "price": "cheap" is not a finite number/ },
   ],
+  ...['nan', 'NaN', 'inf', '-Infinity'].map((text): (typeof badCases)[number] => [
+    `${text} for a number`,
+    { 'users.csv': usersCsv.replace(/\nu3,(\w+),23\n/, `\nu3,$1,${text}\n`) },
+    {},
+    {
+      code: 'BAD_VALUE',
+      message: new RegExp(`users\\.csv, row 4, column "age": "${text}" is not a finite number.*"missing"`),
+    },
+  ]),
   [
     'an empty table',
     { 'users.csv': 'user,home,age\n' },

@@ -29,11 +29,16 @@ export function keywordSql(column: ColumnSql, missing: ReadonlySet<string>): str
   return `CASE WHEN (${text}) IN (${['', ...missing].map(literal).join(', ')}) THEN NULL ELSE ${text} END`;
 }
 
-/** A number; NULL where missing or (caught beforehand by `firstBadNumber`) not a number. */
+/** A finite number; NULL where missing or (a complaint of `loadTables`) something else, "nan" and "inf" in a text included. */
 export function numberSql(column: ColumnSql, missing: ReadonlySet<string>): string {
-  if (column.type === 'VARCHAR' || missing.size > 0) return `TRY_CAST(${presentSql(column, missing)} AS DOUBLE)`;
+  if (column.type === 'VARCHAR' || missing.size > 0)
+    return finite(`TRY_CAST(${presentSql(column, missing)} AS DOUBLE)`);
   if (column.type === 'BOOLEAN') return `(${column.sql})::INTEGER::DOUBLE`;
-  return `CASE WHEN isnan((${column.sql})::DOUBLE) THEN NULL ELSE (${column.sql})::DOUBLE END`;
+  return finite(`(${column.sql})::DOUBLE`);
+}
+
+function finite(x: string): string {
+  return `CASE WHEN isfinite(${x}) THEN ${x} END`;
 }
 
 /** The SQL of `localTime` (scene/moment.ts): a TIMESTAMP that holds the local clock; NULL where it cannot be read. */

@@ -412,11 +412,12 @@ async function checkValues(
         field: column,
       });
     }
-    if (c.type !== 'VARCHAR') return;
+    // Columns of other types hold nothing but numbers; NaN there is how writers say "missing", infinity is a mistake.
+    if (!/^(VARCHAR|FLOAT|DOUBLE)$/.test(c.type)) return;
     await complain(
       column,
       `${presentSql(c, missing)} IS NOT NULL AND ${numberSql(c, missing)} IS NULL`,
-      `a number, which ${use} needs`,
+      `a finite number, which ${use} needs`,
       'Correct it, or list it under "missing".',
     );
   };
