@@ -20,6 +20,7 @@ export * from './metrics/probability.js';
 export * from './metrics/ranking.js';
 export * from './prepare/explain.js';
 export { type PrepareOptions, type PrepareProgress, prepare, prepareInto } from './prepare/prepare.js';
+export { type ColumnSql, canonicalSql } from './prepare/sql-values.js';
 export * from './safetensors/safetensors.js';
 export * from './scene/derive.js';
 export * from './scene/inputs.js';

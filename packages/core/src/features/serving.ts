@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { CategoricalSpec, DenseSpec } from '../dataset/manifest.js';
-import { type CompiledValue, compileValue, type Moment, type Row } from '../scene/moment.js';
+import {
+  type CompiledValue,
+  canonicalText,
+  compileValue,
+  keywordText,
+  type Moment,
+  numberOf,
+  type Row,
+} from '../scene/moment.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { crossSeparator, type FeatureLayout, featureLayout } from './layout.js';
 
@@ -22,14 +30,16 @@ const compiled = new WeakMap<DatasetSchema, CompiledLayout>();
  * A moment's feature values, as `prepare` computed them for training (the same derivations run in both).
  * Statistics come from the store rows (columns `dense_<name>`), frozen when the dataset was prepared.
  * @param event event columns and the two keys; the keys may also come from the store rows
- * @param user, poi, pair rows of store/users.parquet, store/pois.parquet, store/pairs.parquet; leave out what is unknown
+ * @param user, poi, pair rows of store/users.parquet, store/pois.parquet, store/pairs.parquet, columns that are neither texts nor
+ *   floating-point or 32-bit numbers as `canonicalSql` gives them; leave out what is unknown
  */
 export function featureValues(schema: DatasetSchema, event: Row, user?: Row, poi?: Row, pair?: Row): FeatureValues {
   const { layout, categorical: categoricalValues, dense: denseValues } = compile(schema);
   const moment: Moment = { event, user, poi, pair };
   const categorical: (string | null)[] = layout.categorical.map((f, i) => {
-    const value = categoricalValues[i]!.evaluate(moment, f.missing);
-    return value === null ? null : String(value);
+    const { derivation, evaluate } = categoricalValues[i]!;
+    const value = evaluate(moment, f.missing);
+    return derivation?.yields === 'text' ? keywordText(value, f.missing) : canonicalText(value);
   });
   for (const f of layout.cross) {
     const a = categorical[f.parts[0]]!;
@@ -38,7 +48,7 @@ export function featureValues(schema: DatasetSchema, event: Row, user?: Row, poi
   }
   const dense: (number | null)[] = layout.dense.map((f, i) => {
     const value = denseValues[i]!.evaluate(moment, f.missing);
-    const x = value === null ? Number.NaN : Number(value);
+    const x = numberOf(value);
     if (!Number.isFinite(x)) return null;
     return f.transform === 'log1p' ? Math.log1p(Math.max(0, x)) : x;
   });

@@ -12,8 +12,10 @@ export function canonicalSql({ sql, type }: ColumnSql): string {
   if (type.endsWith('[]')) return `nullif(array_to_string(${sql}, ', '), '')`;
   if (/^(FLOAT|DOUBLE|DECIMAL)/.test(type)) {
     const x = `(${sql})::DOUBLE`;
-    return `CASE WHEN isnan(${x}) THEN NULL WHEN ${x} = trunc(${x}) AND abs(${x}) < 1e15 THEN (${x})::BIGINT::VARCHAR ELSE (${x})::VARCHAR END`;
+    return `CASE WHEN isnan(${x}) THEN NULL WHEN ${x} = trunc(${x}) AND abs(${x}) <= ${Number.MAX_SAFE_INTEGER} THEN (${x})::BIGINT::VARCHAR ELSE (${x})::VARCHAR END`;
   }
+  // UTC, whatever zone this machine is set to: the text must be the same where the model is served.
+  if (type === 'TIMESTAMP WITH TIME ZONE') return `make_timestamp(epoch_us(${sql}))::VARCHAR`;
   return `(${sql})::VARCHAR`;
 }
 
@@ -31,9 +33,10 @@ export function keywordSql(column: ColumnSql, missing: ReadonlySet<string>): str
 
 /** A finite number; NULL where missing or (a complaint of `loadTables`) something else, "nan" and "inf" in a text included. */
 export function numberSql(column: ColumnSql, missing: ReadonlySet<string>): string {
+  if (column.type === 'BOOLEAN')
+    return `CASE WHEN ${presentSql(column, missing)} IS NULL THEN NULL ELSE (${column.sql})::INTEGER::DOUBLE END`;
   if (column.type === 'VARCHAR' || missing.size > 0)
     return finite(`TRY_CAST(${presentSql(column, missing)} AS DOUBLE)`);
-  if (column.type === 'BOOLEAN') return `(${column.sql})::INTEGER::DOUBLE`;
   return finite(`(${column.sql})::DOUBLE`);
 }
 

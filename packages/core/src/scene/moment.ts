@@ -26,17 +26,38 @@ export interface SceneText {
 
 /**
  * A value as the text that vocabularies and keywords know it by: whole numbers without a decimal point, lists joined with
- * ", ", null for nothing.
+ * ", ", null for nothing. `canonicalSql` (prepare/sql-values.ts) is the same for columns; what JavaScript has no value for that
+ * says as much as the column's type does (64-bit integers, dates) is to be given as that text.
  */
 export function canonicalText(value: unknown): string | null {
   if (value === null || value === undefined) return null;
   if (typeof value === 'string') return value;
-  if (typeof value === 'number') return Number.isNaN(value) ? null : String(value);
+  if (typeof value === 'number') return numberText(value);
   if (Array.isArray(value)) {
     const parts = value.map(canonicalText).filter((part) => part !== null);
     return parts.length === 0 ? null : parts.join(', ');
   }
   return String(value);
+}
+
+/** A number as DuckDB writes a DOUBLE, but whole numbers without a decimal point as far as they are exact; null for NaN. */
+function numberText(x: number): string | null {
+  if (Number.isNaN(x)) return null;
+  if (Number.isSafeInteger(x)) return String(x);
+  if (!Number.isFinite(x)) return x > 0 ? 'inf' : '-inf';
+  const [digits, exponent] = x.toExponential().split('e') as [string, string];
+  if (Number(exponent) < -4 || Number(exponent) >= 16)
+    return `${digits}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`;
+  return Number.isInteger(x) ? `${x}.0` : String(x);
+}
+
+/** The number that a value or its text stands for, truth being 1 and 0; NaN where it is none or not finite. */
+export function numberOf(value: unknown): number {
+  const text = canonicalText(value)?.trim() ?? '';
+  if (text === 'true') return 1;
+  if (text === 'false') return 0;
+  const x = text === '' ? Number.NaN : Number(text);
+  return Number.isFinite(x) ? x : Number.NaN;
 }
 
 /** A scene text: blanks trimmed and runs of them collapsed; null where it is empty or a missing-value marker. */
@@ -125,7 +146,7 @@ export function compileValue(schema: DatasetSchema, spec: ValueSpec): CompiledVa
         else if (kind === 'text') arg = keywordText(raw, missing);
         else {
           const text = canonicalText(raw);
-          arg = text === null || text === '' || missing.has(text) ? null : Number(text);
+          arg = text === null || text === '' || missing.has(text) ? null : numberOf(text);
         }
         if (arg === null || Number.isNaN(arg)) return null;
         args.push(arg);

@@ -1,5 +1,5 @@
 import { DuckDBInstance } from '@duckdb/node-api';
-import { BundleError, type Row } from '@larr/core';
+import { BundleError, canonicalSql, ident, type Row } from '@larr/core';
 
 /** Users or POIs as they were when the dataset was prepared: raw columns that features read, statistics, sequences. */
 export class EntityStore {
@@ -58,8 +58,12 @@ async function readRows(file: string): Promise<Row[]> {
   try {
     const connection = await instance.connect();
     try {
-      const reader = await connection.runAndReadAll('SELECT * FROM read_parquet($1)', [file]);
-      return reader.getRowObjectsJS().map(plain);
+      const described = await connection.runAndReadAll('DESCRIBE SELECT * FROM read_parquet($1)', [file]);
+      const columns = described
+        .getRowObjectsJS()
+        .map(({ column_name, column_type }) => asFeaturesReadIt(String(column_name), String(column_type)));
+      const reader = await connection.runAndReadAll(`SELECT ${columns.join(', ')} FROM read_parquet($1)`, [file]);
+      return reader.getRowObjectsJS();
     } finally {
       connection.closeSync();
     }
@@ -72,8 +76,15 @@ async function readRows(file: string): Promise<Row[]> {
   }
 }
 
-/** 64-bit columns come as bigint; features compute with numbers. */
-function plain(row: Record<string, unknown>): Row {
-  for (const [column, value] of Object.entries(row)) if (typeof value === 'bigint') row[column] = Number(value);
-  return row;
+/** Types whose JavaScript values say all that their text would. */
+const PLAIN = /^(VARCHAR|FLOAT|DOUBLE|U?(TINYINT|SMALLINT)|INTEGER)$/;
+
+/**
+ * A column as features read it. Wide integers, dates, decimals, truth values and lists are read as the text that `prepare` knew them
+ * by when it made the vocabularies; as JavaScript values they would be rounded, or lose their type.
+ */
+function asFeaturesReadIt(name: string, type: string): string {
+  const column = ident(name);
+  if (PLAIN.test(type) || (name.startsWith('seq_') && type === 'INTEGER[]')) return column;
+  return `${canonicalSql({ sql: column, type })} AS ${column}`;
 }
