@@ -109,8 +109,9 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
       }
       const dense: PreparationReport['splits'][number]['dense'] = [];
       for (const [i, f] of [...layout.dense, ...layout.statistics].entries()) {
+        const d = wide.history[number]!.dense[i];
         const found = await db.row<{ mean: number | null; std: number | null; missing: bigint }>(
-          `SELECT avg(d${i})::DOUBLE AS mean, stddev_pop(d${i})::DOUBLE AS std, count(*) FILTER (d${i} IS NULL) AS missing FROM wide WHERE part${number} = 0`,
+          `SELECT avg(${d})::DOUBLE AS mean, stddev_pop(${d})::DOUBLE AS std, count(*) FILTER (${d} IS NULL) AS missing FROM wide WHERE part${number} = 0`,
         );
         const missing = share(found.missing, parts.train.rows);
         dense.push({ name: f.name, mean: found.mean ?? 0, std: found.std ?? 0, missing });

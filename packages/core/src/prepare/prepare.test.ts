@@ -266,6 +266,64 @@ test('sequences hold the last clicked POIs strictly before the event, newest fir
   }
 });
 
+test.each(['random', 'cold-poi', 'cold-user'])(
+  'under the %s split, history is of the train part’s events alone, and still strictly before',
+  async (name) => {
+    const split = await openDataset(output, name);
+    const train = await split.loadPart('train');
+    const trained = new Set(Array.from(train.rowId, Number));
+    const known = events.filter((x) => trained.has(x.row));
+    for (const part of ['train', 'test'] as const) {
+      const samples = part === 'train' ? train : await split.loadPart(part);
+      const dense = (feature: string) =>
+        column(
+          samples.dense,
+          split.split.dense.findIndex((f) => f.name === feature),
+          samples.rows,
+        );
+      const [impressions, ctr, orders, pairs] = [
+        dense('poi_impressions_all'),
+        dense('poi_ctr_all'),
+        dense('user_orders_all'),
+        dense('user_poi_clicks_3d'),
+      ];
+      for (let i = 0; i < samples.rows; i += 41) {
+        const e = events[Number(samples.rowId[i])]!;
+        const before = known.filter((x) => x.day < e.day);
+        const poi = before.filter((x) => x.poi === e.poi);
+        const clicks = (list: Event[]) => list.reduce((n, x) => n + x.click, 0);
+        expect(impressions![i]).toBeCloseTo(Math.log1p(poi.length), 5);
+        if (before.length > 0)
+          expect(ctr![i]).toBeCloseTo((clicks(poi) + (5 * clicks(before)) / before.length) / (poi.length + 5), 5);
+        const ofUser = before.filter((x) => x.user === e.user);
+        expect(orders![i]).toBeCloseTo(Math.log1p(ofUser.reduce((n, x) => n + x.order, 0)), 5);
+        const pair = known.filter(
+          (x) =>
+            x.user === e.user &&
+            x.poi === e.poi &&
+            x.time < e.time &&
+            Date.parse(e.time) - Date.parse(x.time) <= 3 * 86_400_000,
+        );
+        expect(pairs![i]).toBeCloseTo(Math.log1p(clicks(pair)), 5);
+        const clicked = known
+          .filter((x) => x.user === e.user && x.click === 1 && x.time < e.time)
+          .slice(-4)
+          .reverse();
+        expect(Array.from(samples.sequences[0]!.subarray(i * 4, i * 4 + 4))).toEqual(
+          [...clicked.map((x) => Number(x.poi.slice(1)) + 1), 0, 0, 0, 0].slice(0, 4),
+        );
+      }
+      if (part === 'train') continue;
+      // What is cold has no past at all.
+      if (name === 'cold-poi') expect(new Set([...impressions!, ...pairs!])).toEqual(new Set([0]));
+      if (name === 'cold-user') {
+        expect(new Set([...orders!, ...pairs!])).toEqual(new Set([0]));
+        expect(new Set(samples.sequences[0])).toEqual(new Set([0]));
+      }
+    }
+  },
+);
+
 test('vocabularies come from the train part: a POI seen on the last day alone has index 0 there', async () => {
   const vocabulary = await dataset.vocabulary('poi');
   expect(vocabulary[0]).toBe('');

@@ -3,7 +3,7 @@ import { type FeatureLayout, featureLayout } from '../features/layout.js';
 import type { DatasetSchema, SplitSpec } from '../schema/schema.js';
 import { DerivedColumns, writeCodeTexts } from './derived-columns.js';
 import { uniformSql } from './sql-values.js';
-import { computeStatistics } from './statistics.js';
+import { allEvents, computeStatistics, type EventSource } from './statistics.js';
 import type { LoadedTables } from './tables.js';
 
 /** One categorical column of `wide`: `v<i>`, a text or a code with its texts in table `ct<i>`. */
@@ -17,11 +17,17 @@ export interface WideSamples {
   categorical: WideCategorical[];
   /** Scene texts by code, per field; column `s<i>` of `wide`, texts in table `st<i>`. */
   scene: string[][];
+  /** Per split: the columns of `wide` that hold its dense values (features, then statistics) and its sequences. */
+  history: { dense: string[]; sequences: string[] }[];
 }
 
 /**
  * Builds `wide`: keys, labels, `v<i>` categorical values, `d<i>` dense values (transformed), `s<i>` scene codes, `q<i>`
  * sequences, and `part<k>` for the k-th split: 0 train, 1 validation, 2 test, 3 left out (thinned negatives).
+ *
+ * Under a split by time everything before a row is known when the row happens. Under the others the test rows lie among the
+ * train rows: there statistics and sequences come from the train part's events alone (`d<i>_<k>`, `q<i>_<k>`), or train rows
+ * would hold labels of test rows and a cold POI's rows the labels of that POI.
  */
 export async function buildSamples(
   db: DuckdbSession,
@@ -30,7 +36,11 @@ export async function buildSamples(
   seed: number,
 ): Promise<WideSamples> {
   const layout = featureLayout(schema);
-  const statistics = await computeStatistics(db, layout.statistics);
+  const lastDay = schema.time === undefined ? 0 : (await db.row<{ d: number }>('SELECT max(day) AS d FROM ev')).d;
+  const splits = Object.entries(schema.splits).map(([name, split]) => ({
+    kind: split.kind,
+    part: partSql(name, split, seed, lastDay),
+  }));
   const derived = new DerivedColumns(db, tables);
   const select: string[] = ['ev.row_id', 'ev.user_index', 'ev.poi_index', 'ev.click', 'ev.ord'];
   if (schema.time !== undefined) select.push('ev.t');
@@ -45,25 +55,39 @@ export async function buildSamples(
     const x = await derived.dense(f.value, f.missing);
     select.push(`${f.transform === 'log1p' ? `ln(1 + greatest(0, ${x}))` : x} AS d${i}`);
   }
-  for (const [i, f] of layout.statistics.entries())
-    select.push(`${statistics.values.get(f.name)} AS d${layout.dense.length + i}`);
   const scene = [];
   for (const [i, k] of schema.keywords.scene.entries()) {
     const column = await derived.scene(k.value, new Set([...schema.missing, ...(k.missing ?? [])]));
     select.push(`${column.sql} AS s${i}`);
     scene.push(column);
   }
-  const sequenceJoins: string[] = [];
-  for (const [i, f] of schema.features.sequences.entries()) {
-    await buildSequences(db, `sequence${i}`, f.length, f.on);
-    sequenceJoins.push(
-      `ASOF LEFT JOIN sequence${i} ON ev.user_index = sequence${i}.user_index AND ev.t > sequence${i}.t`,
-    );
-    select.push(`list_resize(coalesce(sequence${i}.pois, []::INTEGER[]), ${f.length}, 0) AS q${i}`);
-  }
-  const lastDay = schema.time === undefined ? 0 : (await db.row<{ d: number }>('SELECT max(day) AS d FROM ev')).d;
-  for (const [i, [name, split]] of Object.entries(schema.splits).entries()) {
-    let part = partSql(name, split, seed, lastDay);
+  const historyJoins: string[] = [];
+  /** Adds the statistics and sequences over some events. @returns their columns */
+  const addHistory = async (source: EventSource) => {
+    const { joins, values } = await computeStatistics(db, layout.statistics, source);
+    historyJoins.push(joins);
+    const statistics = layout.statistics.map((f, i) => {
+      const column = `d${layout.dense.length + i}${source.suffix}`;
+      select.push(`${values.get(f.name)} AS ${column}`);
+      return column;
+    });
+    const sequences: string[] = [];
+    for (const [i, f] of schema.features.sequences.entries()) {
+      const table = `sequence${i}${source.suffix}`;
+      await buildSequences(db, table, f.length, f.on, source);
+      historyJoins.push(`ASOF LEFT JOIN ${table} ON ev.user_index = ${table}.user_index AND ev.t > ${table}.t`);
+      sequences.push(`q${i}${source.suffix}`);
+      select.push(`list_resize(coalesce(${table}.pois, []::INTEGER[]), ${f.length}, 0) AS q${i}${source.suffix}`);
+    }
+    return { dense: [...layout.dense.map((_, i) => `d${i}`), ...statistics], sequences };
+  };
+  const whole = await addHistory(allEvents);
+  const history: WideSamples['history'] = [];
+  const hasHistory = layout.statistics.length > 0 || schema.features.sequences.length > 0;
+  for (const [i, { kind, part }] of splits.entries())
+    history.push(kind === 'time' || !hasHistory ? whole : await addHistory(trainEvents(part, `_${i}`)));
+  for (const [i, split] of splits.entries()) {
+    let { part } = split;
     if (schema.negatives?.method === 'downsample') {
       part = `CASE WHEN ev.click = 0 AND (${part}) = 0 AND ${uniformSql(seed, 'thin', 'ev.row_id')} >= ${share(schema.negatives.keep)} THEN 3 ELSE (${part}) END`;
     }
@@ -72,9 +96,8 @@ export async function buildSamples(
 
   await db.run(`CREATE TABLE wide AS SELECT ${select.join(',\n')}
     FROM ev JOIN us ON us.user_index = ev.user_index JOIN po ON po.poi_index = ev.poi_index
-    ${statistics.joins}
     ${derived.joins.join('\n')}
-    ${sequenceJoins.join('\n')}`);
+    ${historyJoins.join('\n')}`);
 
   for (const [i, column] of categorical.entries()) {
     if (column.kind === 'code') await writeCodeTexts(db, `ct${i}`, column.texts);
@@ -84,16 +107,32 @@ export async function buildSamples(
     layout,
     categorical: categorical.map((column) => ({ kind: column.kind === 'code' ? 'code' : 'text' })),
     scene: scene.map((column) => column.texts),
+    history,
+  };
+}
+
+/** The events of a split's train part, thinned negatives among them. */
+function trainEvents(part: string, suffix: string): EventSource {
+  return {
+    sql: `(SELECT user_index, poi_index, day, t, row_id, seen, click * seen AS click, ord * seen AS ord FROM (
+      SELECT ev.*, ((${part}) = 0)::INTEGER AS seen FROM ev JOIN us USING (user_index) JOIN po USING (poi_index)))`,
+    suffix,
   };
 }
 
 /** For each user and moment of a click (or order): the last `length` POIs up to and including it, newest first, as poi_index + 1. */
-async function buildSequences(db: DuckdbSession, table: string, length: number, on: 'click' | 'order'): Promise<void> {
+async function buildSequences(
+  db: DuckdbSession,
+  table: string,
+  length: number,
+  on: 'click' | 'order',
+  source: EventSource,
+): Promise<void> {
   await db.run(`CREATE TABLE ${table} AS SELECT user_index, t, list_reverse(pois) AS pois FROM (
       SELECT user_index, t,
         list(poi_index + 1) OVER (PARTITION BY user_index ORDER BY t, row_id ROWS BETWEEN ${length - 1} PRECEDING AND CURRENT ROW) AS pois,
         row_number() OVER (PARTITION BY user_index, t ORDER BY row_id DESC) AS r
-      FROM ev WHERE ${on === 'order' ? 'ord' : 'click'} = 1) WHERE r = 1`);
+      FROM ${source.sql} WHERE ${on === 'order' ? 'ord' : 'click'} = 1) WHERE r = 1`);
 }
 
 /** Part of a row under a split. Random and cold splits hash the row, POI or user: adding rows moves none of the others. */

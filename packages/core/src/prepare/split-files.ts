@@ -100,9 +100,10 @@ export async function writeSplit(
 
   const denseFeatures = [...layout.dense, ...layout.statistics];
   const dense: DenseSpec[] = [];
+  const { dense: denseColumns, sequences: sequenceColumns } = wide.history[number]!;
   if (denseFeatures.length > 0) {
     const moments = await db.row<Record<string, number | null>>(
-      `SELECT ${denseFeatures.map((_, i) => `avg(d${i})::DOUBLE AS m${i}, stddev_pop(d${i})::DOUBLE AS s${i}`).join(', ')} FROM wide WHERE ${train}`,
+      `SELECT ${denseColumns.map((d, i) => `avg(${d})::DOUBLE AS m${i}, stddev_pop(${d})::DOUBLE AS s${i}`).join(', ')} FROM wide WHERE ${train}`,
     );
     for (const [i, f] of denseFeatures.entries()) {
       // Threads add up in any order: nine digits are the same whatever the order was.
@@ -116,11 +117,11 @@ export async function writeSplit(
         std: std > 1e-12 ? std : 1,
         ...(absent === undefined ? {} : { absent }),
       });
-      columns.push(`coalesce(w.d${i}, ${mean})::FLOAT AS ${ident(`dense_${f.name}`)}`);
+      columns.push(`coalesce(w.${denseColumns[i]}, ${mean})::FLOAT AS ${ident(`dense_${f.name}`)}`);
     }
   }
   schema.features.sequences.forEach((f, i) => {
-    columns.push(`w.q${i} AS ${ident(`seq_${f.name}`)}`);
+    columns.push(`w.${sequenceColumns[i]} AS ${ident(`seq_${f.name}`)}`);
   });
 
   const scene = [];

@@ -8,6 +8,20 @@ export interface StatisticJoins {
   values: Map<string, string>;
 }
 
+/** Which events statistics and sequences are computed over: those with `seen`; the others are rows that have them all the same. */
+export interface EventSource {
+  /** Relation with user_index, poi_index, day, t, row_id, seen (0 or 1), and click and ord, which are 0 where not seen. */
+  sql: string;
+  /** Ends the names of the tables that are made. */
+  suffix: string;
+}
+
+/** Every event is seen. */
+export const allEvents: EventSource = {
+  sql: '(SELECT user_index, poi_index, day, t, row_id, 1 AS seen, click, ord FROM ev)',
+  suffix: '',
+};
+
 const dayMicroseconds = 86_400_000_000n;
 
 /**
@@ -15,11 +29,12 @@ const dayMicroseconds = 86_400_000_000n;
  * event, so no row sees its own outcome, its day's, or anything later: `RANGE … AND 1 PRECEDING` on whole days or microseconds.
  *
  * With day windows the log is first added up per key and day, so the work after that does not grow with the impressions.
- * A key also gets one row at the end of the data, which is its state as of export (`state_*` tables).
+ * A key also gets one row at the end of the data, which is its state as of export (`stateColumns`).
  */
 export async function computeStatistics(
   db: DuckdbSession,
   statistics: readonly StatisticLayout[],
+  source: EventSource = allEvents,
 ): Promise<StatisticJoins> {
   const joins: string[] = [];
   const values = new Map<string, string>();
@@ -30,18 +45,18 @@ export async function computeStatistics(
   }
   for (const [group, members] of groups) {
     const { of, ending } = members[0]!;
-    const table = `stat_${group.replace(/\W/g, '_')}`;
+    const table = `stat_${group.replace(/\W/g, '_')}${source.suffix}`;
     const keys = of === 'user' ? ['user_index'] : of === 'poi' ? ['poi_index'] : ['user_index', 'poi_index'];
     const byDay = ending === 'day';
     const unit = byDay ? 'day' : 'tick';
     // The sentinel row comes one unit after the last event.
     if (byDay) {
       await db.run(
-        `CREATE TABLE counts AS SELECT ${keys.join(', ')}, day, NULL::BIGINT AS row_id, count(*) AS i, sum(click) AS c, sum(ord) AS o FROM ev GROUP BY ALL`,
+        `CREATE TABLE counts AS SELECT ${keys.join(', ')}, day, NULL::BIGINT AS row_id, sum(seen) AS i, sum(click) AS c, sum(ord) AS o FROM ${source.sql} GROUP BY ALL`,
       );
     } else {
       await db.run(
-        `CREATE TABLE counts AS SELECT ${keys.join(', ')}, epoch_us(t) AS tick, day, row_id, 1 AS i, click AS c, ord AS o FROM ev`,
+        `CREATE TABLE counts AS SELECT ${keys.join(', ')}, epoch_us(t) AS tick, day, row_id, seen AS i, click AS c, ord AS o FROM ${source.sql}`,
       );
     }
     await db.run(`CREATE TABLE counts_end AS SELECT * FROM counts UNION ALL BY NAME
