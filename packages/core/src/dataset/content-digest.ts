@@ -12,7 +12,7 @@ const covered = new Set(['controls', 'corpus', 'schema.json', 'splits', 'store',
  * their paths' code units.
  * @returns 64 hexadecimal digits
  */
-export async function contentDigest(directory: string): Promise<string> {
+export async function contentDigest(directory: string, signal?: AbortSignal): Promise<string> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
   const paths = entries
     .filter((entry) => entry.isFile())
@@ -21,6 +21,7 @@ export async function contentDigest(directory: string): Promise<string> {
     .sort((a, b) => (a < b ? -1 : 1));
   const whole = createHash('sha256');
   for (const path of paths) {
+    signal?.throwIfAborted();
     const file = createHash('sha256');
     for await (const chunk of createReadStream(join(directory, path), { highWaterMark: 1 << 20 }))
       file.update(chunk as Buffer);

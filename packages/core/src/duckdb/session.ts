@@ -8,34 +8,46 @@ export interface DuckdbOptions {
   threads?: number;
   /** Where operators that outgrow the memory limit spill to. */
   temporaryDirectory?: string;
+  /** Interrupts what runs, and refuses what comes after; either throws the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** An embedded DuckDB that closes when its scope ends (`using`). Row order is that of the input, times are UTC. */
 export class DuckdbSession implements Disposable {
   readonly connection: DuckDBConnection;
   readonly #instance: DuckDBInstance;
-  private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
+  readonly #signal: AbortSignal | undefined;
+  #interrupting: NodeJS.Timeout | undefined;
+  // DuckDB forgets an interruption that comes between preparing and executing a statement, so it is told until it has heard.
+  readonly #interrupt = () => {
+    this.connection.interrupt();
+    this.#interrupting = setInterval(() => this.connection.interrupt(), 100);
+  };
+  private constructor(instance: DuckDBInstance, connection: DuckDBConnection, signal: AbortSignal | undefined) {
     this.#instance = instance;
     this.connection = connection;
+    this.#signal = signal;
+    signal?.addEventListener('abort', this.#interrupt);
   }
 
   static async open(options: DuckdbOptions = {}): Promise<DuckdbSession> {
+    options.signal?.throwIfAborted();
     const settings: Record<string, string> = { preserve_insertion_order: 'true' };
     if (options.memoryLimit !== undefined) settings.memory_limit = options.memoryLimit;
     if (options.threads !== undefined) settings.threads = String(options.threads);
     if (options.temporaryDirectory !== undefined) settings.temp_directory = options.temporaryDirectory;
     const instance = await DuckDBInstance.create(options.file ?? ':memory:', settings);
     const connection = await instance.connect();
-    return new DuckdbSession(instance, connection);
+    return new DuckdbSession(instance, connection, options.signal);
   }
 
   async run(statement: string): Promise<void> {
-    await this.connection.run(statement);
+    await this.#abortable(() => this.connection.run(statement));
   }
 
   /** All rows of a small result. */
   async rows<T extends Record<string, DuckDBValue>>(query: string): Promise<T[]> {
-    const reader = await this.connection.runAndReadAll(query);
+    const reader = await this.#abortable(() => this.connection.runAndReadAll(query));
     return reader.getRowObjects() as T[];
   }
 
@@ -50,7 +62,25 @@ export class DuckdbSession implements Disposable {
     return new Map(rows.map((r) => [r.column_name, r.column_type]));
   }
 
+  /** @throws the signal's reason once it has been given */
+  throwIfInterrupted(): void {
+    this.#signal?.throwIfAborted();
+  }
+
+  /** An interrupted statement fails with DuckDB's words for it; what callers see is the reason why. */
+  async #abortable<T>(work: () => Promise<T>): Promise<T> {
+    this.#signal?.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      this.#signal?.throwIfAborted();
+      throw error;
+    }
+  }
+
   [Symbol.dispose](): void {
+    this.#signal?.removeEventListener('abort', this.#interrupt);
+    clearInterval(this.#interrupting);
     this.connection.closeSync();
     this.#instance.closeSync();
   }

@@ -8,7 +8,7 @@ import { type PrepareOptions, prepareInto } from '../prepare/prepare.js';
 import { parquetOptions } from '../prepare/split-files.js';
 import type { DatasetSchema } from '../schema/schema.js';
 
-export interface ImportOptions extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'progress'> {
+export interface ImportOptions extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'progress' | 'signal'> {
   /** Directory with the files as their publisher ships them. */
   input: string;
   /** Dataset directory to write. */
@@ -41,16 +41,21 @@ export async function importTables(
   tables: Record<string, Record<string, ImportedColumn>>,
   schema: DatasetSchema,
 ): Promise<DatasetManifest> {
+  options.signal?.throwIfAborted();
   return buildDirectoryAtomic(options.output, async (directory) => {
     await mkdir(join(directory, 'tables'));
     for (const [name, columns] of Object.entries(tables))
-      await writeTable(columns, join(directory, 'tables', `${name}.parquet`));
+      await writeTable(columns, join(directory, 'tables', `${name}.parquet`), options.signal);
     return prepareInto(directory, { ...options, schema, baseDirectory: directory });
   });
 }
 
-async function writeTable(columns: Record<string, ImportedColumn>, file: string): Promise<void> {
-  using db = await DuckdbSession.open();
+async function writeTable(
+  columns: Record<string, ImportedColumn>,
+  file: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  using db = await DuckdbSession.open(signal === undefined ? {} : { signal });
   // Everything goes in as text and is cast on the way out: one appender call for every type.
   const names = Object.keys(columns);
   await db.run(`CREATE TABLE t (${names.map((name) => `${ident(name)} VARCHAR`).join(', ')})`);

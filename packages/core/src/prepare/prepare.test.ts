@@ -6,6 +6,7 @@ import { beforeAll, expect, test } from 'vitest';
 import {
   auc,
   contentDigest,
+  DataError,
   type Dataset,
   type DatasetManifest,
   type DatasetSchema,
@@ -716,6 +717,30 @@ test('a check warns of columns that nothing reads and of features that tell noth
   expect(warnings).toMatch(/Nothing reads .*events\.weather/);
   expect(warnings).toMatch(/No POI keywords/);
 });
+
+test('an abort stops a query that runs, with the reason given, and leaves nothing behind', async () => {
+  const folder = await folderWith({ 'users.csv': usersCsv, 'pois.csv': poisCsv });
+  // Would take hours: the abort comes in the middle of it.
+  const query =
+    "SELECT 'u' || (i.range % 9) AS user, 'p' || (j.range % 9) AS poi, hash(i.range + j.range) % 2 AS click FROM range(10000000) i, range(1000000) j";
+  const endless = defineSchema({
+    name: 'endless',
+    tables: { events: { query } },
+    labels: { click: 'click' },
+    features: { categorical: [{ name: 'user', value: 'events.user' }] },
+    splits: { random: { kind: 'random', ratios: [8, 1, 1] } },
+  });
+  for (const delay of [0, 1500]) {
+    const stop = new AbortController();
+    const reason = new DataError('STOPPED', 'enough');
+    const timer = setTimeout(() => stop.abort(reason), delay);
+    const started = performance.now();
+    await expect(prepare(join(folder, 'out'), { schema: endless, signal: stop.signal })).rejects.toBe(reason);
+    expect(performance.now() - started).toBeLessThan(delay + 10_000);
+    clearTimeout(timer);
+    expect((await readdir(folder)).sort()).toEqual(['pois.csv', 'users.csv']);
+  }
+}, 60_000);
 
 test('an output that holds a source table is refused, and a stranger’s folder is left alone', async () => {
   const folder = await folderWith({ 'events.csv': eventsCsv, 'users.csv': usersCsv, 'pois.csv': poisCsv });

@@ -38,6 +38,8 @@ export interface PrepareOptions {
   /** Samples per Parquet shard; default 4 million. */
   rowsPerShard?: number;
   progress?: (progress: PrepareProgress) => void;
+  /** Stops the preparation, in the middle of a query too; it throws the signal's reason and leaves nothing behind. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -119,7 +121,7 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
       name: schema.name,
       seed,
       schemaDigest: schemaDigest(schema),
-      contentDigest: await contentDigest(directory),
+      contentDigest: await contentDigest(directory, options.signal),
       orders: tables.orders,
       defaultSplit: schema.defaultSplit!,
       splits,
@@ -133,6 +135,7 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
       ...(tables.notes.length === 0 ? {} : { notes: tables.notes }),
     };
     await writeFileAtomic(join(directory, 'dataset.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+    options.signal?.throwIfAborted();
     progress.finish();
     return manifest;
   } finally {
@@ -152,10 +155,12 @@ export async function openScratch(scratch: string, options: PrepareOptions): Pro
     memoryLimit: options.memoryLimit ?? '2GB',
     temporaryDirectory: join(scratch, 'spill'),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   for (const statement of options.schema.setup) {
     await db.run(statement).catch((cause) => {
       db[Symbol.dispose]();
+      db.throwIfInterrupted();
       throw new ConfigError('SETUP_FAILED', `setup: ${statement} failed: ${(cause as Error).message}`, {
         field: 'setup',
         cause,

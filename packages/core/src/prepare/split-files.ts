@@ -253,6 +253,7 @@ async function writeJsonList(db: DuckdbSession, query: string, path: string): Pr
   let size = 1;
   const result = await db.connection.stream(query);
   for (;;) {
+    db.throwIfInterrupted();
     const chunk = await result.fetchChunk();
     if (chunk === null || chunk.rowCount === 0) break;
     const values = chunk.getColumnValues(0) as string[];

@@ -46,7 +46,7 @@ export async function loadTables(
     const source = schema.tables[table];
     if (source === undefined) continue;
     const { sql: described, csv, where } = await sourceSql(source, table, baseDirectory);
-    const available = await reading(where, () => db.columns(`SELECT * FROM ${described}`));
+    const available = await reading(db, where, () => db.columns(`SELECT * FROM ${described}`));
     // Once the header is known nothing is left to guess, so a short or long row is an error of its own line.
     const sql = csv === undefined ? described : csv([...available.keys()]);
     for (const [column, at] of wanted[table]) {
@@ -63,7 +63,7 @@ export async function loadTables(
     const columns = [...wanted[table].keys()];
     const unused = [...available.keys()].filter((column) => !wanted[table].has(column));
     tableColumns.push({ table, used: columns, unused });
-    await reading(where, () =>
+    await reading(db, where, () =>
       db.run(
         `CREATE TABLE raw_${table} AS SELECT row_number() OVER () AS file_row${columns.map((c) => `, ${ident(c)} AS ${ident(`c:${c}`)}`).join('')} FROM ${sql}`,
       ),
@@ -351,10 +351,11 @@ async function mustExist(path: string, table: string): Promise<void> {
 }
 
 /** Turns DuckDB's complaints about a source into errors that name the file and, where it says so, the line. */
-async function reading<T>(where: string, read: () => Promise<T>): Promise<T> {
+async function reading<T>(db: DuckdbSession, where: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (cause) {
+    db.throwIfInterrupted();
     const message = (cause as Error).message;
     if (/No files found/i.test(message)) {
       throw new DataError(

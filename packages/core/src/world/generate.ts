@@ -72,6 +72,7 @@ export async function generateWorld(options: WorldOptions): Promise<WorldSummary
       schema: worldSchema(categoryGranularity),
       baseDirectory: directory,
       seed,
+      ...(signal === undefined ? {} : { signal }),
       progress: ({ done, total }) => {
         signal?.throwIfAborted();
         onProgress?.({ stage: 'samples', done, total });

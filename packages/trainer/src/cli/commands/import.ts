@@ -30,7 +30,7 @@ export function registerImport(program: Command): void {
     .requiredOption('--out <dir>', 'dataset directory to write')
     .action((dataset: string, options: ImportCommandOptions) =>
       action<ImportCommandOptions, DatasetManifest>(
-        ({ in: input, out: output, seed, threads }, { progress }) => {
+        ({ in: input, out: output, seed, threads }, { signal, progress }) => {
           const importer = importers[dataset as keyof typeof importers];
           if (importer === undefined) {
             const nearest = nearestName(dataset, names);
@@ -44,6 +44,7 @@ export function registerImport(program: Command): void {
             output,
             seed,
             threads,
+            signal,
             progress: showProgress(progress, 'import'),
           });
         },

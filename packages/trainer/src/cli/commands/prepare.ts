@@ -117,7 +117,7 @@ export function registerPrepare(program: Command): void {
     .option('--memory <limit>', "DuckDB's memory limit; the rest is spilled to disk", '2GB')
     .action((options: PrepareCommandOptions) =>
       action<PrepareCommandOptions, DatasetManifest | PreparationReport>(
-        async ({ schema, out, seed, threads, memory, check }, { progress }) => {
+        async ({ schema, out, seed, threads, memory, check }, { signal, progress }) => {
           if (out === undefined && !check)
             throw new UsageError(
               'OUT_MISSING',
@@ -129,6 +129,7 @@ export function registerPrepare(program: Command): void {
             seed,
             threads,
             memoryLimit: memory,
+            signal,
             progress: showProgress(progress, check ? 'check' : 'prepare'),
           };
           return check ? explainPreparation(settings) : prepare(out!, settings);
