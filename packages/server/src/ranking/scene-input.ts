@@ -1,6 +1,24 @@
-import { compileValue, type DatasetSchema, featureLayout } from '@larr/core';
+import {
+  canonicalText,
+  compileValue,
+  type DatasetSchema,
+  featureLayout,
+  localTime,
+  numberOf,
+  type ValueSpec,
+} from '@larr/core';
 import { ApiError } from '../api/errors.js';
 import type { SceneValues } from './ranking-model.js';
+
+type Check = { kind: 'time'; unit: Parameters<typeof localTime>[1] } | { kind: 'number'; missing: ReadonlySet<string> };
+
+/** Whether a feature would get a value out of this; what is missing needs none. */
+function readable(value: SceneValues[string], check: Check): boolean {
+  const text = canonicalText(value);
+  if (text === null || text === '') return true;
+  if (check.kind === 'time') return typeof value !== 'boolean' && localTime(value, check.unit) !== null;
+  return check.missing.has(text) || !Number.isNaN(numberOf(value));
+}
 
 /**
  * Reads a request's scene: values of event columns, or texts of scene keywords. Where both have a name, it is the column: the keyword
@@ -8,6 +26,7 @@ import type { SceneValues } from './ranking-model.js';
  */
 export class SceneInput {
   readonly #columns: ReadonlySet<string>;
+  readonly #checks = new Map<string, Check[]>();
   readonly #keywords: ReadonlySet<string>;
 
   constructor(schema: DatasetSchema) {
@@ -23,6 +42,39 @@ export class SceneInput {
       [...columns, ...(time === undefined ? [] : [time])].filter((column) => !keys.includes(column)),
     );
     this.#keywords = new Set(schema.keywords.scene.map(({ name }) => name));
+    this.#collectChecks(schema, time);
+  }
+
+  /** What each column has to be read as: what its derivations take, a number for a dense feature, the time for the time column. */
+  #collectChecks(schema: DatasetSchema, time: string | undefined): void {
+    const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
+    const add = (column: string, check: Check): void => {
+      this.#checks.set(column, [...(this.#checks.get(column) ?? []), check]);
+    };
+    const collect = (value: ValueSpec, missing: ReadonlySet<string>, plain: 'number' | 'text'): void => {
+      const { inputs, derivation } = compileValue(schema, value);
+      inputs.forEach((reference, i) => {
+        const kind = derivation === null ? plain : derivation.takes[i]!;
+        if (kind === 'text' || !reference.startsWith('events.')) return;
+        add(reference.slice('events.'.length), kind === 'time' ? { kind, unit: undefined } : { kind, missing });
+      });
+    };
+    if (time !== undefined) add(time, { kind: 'time', unit });
+    const layout = featureLayout(schema);
+    for (const { value, missing } of layout.categorical) collect(value, missing, 'text');
+    for (const { value, missing } of layout.dense) collect(value, missing, 'number');
+    for (const { value, missing } of schema.keywords.scene)
+      collect(value, new Set([...schema.missing, ...(missing ?? [])]), 'text');
+  }
+
+  /** Whether the name is that of an event column, which then says what a keyword of the same name is. */
+  isColumn(name: string): boolean {
+    return this.#columns.has(name);
+  }
+
+  /** What a column is read as. */
+  kindOf(column: string): 'time' | 'number' | 'text' {
+    return this.#checks.get(column)?.[0]?.kind ?? 'text';
   }
 
   /** @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID (400), naming the field */
@@ -32,6 +84,12 @@ export class SceneInput {
     for (const [name, value] of Object.entries(scene)) {
       const field = `scene.${name}`;
       if (this.#columns.has(name)) {
+        const unread = this.#checks.get(name)?.find((check) => !readable(value, check));
+        if (unread !== undefined) {
+          const expected =
+            unread.kind === 'time' ? 'a time, ISO 8601 as in 2026-01-31T12:05:00, is expected' : 'a number is expected';
+          throw new ApiError(400, 'SCENE_VALUE_INVALID', `${field}: ${expected}, or null`, field);
+        }
         event[name] = value;
       } else if (!this.#keywords.has(name)) {
         const known = [...new Set([...this.#columns, ...this.#keywords])].join(', ');

@@ -1,0 +1,47 @@
+import { defineSchema } from '@larr/core';
+import { expect, it } from 'vitest';
+import { SceneInput } from './scene-input.js';
+
+const input = new SceneInput(
+  defineSchema({
+    name: 'scene',
+    tables: { events: 'events.csv' },
+    keys: { user: 'user', poi: 'poi' },
+    time: 'time',
+    labels: { click: 'click' },
+    missing: ['unknown'],
+    features: {
+      categorical: [
+        { name: 'user', value: 'events.user' },
+        { name: 'poi', value: 'events.poi' },
+        { name: 'weather', value: 'events.weather' },
+      ],
+      dense: [{ name: 'wind', value: 'events.wind', missing: ['calm'] }],
+    },
+    keywords: {
+      scene: [
+        { name: 'time', value: { derive: 'timeSlot' } },
+        { name: 'warmth', value: { derive: 'temperatureWords', of: 'events.temperature', unit: 'celsius' } },
+      ],
+    },
+    splits: { random: { kind: 'random', ratios: [0.8, 0.1, 0.1] } },
+  }),
+);
+
+it.each([
+  ['time', 'yesterday evening'],
+  ['time', true],
+  ['temperature', 'warm'],
+  ['wind', 'strong'],
+])('refuses %s: %s, which training could not have read either', (name, value) => {
+  expect(() => input.read({ [name]: value })).toThrow(
+    expect.objectContaining({ status: 400, code: 'SCENE_VALUE_INVALID', field: `scene.${name}` }),
+  );
+});
+
+it('takes numbers, their texts, times, markers of missing values and nothing', () => {
+  const scene = { time: '2026-01-31 12:05', temperature: '21.5', wind: 'calm', weather: 'warm' };
+  expect(input.read(scene).event).toEqual(scene);
+  expect(input.read({ time: null, temperature: 3, wind: '' }).event).toEqual({ time: null, temperature: 3, wind: '' });
+  expect(input.read({ temperature: 'unknown' }).event).toEqual({ temperature: 'unknown' });
+});
