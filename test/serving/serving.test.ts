@@ -164,7 +164,7 @@ describe('a served bundle', () => {
     });
   });
 
-  it('answers every example of its OpenAPI document without fallbacks', async () => {
+  it('answers every example of its OpenAPI document with none but the user, who is nobody', async () => {
     const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
       paths: {
         '/v1/rank': {
@@ -177,7 +177,7 @@ describe('a served bundle', () => {
     for (const { value } of Object.values(examples)) {
       const { status, reply } = await post(value);
       expect(status).toBe(200);
-      expect(reply.fallbacks).toEqual({ user: false, pois: [], scene: [] });
+      expect(reply.fallbacks).toEqual({ user: true, pois: [], scene: [] });
     }
   });
 

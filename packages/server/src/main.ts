@@ -14,7 +14,8 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
   --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
-  --json                  print {"host","port","url","model"} on stdout when ready
+  --json                  print {"host","port","url","model"} on stdout when ready,
+                          {"error":{"code","message"}} on failure
   --help                  this text
 `;
 
@@ -34,8 +35,8 @@ async function main(): Promise<number> {
     throw error;
   }
   process.stderr.write(`larr-server: ready on ${server.url}\n`);
-  if (options.json)
-    process.stdout.write(`${JSON.stringify({ host: server.host, port: server.port, url: server.url })}\n`);
+  const { host, port, url, model } = server;
+  if (options.json) process.stdout.write(`${JSON.stringify({ host, port, url, model })}\n`);
   await stopped;
   return 0;
 }
@@ -113,6 +114,8 @@ try {
   process.exitCode = await main();
 } catch (error) {
   const code = error instanceof LarrError ? error.code : ((error as NodeJS.ErrnoException).code ?? 'INTERNAL');
-  process.stderr.write(`larr-server: ${code}: ${error instanceof Error ? error.message : String(error)}\n`);
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`larr-server: ${code}: ${message}\n`);
+  if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { type AppState, createApp, DEFAULT_LIMITS, type Limits } from './api/app.js';
+import type { ModelIdentity } from './api/contracts.js';
 import { EventLog } from './events/event-log.js';
 import { createMetrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
@@ -27,6 +28,8 @@ export interface RunningServer {
   readonly host: string;
   readonly port: number;
   readonly url: string;
+  /** The model that answers; null until `ready`. */
+  readonly model: ModelIdentity | null;
   /** Resolves when rank requests are answered; rejects with the bundle's error when it cannot be served. */
   readonly ready: Promise<void>;
   /** Stops accepting, finishes what is in flight, releases the model. May be called twice. */
@@ -64,6 +67,9 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     host,
     port,
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    get model() {
+      return state.model?.identity ?? null;
+    },
     ready,
     close() {
       closing ??= (async () => {

@@ -12,6 +12,7 @@ import { type AppState, createApp, DEFAULT_LIMITS } from './app.js';
 const byLength: RankingModel = {
   identity: { name: 'by-length', bundle: '0123456789ab' },
   queuedRows: 0,
+  broken: false,
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
   async rank({ candidates, user, k }) {
     if (user === 'explode') throw new Error('secret at /srv/model/weights.bin');
@@ -112,6 +113,15 @@ describe('the HTTP layer', () => {
     expect((await app.inject('/readyz')).statusCode).toBe(503);
   });
 
+  it('is not ready, and says so to requests, once the model has failed', async () => {
+    state.model = { ...byLength, broken: true };
+    const readiness = await app.inject('/readyz');
+    expect([readiness.statusCode, readiness.json().status]).toEqual([503, 'failed']);
+    const rank = await post(good);
+    expect([rank.statusCode, rank.json().error.code]).toEqual([503, 'MODEL_FAILED']);
+    expect((await app.inject('/metrics')).body).toMatch(/larr_ready 0/);
+  });
+
   it('sends security headers and no CORS headers', async () => {
     const { headers } = await app.inject({ url: '/healthz', headers: { origin: 'https://example.com' } });
     expect(headers).toMatchObject({
@@ -146,6 +156,9 @@ describe('the HTTP layer', () => {
       expect((await send(taking, [{ ...event, type: 'glance' }])).json().error).toMatchObject({
         field: 'events[0].type',
       });
+      expect(
+        (await send(taking, [event, { ...event, id: 'e3', time: 'yesterday evening' }])).json().error,
+      ).toMatchObject({ code: 'BODY_INVALID', field: 'events[1].time' });
       const document = (await taking.inject('/openapi.json')).json();
       const { example } = document.paths['/v1/events'].post.requestBody.content['application/json'];
       expect((await send(taking, example.events)).statusCode).toBe(200);

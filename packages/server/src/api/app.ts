@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { localTime } from '@larr/core';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { EventLog } from '../events/event-log.js';
 import type { Metrics } from '../observability/metrics.js';
@@ -14,7 +15,7 @@ import {
   Readiness,
   rankRequest,
 } from './contracts.js';
-import { ApiError, invalidBody, notReady } from './errors.js';
+import { ApiError, invalidBody, modelFailed, notReady } from './errors.js';
 import { parseJsonBody } from './json-body.js';
 import { openApiDocument } from './openapi.js';
 
@@ -105,10 +106,12 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
   app.get('/readyz', { schema: { response: { 200: readiness, 503: readiness } } }, async (_request, reply) => {
     if (state.stopping) return reply.code(503).send({ status: 'stopping' });
     if (state.model === null) return reply.code(503).header('retry-after', '1').send({ status: 'loading' });
+    if (state.model.broken) return reply.code(503).send({ status: 'failed', model: state.model.identity });
     return { status: 'ready', model: state.model.identity };
   });
 
   app.get('/metrics', async (_request, reply) => {
+    metrics.ready.set(state.model === null || state.model.broken || state.stopping ? 0 : 1);
     metrics.queuedRows.set(state.model?.queuedRows ?? 0);
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
@@ -121,6 +124,7 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
       // A request that would be refused anyway should not wait for its body to be read and checked.
       preParsing: async () => {
         if (state.model === null) throw notReady();
+        if (state.model.broken) throw modelFailed();
       },
       schema: {
         body: fastifySchema(rankRequest(limits.candidates), 'input'),
@@ -153,6 +157,11 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
         },
       },
       async (request) => {
+        request.body.events.forEach(({ time }, i) => {
+          if (localTime(time) !== null) return;
+          const field = `events[${i}].time`;
+          throw new ApiError(400, 'BODY_INVALID', `${field} is not a time; ISO 8601 is expected`, field);
+        });
         const received = new Date().toISOString();
         const appended = await events.append(request.body.events.map((event) => ({ ...event, received })));
         metrics.events.inc({ outcome: 'accepted' }, appended.accepted);

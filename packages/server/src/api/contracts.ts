@@ -151,7 +151,7 @@ export const Health = z.object({ status: z.literal('ok') }).meta({ id: 'Health' 
 
 /** Reply of `/readyz`: whether rank requests will be answered. */
 export const Readiness = z
-  .object({ status: z.enum(['ready', 'loading', 'stopping']), model: ModelIdentity.optional() })
+  .object({ status: z.enum(['ready', 'loading', 'stopping', 'failed']), model: ModelIdentity.optional() })
   .meta({ id: 'Readiness' });
 export type Readiness = z.infer<typeof Readiness>;
 

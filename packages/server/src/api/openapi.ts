@@ -12,8 +12,8 @@ const REFUSALS: Record<string, string> = {
 };
 
 /**
- * The OpenAPI 3.1 document, from the schemas that also validate. Its examples are requests that the loaded model answers without
- * fallbacks; before a model is loaded there are none.
+ * The OpenAPI 3.1 document, from the schemas that also validate. Its examples are requests that the loaded model answers, of a new
+ * user and with no other fallbacks; before a model is loaded there are none.
  */
 export function openApiDocument(limits: Limits, model: RankingModel | null, takesEvents: boolean): object {
   const schemas = componentSchemas([
@@ -65,7 +65,7 @@ export function openApiDocument(limits: Limits, model: RankingModel | null, take
         get: {
           operationId: 'readiness',
           summary: 'Whether rank requests will be answered',
-          responses: { 200: json('They will.', 'Readiness'), 503: json('Loading or stopping.', 'Readiness') },
+          responses: { 200: json('They will.', 'Readiness'), 503: json('Loading, stopping, or failed.', 'Readiness') },
         },
       },
       '/metrics': {

@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { BundleError, type DatasetSchema, openBundle, parseSchema, type Row, readSafetensors } from '@larr/core';
+import {
+  BundleError,
+  type DatasetSchema,
+  openBundle,
+  parseSchema,
+  type Row,
+  readSafetensors,
+  type ValueSpec,
+} from '@larr/core';
 import { mapFile } from '@larr/native-cuda';
 import type { z } from 'zod';
 import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts.js';
@@ -112,7 +120,11 @@ class BundleModel implements RankingModel {
     this.#rows = new RowAssembly(schema, features);
     this.#poiColumns = this.#rows.poiColumns(stores.pois.rows);
     this.#input = new SceneInput(schema);
-    this.examples = [this.#example()];
+    this.examples = [this.#example(features)];
+  }
+
+  get broken(): boolean {
+    return this.ranker.broken;
   }
 
   get queuedRows(): number {
@@ -252,23 +264,81 @@ class BundleModel implements RankingModel {
     return Object.fromEntries(present);
   }
 
-  /** A request of known ids, with the first text of every scene keyword. */
-  #example(): RankRequest {
-    const ids = (store: EntityStore, key: string, count: number): string[] =>
-      store.rows.slice(0, count).map((row) => String(row[key]));
-    const scene = this.scene;
-    const texts =
-      scene === null
-        ? []
-        : scene.fields
-            .map((field, i) => [field, [...scene.texts(i)][0]] as const)
-            .filter(([, text]) => text !== undefined);
+  /**
+   * A request with known POIs and a known scene: the time, the columns whose values the features tell, and the first text of each keyword
+   * that does not follow from those. The document is open to whoever reaches the server, so the user is nobody's.
+   */
+  #example(features: BundleFeatures): RankRequest {
+    const event: Record<string, string | number> = {};
+    for (const { name, value } of this.schema.features.categorical) {
+      const column = eventColumn(value);
+      const known = features.categorical.find((f) => f.name === name)?.vocabulary[1];
+      if (
+        column !== null &&
+        this.#input.isColumn(column) &&
+        this.#input.kindOf(column) === 'text' &&
+        known !== undefined
+      )
+        event[column] = known;
+    }
+    for (const { name, value, transform } of this.schema.features.dense) {
+      const column = eventColumn(value);
+      const mean = features.dense.find((f) => f.name === name)?.mean;
+      if (column !== null && this.#input.kindOf(column) === 'number' && mean !== undefined)
+        event[column] = Math.round(transform === 'log1p' ? Math.expm1(mean) : mean);
+    }
+    const given: Record<string, string> = {};
+    const { scene } = this;
+    if (scene !== null) {
+      for (const { name, value } of this.schema.keywords.scene) {
+        const column = eventColumn(value);
+        const [text] = scene.texts(scene.fields.indexOf(name));
+        if (text === undefined) continue;
+        if (column !== null && this.#input.isColumn(column) && this.#input.kindOf(column) === 'text')
+          event[column] ??= text;
+      }
+      // Texts that no one has an embedding for are left out, one column at a time.
+      for (const column of Object.keys(event)) if (!this.#known({ [column]: event[column]! })) delete event[column];
+    }
+    const time = typeof this.schema.time === 'object' ? this.schema.time.column : this.schema.time;
+    const unit = typeof this.schema.time === 'object' ? this.schema.time.unit : undefined;
+    if (time !== undefined && (unit === undefined || unit === 'timestamp')) {
+      const known = exampleTimes().find((moment) => this.#known({ ...event, [time]: moment }));
+      if (known !== undefined) event[time] = known;
+    }
+    if (scene !== null) {
+      const follows = this.#rows.sharedScene(event, undefined);
+      scene.fields.forEach((field, i) => {
+        const [text] = scene.texts(i);
+        if (follows[i] === null && text !== undefined && !this.#input.isColumn(field)) given[field] = text;
+      });
+    }
     return {
-      user: ids(this.stores.users, 'user', 1)[0] ?? 'new user',
-      scene: Object.fromEntries(texts) as RankRequest['scene'],
-      candidates: ids(this.stores.pois, 'poi', 5),
+      user: 'new user',
+      scene: { ...event, ...given },
+      candidates: this.stores.pois.rows.slice(0, 5).map(({ poi }) => String(poi)),
     };
   }
+
+  /** Whether every scene text that follows from these columns has an embedding. */
+  #known(event: Row): boolean {
+    const { scene } = this;
+    if (scene === null) return true;
+    return this.#rows.sharedScene(event, undefined).every((text, i) => text === null || scene.entry(i, text) !== null);
+  }
+}
+
+/** The event column that a value is, as it stands. */
+function eventColumn(value: ValueSpec): string | null {
+  return typeof value === 'string' && value.startsWith('events.') ? value.slice('events.'.length) : null;
+}
+
+/** Times of every season, day of the week and part of the day. */
+function exampleTimes(): string[] {
+  const two = (x: number): string => String(x).padStart(2, '0');
+  return Array.from({ length: 12 * 7 }, (_, i) => `2026-${two(1 + Math.floor(i / 7))}-${two(1 + (i % 7))}`).flatMap(
+    (day) => [12, 18, 9, 15, 21, 6, 0, 3].map((hour) => `${day}T${two(hour)}:30:00`),
+  );
 }
 
 async function matrices(file: string): Promise<Record<string, { data: Float32Array; shape: number[] }>> {

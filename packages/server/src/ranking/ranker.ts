@@ -52,13 +52,21 @@ export class Ranker {
     const file = createRequire(import.meta.url).resolve('@larr/server/ranker-worker');
     const worker = new Worker(file, { workerData: setup });
     await new Promise<void>((resolve, reject) => {
+      const exited = (code: number): void =>
+        reject(new Error(`the ranker ended with code ${code} before it was ready`));
       worker.once('message', () => {
-        worker.off('error', reject);
+        worker.off('error', reject).off('exit', exited);
         resolve();
       });
       worker.once('error', reject);
+      worker.once('exit', exited);
     });
     return new Ranker(worker, limits, onBatch);
+  }
+
+  /** Whether the thread has ended: nothing will be scored any more. */
+  get broken(): boolean {
+    return this.#broken !== null;
   }
 
   /** Rows that wait now. */
@@ -148,7 +156,8 @@ export class Ranker {
   }
 
   #fail(error: Error): void {
-    this.#broken = error;
+    // an error ends the thread too: the first reason is the one to tell
+    this.#broken ??= error;
     for (const { settle } of [...(this.#running ?? []), ...this.#waiting]) settle.reject(error);
     this.#running = null;
     this.#waiting = [];

@@ -7,8 +7,10 @@ export type SceneValues = RankRequest['scene'];
 /** What the HTTP layer needs of a loaded model; it knows nothing of embeddings or graphs. */
 export interface RankingModel {
   readonly identity: ModelIdentity;
-  /** Requests that this model answers without fallbacks: shown in the OpenAPI document. */
+  /** Requests that this model answers, of a new user and with no other fallbacks: shown in the OpenAPI document. */
   readonly examples: readonly RankRequest[];
+  /** Whether it can rank no more, until the server is started again. */
+  readonly broken: boolean;
   /** Candidates that wait for the ranker now. */
   readonly queuedRows: number;
   /**
