@@ -48,6 +48,7 @@ export function syntheticSplit(orders: boolean): { split: SplitManifest; manifes
     name: 'synthetic',
     seed: 1,
     schemaDigest: 'digest-of-the-synthetic-schema',
+    contentDigest: '0'.repeat(64),
     orders,
     defaultSplit: 'random',
     splits: { random: split },

@@ -223,7 +223,7 @@ test('the coarse world gives baselines eleven food groups and is otherwise the s
 test('a world that is stopped leaves nothing behind, and one that stood there before stays', async () => {
   const path = join(folder, 'stopped');
   await mkdir(path);
-  await writeFile(join(path, 'older'), 'stays');
+  await writeFile(join(path, 'dataset.json'), '{"format": "larr-dataset", "name": "older"}');
   const controller = new AbortController();
   const run = generateWorld({
     scale: 'tiny',
@@ -236,7 +236,7 @@ test('a world that is stopped leaves nothing behind, and one that stood there be
   });
   await expect(run).rejects.toThrow('stopped by the test');
   expect((await readdir(folder)).filter((name) => name.includes('stopped'))).toEqual(['stopped']);
-  expect(await readdir(path)).toEqual(['older']);
+  expect(await readFile(join(path, 'dataset.json'), 'utf8')).toContain('older');
 });
 
 test('wrong options are told in words', async () => {

@@ -9,6 +9,7 @@ import {
   DataError,
   type Dataset,
   encodeSafetensors,
+  mustBeReplaceable,
   openBundle,
   openDataset,
   readSafetensors,
@@ -47,10 +48,12 @@ export interface ExportResult {
  * Writes a trained model as a bundle that a server can load without LibTorch: the ranker as ONNX, the ID tables and scene table as
  * safetensors, schema, vocabularies, stores, metrics, and test rows with the trainer's scores. Then opens what was written and compares.
  *
- * @throws DataError DATASET_MISMATCH, STORE_MISSING; ConfigError MODEL_NOT_EXPORTABLE; TrainingError NOT_TRAINED, EXPORT_NOT_EQUAL where a score
+ * @throws UsageError OUT_NOT_OURS where `out` holds something else than a bundle, before any work;
+ * DataError DATASET_MISMATCH, STORE_MISSING; ConfigError MODEL_NOT_EXPORTABLE; TrainingError NOT_TRAINED, EXPORT_NOT_EQUAL where a score
  * differs by more than 1e-5. Nothing is left behind then.
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportResult> {
+  await mustBeReplaceable(options.out);
   const { description, result, tensors } = await exportModelState(options.run);
   const { model, config, inputs } = description;
   const dataset = await openDataset(options.data, description.dataset.split);
