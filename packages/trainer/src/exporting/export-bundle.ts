@@ -57,10 +57,10 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
   const { description, result, tensors } = await exportModelState(options.run);
   const { model, config, inputs } = description;
   const dataset = await openDataset(options.data, description.dataset.split);
-  if (dataset.manifest.schemaDigest !== description.dataset.schemaDigest) {
+  if (dataset.manifest.contentDigest !== description.dataset.contentDigest) {
     throw new DataError(
       'DATASET_MISMATCH',
-      `${options.run} was trained on "${description.dataset.name}" with another schema than ${options.data} has: ` +
+      `${options.run} was trained on a dataset "${description.dataset.name}" of other content than ${options.data}: ` +
         'give the data it was trained on',
     );
   }

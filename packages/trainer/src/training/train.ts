@@ -83,7 +83,7 @@ export interface ModelDescription {
   model: string;
   config: TrainConfig;
   inputs: ModelInputs;
-  dataset: { name: string; split: string; schemaDigest: string };
+  dataset: { name: string; split: string; schemaDigest: string; contentDigest: string };
 }
 
 /**
@@ -112,7 +112,12 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
     model: options.model,
     config,
     inputs,
-    dataset: { name: manifest.name, split: splitName, schemaDigest: manifest.schemaDigest },
+    dataset: {
+      name: manifest.name,
+      split: splitName,
+      schemaDigest: manifest.schemaDigest,
+      contentDigest: manifest.contentDigest,
+    },
   };
   const identity = await identityOf(description, options, data.train.rows);
   await mkdir(options.out, { recursive: true });

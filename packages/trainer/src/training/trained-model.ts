@@ -64,12 +64,12 @@ export async function evaluateTrained(run: string, data: TrainingData): Promise<
   const trained = await loadTrainedModel(run, data.device);
   try {
     const { dataset, inputs, config } = trained.description;
-    const { schemaDigest } = data.dataset.manifest;
-    if (dataset.schemaDigest !== schemaDigest || JSON.stringify(inputs) !== JSON.stringify(data.inputs)) {
+    const { schemaDigest, contentDigest } = data.dataset.manifest;
+    if (dataset.contentDigest !== contentDigest || JSON.stringify(inputs) !== JSON.stringify(data.inputs)) {
       throw new TrainingError(
         'SCHEMA_MISMATCH',
-        `${run} was trained on ${dataset.name}, split ${dataset.split}, schema ${dataset.schemaDigest.slice(0, 12)}; ` +
-          `the data are ${data.dataset.manifest.name}, split ${data.dataset.splitName}, schema ${schemaDigest.slice(0, 12)}. ` +
+        `${run} was trained on ${dataset.name}, split ${dataset.split}, schema ${dataset.schemaDigest.slice(0, 12)}, content ${dataset.contentDigest.slice(0, 12)}; ` +
+          `the data are ${data.dataset.manifest.name}, split ${data.dataset.splitName}, schema ${schemaDigest.slice(0, 12)}, content ${contentDigest.slice(0, 12)}. ` +
           'A model knows the ids of its own split only',
       );
     }
