@@ -171,7 +171,19 @@ async function ensureLibTorch() {
   if (!findLibTorch()) missing('the LibTorch that was fetched is not usable', 'Set LIBTORCH to an unpacked LibTorch.');
 }
 
+/** A build folder of CMake's knows its own path: after the project was moved or copied it is made anew. */
+function dropMovedBuilds() {
+  for (const name of ['native-cuda', 'torch']) {
+    const folder = join(root, 'packages', name);
+    const cache = join(folder, 'build', 'CMakeCache.txt');
+    if (!existsSync(cache)) continue;
+    const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(readFileSync(cache, 'utf8'))?.[1];
+    if (home !== folder) rmSync(join(folder, 'build'), { recursive: true, force: true });
+  }
+}
+
 function build() {
+  dropMovedBuilds();
   const quick = existsSync(join(root, 'packages', 'torch', 'build'));
   if (!quick) say('building (about two minutes the first time)');
   quietly(
@@ -180,6 +192,8 @@ function build() {
     'the build failed',
     {
       TURBO_TELEMETRY_DISABLED: '1',
+      // Addons know where LibTorch lies: one built elsewhere is not taken from the cache.
+      LARR_ROOT: root,
     },
   );
 }
