@@ -69,7 +69,7 @@ export async function generateWorld(options: WorldOptions): Promise<WorldSummary
     await writeTexts(directory, size, seed, onProgress, signal);
     signal?.throwIfAborted();
     await prepareInto(directory, {
-      schema: worldSchema(categoryGranularity),
+      schema: worldSchema(categoryGranularity, size.training),
       baseDirectory: directory,
       seed,
       ...(signal === undefined ? {} : { signal }),

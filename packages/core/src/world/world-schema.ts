@@ -12,8 +12,9 @@ const THERE: [string, string] = ['pois.latitude', 'pois.longitude'];
 /**
  * The schema of a generated world. Baselines get every non-text column that a platform would have at serving time. The position in the
  * list is a column of the events but no feature: it is unknown when POIs are ranked (docs/world.md, "Position").
+ * @param training settings that suit the world's size
  */
-export function worldSchema(granularity: CategoryGranularity): DatasetSchema {
+export function worldSchema(granularity: CategoryGranularity, training: DatasetSchema['training']): DatasetSchema {
   return defineSchema({
     name: 'food-delivery-world',
     description: `The built-in food-delivery world; baselines know ${granularity === 'coarse' ? 'eleven food groups' : 'every cuisine'}.`,
@@ -125,5 +126,6 @@ export function worldSchema(granularity: CategoryGranularity): DatasetSchema {
     },
     splits: { time: { kind: 'time', testDays: 1, validationDays: 1 } },
     defaultSplit: 'time',
+    ...(training !== undefined && { training }),
   });
 }
