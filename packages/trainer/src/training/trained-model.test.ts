@@ -47,14 +47,13 @@ test('data of another schema, or of other vocabularies, are refused', async () =
   const other = syntheticData({ orders: false });
   await expect(evaluateTrained(run, other)).rejects.toMatchObject({ code: 'SCHEMA_MISMATCH' });
   const { manifest } = data.dataset;
-  const renamed = {
-    ...data,
-    dataset: { ...data.dataset, manifest: { ...manifest, schemaDigest: 'another' } },
-  } as typeof data;
-  await expect(evaluateTrained(run, renamed)).rejects.toMatchObject({
-    code: 'SCHEMA_MISMATCH',
-    message: expect.stringContaining('another'),
-  });
+  for (const changed of [{ schemaDigest: 'another' }, { contentDigest: 'another' }]) {
+    const renamed = { ...data, dataset: { ...data.dataset, manifest: { ...manifest, ...changed } } } as typeof data;
+    await expect(evaluateTrained(run, renamed)).rejects.toMatchObject({
+      code: 'SCHEMA_MISMATCH',
+      message: expect.stringContaining('another'),
+    });
+  }
   data.dispose();
   other.dispose();
 });

@@ -65,7 +65,11 @@ export async function evaluateTrained(run: string, data: TrainingData): Promise<
   try {
     const { dataset, inputs, config } = trained.description;
     const { schemaDigest, contentDigest } = data.dataset.manifest;
-    if (dataset.contentDigest !== contentDigest || JSON.stringify(inputs) !== JSON.stringify(data.inputs)) {
+    if (
+      dataset.schemaDigest !== schemaDigest ||
+      dataset.contentDigest !== contentDigest ||
+      JSON.stringify(inputs) !== JSON.stringify(data.inputs)
+    ) {
       throw new TrainingError(
         'SCHEMA_MISMATCH',
         `${run} was trained on ${dataset.name}, split ${dataset.split}, schema ${dataset.schemaDigest.slice(0, 12)}, content ${dataset.contentDigest.slice(0, 12)}; ` +
