@@ -45,6 +45,15 @@ describe('exporting a trained model', () => {
     }
   });
 
+  it('never takes the place of a dataset', async () => {
+    await exportTinyBundle(directory, 'ple');
+    const data = join(directory, 'data');
+    await expect(exportBundle({ run: join(directory, 'run-ple'), data, out: data })).rejects.toMatchObject({
+      code: 'OUT_NOT_OURS',
+    });
+    expect(existsSync(join(data, 'dataset.json'))).toBe(true);
+  });
+
   it("refuses a run that is not finished, and weights that are not the model's, leaving nothing behind", async () => {
     const data = join(directory, 'data');
     const out = join(directory, 'none');

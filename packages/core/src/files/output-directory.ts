@@ -11,9 +11,10 @@ const markers = [
 /**
  * Makes sure that an output directory may be replaced: there is none, it is empty, or it is a dataset or bundle of ours. Long
  * work calls this before it begins; `buildDirectoryAtomic` does in any case.
+ * @param only the one kind that may be replaced, so that a bundle never takes the place of a dataset
  * @throws UsageError `OUT_NOT_OURS`
  */
-export async function mustBeReplaceable(output: string): Promise<void> {
+export async function mustBeReplaceable(output: string, only?: (typeof markers)[number][1]): Promise<void> {
   const found = await stat(output).catch(() => null);
   if (found === null) return;
   if (!found.isDirectory())
@@ -22,12 +23,13 @@ export async function mustBeReplaceable(output: string): Promise<void> {
     });
   if ((await readdir(output)).length === 0) return;
   for (const [file, format] of markers) {
+    if (only !== undefined && format !== only) continue;
     const text = await readFile(join(output, file), 'utf8').catch(() => null);
     if (text !== null && formatOf(text) === format) return;
   }
   throw new UsageError(
     'OUT_NOT_OURS',
-    `${output} holds files and is not a dataset or bundle that LARR wrote, so it is not replaced. Name a new or empty directory, or remove this one yourself.`,
+    `${output} holds files and is not a ${only === undefined ? 'dataset or bundle' : only === 'larr-bundle' ? 'bundle' : 'dataset'} that LARR wrote, so it is not replaced. Name a new or empty directory, or remove this one yourself.`,
     { file: output },
   );
 }

@@ -28,7 +28,7 @@ export interface ImportedColumn {
  * @throws UsageError `OUT_NOT_OURS`, `OUT_HOLDS_INPUT`
  */
 export async function checkOutput({ input, output }: ImportOptions): Promise<void> {
-  await mustBeReplaceable(output);
+  await mustBeReplaceable(output, 'larr-dataset');
   await mustNotHold(output, [input]);
 }
 

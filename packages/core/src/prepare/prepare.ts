@@ -5,7 +5,7 @@ import { type DatasetManifest, PARTS } from '../dataset/manifest.js';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
-import { mustNotHold } from '../files/output-directory.js';
+import { mustBeReplaceable, mustNotHold } from '../files/output-directory.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { drawNegatives } from './negatives.js';
@@ -50,6 +50,7 @@ export interface PrepareOptions {
  */
 export async function prepare(output: string, options: PrepareOptions): Promise<DatasetManifest> {
   await mustNotHold(output, inputFiles(options));
+  await mustBeReplaceable(output, 'larr-dataset');
   return buildDirectoryAtomic(output, (directory) => prepareInto(directory, options));
 }
 

@@ -53,7 +53,10 @@ export async function buildSamples(
   }
   for (const [i, f] of layout.dense.entries()) {
     const x = await derived.dense(f.value, f.missing);
-    select.push(`${f.transform === 'log1p' ? `ln(1 + greatest(0, ${x}))` : x} AS d${i}`);
+    // Not greatest(0, x), which skips NULL: what is missing must stay missing.
+    select.push(
+      `${f.transform === 'log1p' ? `ln(1 + CASE WHEN ${x} > 0 THEN ${x} WHEN ${x} IS NOT NULL THEN 0 END)` : x} AS d${i}`,
+    );
   }
   const scene = [];
   for (const [i, k] of schema.keywords.scene.entries()) {

@@ -419,7 +419,7 @@ async function checkValues(
       column,
       `${presentSql(c, missing)} IS NOT NULL AND ${numberSql(c, missing)} IS NULL`,
       `a finite number, which ${use} needs`,
-      'Correct it, or list it under "missing".',
+      `Correct it, or list it under the "missing" of ${use}.`,
     );
   };
   const time = async (column: string, unit: Parameters<typeof timeSql>[1], optional: boolean) => {

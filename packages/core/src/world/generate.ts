@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { DuckdbSession } from '../duckdb/session.js';
 import { UsageError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
+import { mustBeReplaceable } from '../files/output-directory.js';
 import { prepareInto } from '../prepare/prepare.js';
 import { dishPairs, generalText } from './corpus.js';
 import { populate, SIZES, type Size, WORLD_SCALES, type WorldScale } from './population.js';
@@ -63,6 +64,7 @@ export async function generateWorld(options: WorldOptions): Promise<WorldSummary
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new UsageError('WORLD_OPTION', `The seed is a whole number from 0 up, not ${seed}.`);
   signal?.throwIfAborted();
+  await mustBeReplaceable(output, 'larr-dataset');
   return buildDirectoryAtomic(output, async (directory) => {
     for (const folder of ['tables', 'controls', 'corpus']) await mkdir(join(directory, folder));
     const made = await makeTables(directory, size, seed, sceneEffects, onProgress, signal);

@@ -10,6 +10,7 @@ import {
   type Dataset,
   encodeSafetensors,
   mustBeReplaceable,
+  mustNotHold,
   openBundle,
   openDataset,
   readSafetensors,
@@ -53,7 +54,8 @@ export interface ExportResult {
  * differs by more than 1e-5. Nothing is left behind then.
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportResult> {
-  await mustBeReplaceable(options.out);
+  await mustBeReplaceable(options.out, 'larr-bundle');
+  await mustNotHold(options.out, [options.run, options.data]);
   const { description, result, tensors } = await exportModelState(options.run);
   const { model, config, inputs } = description;
   const dataset = await openDataset(options.data, description.dataset.split);
