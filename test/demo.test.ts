@@ -48,6 +48,13 @@ describe('the demo', { timeout: 300_000 }, () => {
     expect(existsSync(join(result.bundle, 'manifest.json'))).toBe(true);
   });
 
+  test('another world is refused before anything is touched', async () => {
+    const { code, stdout } = await larr(...demo(out), '--seed', '2');
+    expect(code).toBe(2);
+    expect(JSON.parse(stdout).error.code).toBe('RUN_OF_OTHER_DATA');
+    expect(JSON.parse(readFileSync(join(out, 'world.json'), 'utf8')).seed).toBe(1);
+  });
+
   test('a model measured again has the figures of the table', async () => {
     const run = join(out, 'models', 'larr-seed1');
     const { code, stdout } = await larr('evaluate', '--run', run, '--data', join(out, 'data'), '--json');

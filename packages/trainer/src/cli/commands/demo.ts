@@ -1,6 +1,14 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { generateWorld, WORLD_SCALES, type WorldScale, type WorldSummary, writeFileAtomic } from '@larr/core';
+import {
+  generateWorld,
+  UsageError,
+  WORLD_SCALES,
+  type WorldScale,
+  type WorldSummary,
+  writeFileAtomic,
+} from '@larr/core';
 import { type Command, Option } from 'commander';
 import type { CompareResult } from '../../experiments/compare.js';
 import {
@@ -37,19 +45,22 @@ export interface DemoResult extends CompareResult {
   seconds: number;
 }
 
-/** Makes the world, unless `directory` already holds the one of this scale and seed. */
+/** Makes the world, unless `out` already holds it. @throws UsageError `RUN_OF_OTHER_DATA` where it holds another one */
 async function ensureWorld(
   { out, scale, seed }: Pick<DemoOptions, 'out' | 'scale' | 'seed'>,
   { signal, progress, say }: CommandContext,
 ): Promise<string> {
   const data = join(out, 'data');
   const made = join(out, 'world.json');
-  try {
-    const summary = JSON.parse(await readFile(made, 'utf8')) as WorldSummary;
-    await readFile(join(data, 'dataset.json'));
-    if (summary.scale === scale && summary.seed === seed) return data;
-  } catch {
-    // No world there yet, or not a whole one.
+  const text = await readFile(made, 'utf8').catch(() => null);
+  if (text !== null) {
+    const before = JSON.parse(text) as WorldSummary;
+    if (before.scale !== scale || before.seed !== seed)
+      throw new UsageError(
+        'RUN_OF_OTHER_DATA',
+        `${out} holds a demo of scale "${before.scale}", seed ${before.seed}. Take another --out, or remove it to start afresh`,
+      );
+    if (existsSync(join(data, 'dataset.json'))) return data;
   }
   const summary = await generateWorld({
     scale,
