@@ -1,4 +1,4 @@
-import { ident, literal } from '../duckdb/session.js';
+import { literal } from '../duckdb/session.js';
 
 /** A column of one of the loaded tables: SQL that reads it, and its DuckDB type. */
 export interface ColumnSql {
@@ -84,9 +84,4 @@ export function templateSlots(template: string): string[] {
 /** A uniform number in [0, 2^64) that depends on the seed, a label and a key alone: the same on every machine and shard. */
 export function uniformSql(seed: number, label: string, key: string): string {
   return `md5_number_lower(${literal(`${seed}:${label}:`)} || (${key})::VARCHAR)`;
-}
-
-/** `"alias"."column"`. */
-export function qualified(alias: string, column: string): string {
-  return `${alias}.${ident(column)}`;
 }
