@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { DataError, readSafetensors, writeSafetensors } from '../index.js';
+import { DataError, readSafetensors, tensorPlaces, writeSafetensors } from '../index.js';
 
 const folder = () => mkdtemp(join(tmpdir(), 'larr-safetensors-'));
 
@@ -47,6 +47,38 @@ test('a file that is cut off or not one is refused with its name', async () => {
   await writeFile(path, 'not a tensor file at all');
   await expect(readSafetensors(path)).rejects.toThrow(DataError);
   await expect(readSafetensors(`${path}.none`)).rejects.toMatchObject({ code: 'FILE_MISSING' });
+});
+
+test('the places of tensors are where a reader of the bytes finds them, and a header that points elsewhere is refused', async () => {
+  const path = join(await folder(), 'places.safetensors');
+  await writeSafetensors(path, {
+    table: { shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) },
+    ids: { shape: [3], data: BigInt64Array.of(7n, 8n, 9n) },
+  });
+  const { table, ids } = await tensorPlaces(path);
+  const bytes = await readFile(path);
+  expect(table).toMatchObject({ dtype: 'F32', shape: [2, 2], bytes: 16 });
+  expect([0, 1, 2, 3].map((i) => bytes.readFloatLE(table!.byteOffset + 4 * i))).toEqual([1, 2, 3, 4]);
+  expect(bytes.readBigInt64LE(ids!.byteOffset + 16)).toBe(9n);
+
+  const header = (entry: object) => {
+    const json = Buffer.from(JSON.stringify({ t: entry }));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(json.length));
+    return Buffer.concat([length, json, Buffer.alloc(16)]);
+  };
+  for (const entry of [
+    { dtype: 'F32', shape: [8], data_offsets: [0, 32] },
+    { dtype: 'F32', shape: [8], data_offsets: [0, 16] },
+    { dtype: 'F32', shape: [-1, -4], data_offsets: [0, 16] },
+    { dtype: 'F32', shape: [4], data_offsets: [-16, 0] },
+    { dtype: 'F32', shape: [4] },
+    { dtype: 'F3', shape: [4], data_offsets: [0, 16] },
+  ]) {
+    await writeFile(path, header(entry));
+    await expect(tensorPlaces(path)).rejects.toMatchObject({ code: 'SAFETENSORS_CORRUPT', file: path });
+    await expect(readSafetensors(path)).rejects.toMatchObject({ code: 'SAFETENSORS_CORRUPT' });
+  }
 });
 
 test('a shape that does not fit its data is refused', async () => {

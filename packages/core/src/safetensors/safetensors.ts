@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
 
@@ -57,6 +57,15 @@ const layouts: Record<
 /** The format's own limit on the header's size. */
 const maxHeaderBytes = 100_000_000;
 
+/** Where a tensor lies in a file. */
+export interface TensorPlace {
+  dtype: SafetensorsDType;
+  shape: number[];
+  /** of its first value, from the beginning of the file */
+  byteOffset: number;
+  bytes: number;
+}
+
 /**
  * Reads a whole safetensors file into memory. For files of gigabytes use `@larr/torch` or `@larr/native-cuda`, which map them.
  * @throws DataError `SAFETENSORS_CORRUPT`, `FILE_MISSING`
@@ -64,67 +73,108 @@ const maxHeaderBytes = 100_000_000;
 export async function readSafetensors(
   path: string,
 ): Promise<{ tensors: Record<string, SafetensorsTensor>; metadata: Record<string, string> }> {
-  const corrupt = (what: string) =>
-    new DataError('SAFETENSORS_CORRUPT', `${path} is not a valid safetensors file: ${what}. Write or copy it again.`, {
-      file: path,
-    });
+  return withFile(path, async (handle) => {
+    const { places, metadata } = await readHeader(path, handle);
+    const tensors: Record<string, SafetensorsTensor> = {};
+    for (const [name, { dtype, shape, byteOffset, bytes }] of Object.entries(places)) {
+      const layout = layouts[dtype];
+      // Each tensor gets a buffer of its own, which also aligns it.
+      const buffer = new ArrayBuffer(bytes);
+      let done = 0;
+      while (done < bytes) {
+        const wanted = Math.min(bytes - done, 1 << 30);
+        const { bytesRead } = await handle.read(new Uint8Array(buffer, done, wanted), 0, wanted, byteOffset + done);
+        if (bytesRead === 0) throw corrupt(path, 'it ended early');
+        done += bytesRead;
+      }
+      tensors[name] = { dtype, shape, data: layout.view(buffer, 0, bytes / layout.bytes) };
+    }
+    return { tensors, metadata };
+  });
+}
+
+/**
+ * Where the tensors of a safetensors file lie, for who maps the file instead of reading it. The header is checked as
+ * `readSafetensors` checks it: what is returned lies in the file and is as long as type and shape say.
+ * @throws DataError `SAFETENSORS_CORRUPT`, `FILE_MISSING`
+ */
+export async function tensorPlaces(path: string): Promise<Record<string, TensorPlace>> {
+  return withFile(path, async (handle) => (await readHeader(path, handle)).places);
+}
+
+async function withFile<T>(path: string, work: (handle: FileHandle) => Promise<T>): Promise<T> {
   const handle = await open(path).catch((cause) => {
     throw new DataError('FILE_MISSING', `${path} cannot be opened: ${(cause as Error).message}`, { file: path, cause });
   });
   try {
-    const { size } = await handle.stat();
-    if (size < 8) throw corrupt(`it has ${size} bytes`);
-    const head = new Uint8Array(8);
-    await handle.read(head, 0, 8, 0);
-    const headerBytes = Number(new DataView(head.buffer).getBigUint64(0, true));
-    if (headerBytes > maxHeaderBytes || 8 + headerBytes > size)
-      throw corrupt(`the header claims ${headerBytes} bytes of ${size}`);
-    const headerBuffer = new Uint8Array(headerBytes);
-    await handle.read(headerBuffer, 0, headerBytes, 8);
-    let header: Record<string, unknown>;
-    try {
-      header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(headerBuffer)) as Record<string, unknown>;
-    } catch {
-      throw corrupt('the header is not JSON');
-    }
-    const dataBytes = size - 8 - headerBytes;
-    const tensors: Record<string, SafetensorsTensor> = {};
-    let metadata: Record<string, string> = {};
-    for (const [name, value] of Object.entries(header)) {
-      if (name === '__metadata__') {
-        metadata = value as Record<string, string>;
-        continue;
-      }
-      const entry = value as { dtype?: SafetensorsDType; shape?: number[]; data_offsets?: [number, number] };
-      const layout = entry.dtype === undefined ? undefined : layouts[entry.dtype];
-      if (layout === undefined) throw corrupt(`tensor "${name}" has the unknown type ${String(entry.dtype)}`);
-      if (!Array.isArray(entry.shape) || !Array.isArray(entry.data_offsets))
-        throw corrupt(`tensor "${name}" has no shape or offsets`);
-      const [begin, end] = entry.data_offsets;
-      const count = entry.shape.reduce((product, n) => product * n, 1);
-      if (!(begin >= 0 && end <= dataBytes && end - begin === count * layout.bytes)) {
-        throw corrupt(`tensor "${name}" of shape [${entry.shape}] lies at ${begin}–${end} of ${dataBytes} bytes`);
-      }
-      // Each tensor gets a buffer of its own, which also aligns it.
-      const buffer = new ArrayBuffer(end - begin);
-      let done = 0;
-      while (done < buffer.byteLength) {
-        const wanted = Math.min(buffer.byteLength - done, 1 << 30);
-        const { bytesRead } = await handle.read(
-          new Uint8Array(buffer, done, wanted),
-          0,
-          wanted,
-          8 + headerBytes + begin + done,
-        );
-        if (bytesRead === 0) throw corrupt('it ended early');
-        done += bytesRead;
-      }
-      tensors[name] = { dtype: entry.dtype!, shape: entry.shape, data: layout.view(buffer, 0, count) };
-    }
-    return { tensors, metadata };
+    return await work(handle);
   } finally {
     await handle.close();
   }
+}
+
+function corrupt(path: string, what: string): DataError {
+  return new DataError(
+    'SAFETENSORS_CORRUPT',
+    `${path} is not a valid safetensors file: ${what}. Write or copy it again.`,
+    { file: path },
+  );
+}
+
+async function readHeader(
+  path: string,
+  handle: FileHandle,
+): Promise<{ places: Record<string, TensorPlace>; metadata: Record<string, string> }> {
+  const { size } = await handle.stat();
+  if (size < 8) throw corrupt(path, `it has ${size} bytes`);
+  const head = new Uint8Array(8);
+  await handle.read(head, 0, 8, 0);
+  const headerBytes = Number(new DataView(head.buffer).getBigUint64(0, true));
+  if (headerBytes > maxHeaderBytes || 8 + headerBytes > size)
+    throw corrupt(path, `the header claims ${headerBytes} bytes of ${size}`);
+  const headerBuffer = new Uint8Array(headerBytes);
+  await handle.read(headerBuffer, 0, headerBytes, 8);
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(headerBuffer));
+  } catch {
+    throw corrupt(path, 'the header is not JSON');
+  }
+  if (typeof header !== 'object' || header === null || Array.isArray(header))
+    throw corrupt(path, 'the header is not an object');
+  const dataBytes = size - 8 - headerBytes;
+  const places: Record<string, TensorPlace> = {};
+  let metadata: Record<string, string> = {};
+  for (const [name, value] of Object.entries(header as Record<string, unknown>)) {
+    if (name === '__metadata__') {
+      metadata = value as Record<string, string>;
+      continue;
+    }
+    const {
+      dtype,
+      shape,
+      data_offsets: offsets,
+    } = (value ?? {}) as {
+      dtype?: SafetensorsDType;
+      shape?: number[];
+      data_offsets?: [number, number];
+    };
+    const layout = dtype === undefined ? undefined : layouts[dtype];
+    if (layout === undefined) throw corrupt(path, `tensor "${name}" has the unknown type ${String(dtype)}`);
+    if (!sizes(shape) || !sizes(offsets) || offsets.length !== 2)
+      throw corrupt(path, `tensor "${name}" has no shape or offsets`);
+    const [begin, end] = offsets;
+    const bytes = shape.reduce((product, n) => product * n, layout.bytes);
+    if (!(end <= dataBytes && end - begin === bytes)) {
+      throw corrupt(path, `tensor "${name}" of shape [${shape}] lies at ${begin}–${end} of ${dataBytes} bytes`);
+    }
+    places[name] = { dtype: dtype!, shape, byteOffset: 8 + headerBytes + begin, bytes };
+  }
+  return { places, metadata };
+}
+
+function sizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   parseSchema,
   type Row,
   readSafetensors,
+  tensorPlaces,
   type ValueSpec,
 } from '@larr/core';
 import { mapFile } from '@larr/native-cuda';
@@ -16,7 +17,6 @@ import type { z } from 'zod';
 import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts.js';
 import { ApiError } from '../api/errors.js';
 import { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
-import { tensorPlaces } from '../bundle/mapped-tensors.js';
 import type { RankStage } from '../observability/metrics.js';
 import { type Attention, SceneVectors } from '../scene/scene-vectors.js';
 import { EntityStore, PairStore } from '../store/entity-store.js';
@@ -350,7 +350,7 @@ async function mappedTables(file: string, inputs: RankerInputs): Promise<MappedT
   const places = await tensorPlaces(file);
   return Object.entries(inputs.tables).map(([input, { dim }]) => {
     const place = places[input];
-    if (place === undefined || place.dtype !== 'F32' || place.shape[1] !== dim) {
+    if (place === undefined || place.dtype !== 'F32' || place.shape.length !== 2 || place.shape[1] !== dim) {
       throw new BundleError(
         'TENSORS_UNREADABLE',
         `embeddings.safetensors has no fp32 table "${input}" [·, ${dim}]: export the bundle again`,
@@ -366,7 +366,7 @@ async function behaviourVectors(
   sequences: BundleFeatures['sequences'],
 ): Promise<BehaviourVectors> {
   const place = (await tensorPlaces(file)).table;
-  if (place === undefined || place.shape[1] !== width) {
+  if (place === undefined || place.dtype !== 'F32' || place.shape.length !== 2 || place.shape[1] !== width) {
     throw new BundleError(
       'TENSORS_UNREADABLE',
       `behaviour.safetensors has no table [POIs, ${width}]: export the bundle again`,
