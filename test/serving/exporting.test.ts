@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openBundle, readSafetensors } from '@larr/core';
+import { openBundle, PARITY_TOLERANCE, readSafetensors } from '@larr/core';
 import { exportBundle } from '@larr/trainer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportTinyBundle } from './tiny-bundle.js';
@@ -22,6 +22,7 @@ describe('exporting a trained model', () => {
       expect(parity.rows).toBeGreaterThan(500);
       expect(parity.largestDifference).toBeLessThanOrEqual(1e-5);
       const { manifest, path } = await openBundle(bundle);
+      expect(manifest.parity).toEqual({ rows: parity.rows, tolerance: PARITY_TOLERANCE });
       expect(manifest.model).toEqual({ name: model, tasks: ['click', 'order'] });
       const { tensors } = await readSafetensors(path('parity.safetensors'));
       // a network that says the same of every row would pass any comparison

@@ -5,7 +5,14 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { openDataset, readSafetensors } from '@larr/core';
+import {
+  type BundleFile,
+  type BundleManifest,
+  encodeSafetensors,
+  openDataset,
+  readSafetensors,
+  writeBundle,
+} from '@larr/core';
 import { createServer, type RankReply, type RunningServer } from '@larr/server';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportTinyBundle } from './tiny-bundle.js';
@@ -297,6 +304,34 @@ describe('the larr-server program', () => {
     } finally {
       rmSync(copy, { recursive: true, force: true });
     }
+  });
+
+  it("judges scores by the bundle's own tolerance", async () => {
+    const copy = join(directory, 'other-scores');
+    const { tensors } = await readSafetensors(join(bundle, 'parity.safetensors'));
+    const scores = (tensors.p_ctcvr!.data as Float32Array).map((p) => p * 1.001);
+    const { files: listed, ...manifest } = JSON.parse(
+      readFileSync(join(bundle, 'manifest.json'), 'utf8'),
+    ) as BundleManifest;
+    const parity = encodeSafetensors({ ...tensors, p_ctcvr: { shape: [scores.length], data: scores } });
+    const files = Object.fromEntries(
+      Object.keys(listed).map((file): [string, BundleFile] => [file, { from: join(bundle, file) }]),
+    );
+    const load = async (relative: number) => {
+      const tolerance = { absolute: 1e-6, relative };
+      await writeBundle(
+        copy,
+        { ...files, 'parity.safetensors': parity },
+        { ...manifest, parity: { rows: scores.length, tolerance } },
+      );
+      const other = await createServer({ bundle: copy, port: 0 });
+      return other.ready.finally(() => other.close());
+    };
+    await expect(load(1e-4)).rejects.toMatchObject({
+      code: 'SELF_TEST_FAILED',
+      message: expect.stringMatching(/^p_ctcvr of parity row \d+ /),
+    });
+    await load(1e-2);
   });
 
   it('has every event it acknowledged when it is killed, and knows them when it starts again', async () => {

@@ -1,4 +1,5 @@
 export * from './bundle/bundle.js';
+export * from './bundle/parity.js';
 export * from './dataset/content-digest.js';
 export * from './dataset/manifest.js';
 export * from './dataset/open.js';

@@ -13,6 +13,7 @@ const about = {
   dataset: { name: 'frappe', split: 'random', schemaDigest: '0' },
   metrics: { ctrAuc: 0.9 },
   inputs: {},
+  parity: { rows: 0, tolerance: { absolute: 1e-6, relative: 1e-4 } },
 };
 const files = { 'schema.json': '{"a": 1}', 'store/users.parquet': Uint8Array.of(1, 2, 3) };
 
@@ -33,6 +34,7 @@ const code = async () => {
 test('a bundle opens with what was written', async () => {
   const bundle = await openBundle(directory);
   expect(bundle.manifest.model).toEqual(about.model);
+  expect(bundle.manifest.parity).toEqual(about.parity);
   expect(await bundle.json('schema.json')).toEqual({ a: 1 });
   expect(await readFile(bundle.path('store/users.parquet'))).toEqual(Buffer.from([1, 2, 3]));
   expect(() => bundle.path('ranker.onnx')).toThrow(BundleError);

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { CategoricalSpec, DenseSpec, SceneFieldSpec, SequenceSpec } from '../dataset/manifest.js';
 import { BundleError } from '../errors.js';
 import { buildDirectoryAtomic } from '../files/atomic.js';
+import { ParityTolerance } from './parity.js';
 
 /** features.json of a bundle: the split's features with their vocabularies inline. */
 export interface BundleFeatures {
@@ -34,6 +35,8 @@ const BundleManifestShape = z.object({
   metrics: z.record(z.string(), z.unknown()),
   /** Shapes and names of the ranker's inputs. */
   inputs: z.record(z.string(), z.unknown()),
+  /** How far a server's scores of parity.safetensors may lie from the trainer's there. */
+  parity: z.object({ rows: z.int().min(0), tolerance: ParityTolerance }),
   files: z.record(z.string(), z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: z.int().min(0) })),
 });
 

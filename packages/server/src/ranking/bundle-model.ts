@@ -4,8 +4,10 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
   BundleError,
+  compareScores,
   type DatasetSchema,
   openBundle,
+  type ParityTolerance,
   parseSchema,
   type Row,
   readSafetensors,
@@ -27,9 +29,6 @@ import type { MappedTable, RankerJob } from './ranker-messages.js';
 import type { RankingModel } from './ranking-model.js';
 import { type PoiColumns, RowAssembly } from './row-assembly.js';
 import { SceneInput } from './scene-input.js';
-
-/** Largest difference between this server's scores and the trainer's that is put down to arithmetic. */
-const PARITY_TOLERANCE = 1e-5;
 
 export interface LoadOptions {
   threads?: number | undefined;
@@ -87,7 +86,13 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     ranker,
   );
   try {
-    await selfTest(await readSafetensors(bundle.path('parity.safetensors')), scene, ranker, options.queue.batchRows);
+    await selfTest(
+      await readSafetensors(bundle.path('parity.safetensors')),
+      bundle.manifest.parity.tolerance,
+      scene,
+      ranker,
+      options.queue.batchRows,
+    );
     return model;
   } catch (error) {
     await model.close();
@@ -396,6 +401,7 @@ function checked<T extends z.ZodType>(where: string, schema: T, value: unknown):
 /** Scores the bundle's parity rows and compares. @throws BundleError SELF_TEST_FAILED */
 async function selfTest(
   { tensors }: Awaited<ReturnType<typeof readSafetensors>>,
+  tolerance: ParityTolerance,
   scene: SceneVectors | null,
   ranker: Ranker,
   batch: number,
@@ -422,18 +428,23 @@ async function selfTest(
       scene: each(scene === null ? null : await scene.encode(part<Int32Array>('scene', from, to)!)),
       behaviour: each(part<Float32Array>('behaviour', from, to)),
     });
-    check('p_ctr', ctr.subarray(from, to), scores.pCtr, from);
-    if (ctcvr !== null) check('p_ctcvr', ctcvr.subarray(from, to), scores.pCtcvr!, from);
+    check('p_ctr', ctr.subarray(from, to), scores.pCtr, tolerance, from);
+    if (ctcvr !== null) check('p_ctcvr', ctcvr.subarray(from, to), scores.pCtcvr!, tolerance, from);
   }
 }
 
-function check(name: string, expected: Float32Array, actual: Float32Array, from: number): void {
-  for (let i = 0; i < expected.length; i++) {
-    if (Math.abs(expected[i]! - actual[i]!) <= PARITY_TOLERANCE) continue;
-    throw new BundleError(
-      'SELF_TEST_FAILED',
-      `${name} of parity row ${from + i} is ${actual[i]} here and was ${expected[i]} in the trainer. ` +
-        'The bundle was made by another version: export it again with this one',
-    );
-  }
+function check(
+  name: string,
+  expected: Float32Array,
+  actual: Float32Array,
+  tolerance: ParityTolerance,
+  from: number,
+): void {
+  const { outside } = compareScores(expected, actual, tolerance);
+  if (outside === null) return;
+  throw new BundleError(
+    'SELF_TEST_FAILED',
+    `${name} of parity row ${from + outside} is ${actual[outside]} here and was ${expected[outside]} in the trainer. ` +
+      'The bundle was made by another version: export it again with this one',
+  );
 }

@@ -13,6 +13,7 @@ import {
   mustNotHold,
   openBundle,
   openDataset,
+  PARITY_TOLERANCE,
   readSafetensors,
   type Samples,
   writeBundle,
@@ -22,7 +23,14 @@ import { type Predictions, predict } from '../training/evaluate.js';
 import { ResidentPart } from '../training/resident-part.js';
 import { exportModelState, loadTrainedModel } from '../training/trained-model.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
-import { bundleScores, compareScores, type ParityRows, parityRows, type SceneWeights, sceneWeights } from './parity.js';
+import {
+  bundleScores,
+  type ParityRows,
+  parityRows,
+  requireEqualScores,
+  type SceneWeights,
+  sceneWeights,
+} from './parity.js';
 import { type RankerGraph, rankerGraph } from './ranker-graph.js';
 
 /** Test rows whose scores are compared and left in the bundle for the server's self-test. */
@@ -51,7 +59,7 @@ export interface ExportResult {
  *
  * @throws UsageError OUT_NOT_OURS where `out` holds something else than a bundle, before any work;
  * DataError DATASET_MISMATCH, STORE_MISSING; ConfigError MODEL_NOT_EXPORTABLE; TrainingError NOT_TRAINED, EXPORT_NOT_EQUAL where a score
- * differs by more than 1e-5. Nothing is left behind then.
+ * differs by more than PARITY_TOLERANCE. Nothing is left behind then.
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportResult> {
   await mustBeReplaceable(options.out, 'larr-bundle');
@@ -95,6 +103,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     dataset: description.dataset,
     metrics: { ...result.metrics },
     versions: exporterVersions(),
+    parity: { rows: parity.rows, tolerance: PARITY_TOLERANCE },
     inputs: {
       ...graph.inputs,
       tables: graph.tables,
@@ -223,7 +232,7 @@ async function compareWithBundle(
     scene === null ? null : { ...scene, tensors: await tensors('scene.safetensors') },
     parity,
   );
-  const differences = [compareScores('p_ctr', scores.ctr, ctr)];
-  if (scores.ctcvr !== null) differences.push(compareScores('p_ctcvr', scores.ctcvr, ctcvr!));
+  const differences = [requireEqualScores('p_ctr', scores.ctr, ctr)];
+  if (scores.ctcvr !== null) differences.push(requireEqualScores('p_ctcvr', scores.ctcvr, ctcvr!));
   return Math.max(...differences);
 }

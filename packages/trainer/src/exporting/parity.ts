@@ -1,13 +1,10 @@
-import { ConfigError, type Samples, TrainingError } from '@larr/core';
+import { ConfigError, compareScores, PARITY_TOLERANCE, type Samples, TrainingError } from '@larr/core';
 import { gatherRows, SceneScorer } from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
 import type { ModelConfig } from '../models/config.js';
 import type { ModelInputs } from '../models/inputs.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
 import type { RankerGraph } from './ranker-graph.js';
-
-/** Largest difference allowed between the trainer's scores and the bundle's. */
-export const PARITY_TOLERANCE = 1e-5;
 
 /** Rows as a server has them once features are computed: what is fed to the scene encoder and the graph. */
 export interface ParityRows {
@@ -107,21 +104,14 @@ export async function bundleScores(
 }
 
 /** @throws TrainingError EXPORT_NOT_EQUAL where a score differs by more than the tolerance; returns the largest difference */
-export function compareScores(what: string, trainer: Float32Array, bundle: Float32Array): number {
-  let largest = 0;
-  let worst = 0;
-  for (let row = 0; row < trainer.length; row++) {
-    const difference = Math.abs(trainer[row]! - bundle[row]!);
-    if (!(difference <= largest)) [largest, worst] = [difference, row];
-  }
-  if (!(largest <= PARITY_TOLERANCE)) {
-    throw new TrainingError(
-      'EXPORT_NOT_EQUAL',
-      `${what} of test row ${worst} is ${trainer[worst]} in the trainer and ${bundle[worst]} from the exported bundle. ` +
-        'No bundle was written; this is a fault of the exporter, please report it with model.json',
-    );
-  }
-  return largest;
+export function requireEqualScores(what: string, trainer: Float32Array, bundle: Float32Array): number {
+  const { largestDifference, outside } = compareScores(trainer, bundle, PARITY_TOLERANCE);
+  if (outside === null) return largestDifference;
+  throw new TrainingError(
+    'EXPORT_NOT_EQUAL',
+    `${what} of test row ${outside} is ${trainer[outside]} in the trainer and ${bundle[outside]} from the exported bundle. ` +
+      'No bundle was written; this is a fault of the exporter, please report it with model.json',
+  );
 }
 
 /** Names of the encoder's weights, in the checkpoint after `scene.` and in the bundle alike. */
