@@ -1,12 +1,8 @@
 export { FinetuneConfig, type FinetuneConfigInput } from './embedding/config.js';
 export { disposeEmbedder, type Embedder, loadEmbedder } from './embedding/embedder.js';
-export {
-  type EmbeddingQuality,
-  type FinetuneOptions,
-  type FinetuneResult,
-  finetune,
-  type Gate,
-} from './embedding/finetune.js';
+export { type FinetuneOptions, type FinetuneResult, finetune } from './embedding/finetune.js';
+export type { Gate, GateCheck, Verdict } from './embedding/gate.js';
+export type { EmbeddingQuality } from './embedding/quality.js';
 export { loadPoiIndex, type PoiIndex, type RecallHit, type RecallQuery, recall } from './embedding/recall.js';
 export {
   type EmbedOptions,

@@ -10,6 +10,7 @@ import { pretrain } from '../pretraining/pretrain.js';
 import type { FinetuneConfigInput } from './config.js';
 import { disposeEmbedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
 import { finetune } from './finetune.js';
+import type { Gate } from './gate.js';
 import { loadPoiIndex, recall } from './recall.js';
 import { embedDataset } from './vectors.js';
 
@@ -65,8 +66,14 @@ describe('finetune', () => {
     expect(result.after.withinCityAuc).toBeGreaterThan(0.5);
     expect(result.after.probe).toBeNull();
     const gate = JSON.parse(await readFile(join(output, 'gate.json'), 'utf8'));
-    expect(gate.passed).toBe(true);
-    expect(gate.checks.map(({ name }: { name: string }) => name)).toEqual(['poiPoiRecallAt10', 'withinCityAuc']);
+    expect(gate.verdict).toBe('passed');
+    const verdicts = gate.checks.map(({ name, verdict }: Gate['checks'][number]) => [name, verdict]);
+    expect(verdicts).toEqual([
+      ['poiPoiRecallAt10', 'passed'],
+      ['withinCityAuc', 'passed'],
+      ['probe', 'not judged'],
+    ]);
+    expect(result.gate.reason).toContain('does not know the true attributes');
   });
 
   it('interrupted, goes on with the losses of an unbroken run', async () => {

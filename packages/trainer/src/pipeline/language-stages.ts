@@ -45,10 +45,10 @@ export async function ensureVectors(options: LanguageStagesOptions): Promise<Lan
   await claim(out, data, split);
   const pretrained = await pretrain({ ...shared, output: stage1, config: config.pretrain });
   const finetuned = await finetune({ ...shared, model: stage1, output: stage2, config: config.finetune });
-  const failed = finetuned.gate.checks.filter(({ passed }) => !passed);
-  if (failed.length > 0)
+  const { verdict, reason } = finetuned.gate;
+  if (verdict !== 'passed')
     onNotice?.(
-      `stage 2 falls short of its gate (${failed.map(({ name, value, threshold }) => `${name} ${value.toFixed(3)} < ${threshold.toFixed(3)}`).join(', ')}); stage 3 takes its vectors all the same`,
+      `stage 2 ${verdict === 'failed' ? 'falls short of its gate' : 'could not be judged by its gate'} (${reason}); stage 3 takes its vectors all the same`,
     );
   const embedded = await embedDataset({ ...shared, model: stage2, output: vectors });
   return { vectors, pretrain: pretrained, finetune: finetuned, embed: embedded };

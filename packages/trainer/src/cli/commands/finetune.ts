@@ -27,7 +27,7 @@ export function qualityTable({ before, after, gate, alarms }: FinetuneResult): s
       ['held out', 'stage 1', 'stage 2'],
       rows.map(([name, of]) => [name, figure(of(before)), figure(of(after))]),
     ),
-    `gate ${gate.passed ? 'passed' : 'NOT passed'}`,
+    `gate: ${gate.verdict === 'failed' ? 'FAILED' : gate.verdict} (${gate.reason})`,
     ...alarms,
   ].join('\n');
 }

@@ -1,0 +1,57 @@
+import { expect, test } from 'vitest';
+import { parseConfig } from '../pretraining/config.js';
+import { FinetuneConfig } from './config.js';
+import { judge } from './gate.js';
+import type { EmbeddingQuality } from './quality.js';
+
+const config = parseConfig(FinetuneConfig, {}, 'stage 2');
+const recall = (recallAt10: number, candidates = 1000) => ({ recallAt1: 0, recallAt10, mrr: 0, candidates });
+const good: EmbeddingQuality = {
+  poiPoi: recall(0.8),
+  userUser: null,
+  withinCityAuc: 0.65,
+  withinCityError: 0.01,
+  choices: 900,
+  probe: 0.8,
+};
+const before = { ...good, probe: 0.7 };
+const verdicts = (after: EmbeddingQuality, from = before) => {
+  const gate = judge(from, after, config);
+  return [gate.verdict, ...gate.checks.map(({ verdict }) => verdict)];
+};
+
+test('each check is judged by itself, and one that fails fails the gate, with its figures in the reason', () => {
+  expect(verdicts(good)).toEqual(['passed', 'passed', 'passed', 'passed']);
+  expect(verdicts({ ...good, poiPoi: recall(0.5) })).toEqual(['failed', 'failed', 'passed', 'passed']);
+  expect(verdicts({ ...good, probe: 0.705 })).toEqual(['failed', 'passed', 'passed', 'failed']);
+  // Within one standard error of the threshold.
+  expect(verdicts({ ...good, withinCityAuc: 0.595 })[2]).toBe('passed');
+  expect(verdicts({ ...good, withinCityAuc: 0.58 })[2]).toBe('failed');
+  expect(judge(before, { ...good, poiPoi: recall(0.5) }, config).reason).toBe(
+    'poiPoiRecallAt10: 0.500 ± 0.016 falls short of 0.600',
+  );
+});
+
+test('what there is no data for, or too little, is neither passed nor failed, and says why', () => {
+  const nothing: EmbeddingQuality = {
+    poiPoi: null,
+    userUser: null,
+    withinCityAuc: null,
+    withinCityError: null,
+    choices: 0,
+    probe: null,
+  };
+  expect(verdicts(nothing, nothing)).toEqual(['not judged', 'not judged', 'not judged', 'not judged']);
+  const gate = judge(nothing, nothing, config);
+  for (const check of gate.checks) {
+    expect(check.value).toBeNull();
+    expect(check.reason).not.toBe('');
+    expect(gate.reason).toContain(check.reason);
+  }
+  // Ten of twelve are found by chance; an error of .12 reaches from chance to the threshold.
+  expect(verdicts({ ...good, poiPoi: recall(0.3, 12) })[1]).toBe('not judged');
+  expect(verdicts({ ...good, withinCityAuc: 0.55, withinCityError: 0.12, choices: 9 })[2]).toBe('not judged');
+  const partly = judge(before, { ...good, withinCityAuc: 0.9, withinCityError: 0.12, choices: 9 }, config);
+  expect(partly.verdict).toBe('passed');
+  expect(partly.reason).toMatch(/withinCityAuc: its standard error over 9 choices/);
+});

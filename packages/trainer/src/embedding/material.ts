@@ -1,0 +1,213 @@
+// What stage 2 learns from and is judged on: texts, who is held out, users' later choices, and sources of pairs.
+import type { Dataset } from '@larr/core';
+import { draws, shuffled } from '../language-model/draws.js';
+import { type PoiFacts, readPoiFacts } from './attributes.js';
+import type { FinetuneConfig } from './config.js';
+import type { Embedder } from './embedder.js';
+import { itemPairs, type PairKind, type PairSource, type StageTexts, stageTexts, userPoiPairs } from './pairs.js';
+import type { Choice } from './retrieval.js';
+
+/** The four kinds' token texts, and who is held out of which. */
+export interface Material {
+  texts: StageTexts;
+  facts: PoiFacts;
+  heldOutPois: Uint8Array;
+  heldOutUsers: Uint8Array;
+  pairs: { user: Int32Array; poi: Int32Array };
+  choices: Choice[];
+  /** Rows of `choices` → user and POI numbers. */
+  choiceUsers: number[];
+  choicePois: number[];
+}
+
+/** Encodes a dataset's texts and chooses who is held out; the seed decides both choices. */
+export async function gatherMaterial(
+  dataset: Dataset,
+  directory: string,
+  embedder: Embedder,
+  config: FinetuneConfig,
+  seed: number,
+  onNotice: ((message: string) => void) | undefined,
+): Promise<Material> {
+  const { tokenizer, decoder } = embedder.model;
+  const texts = await stageTexts(dataset, directory, tokenizer, decoder.config.contextLength);
+  if (texts.truncated > 0)
+    onNotice?.(
+      `${texts.truncated} texts are longer than the context of ${decoder.config.contextLength} tokens and were cut.`,
+    );
+  const { pois, users } = dataset.manifest;
+  const facts = await readPoiFacts(directory, pois, config.cityColumn);
+  const chosen = (n: number, count: number, eligible: (i: number) => boolean, stream: string) => {
+    const mask = new Uint8Array(n);
+    let left = count;
+    for (const i of shuffled(n, draws(seed, stream))) {
+      if (left === 0) break;
+      if (!eligible(i)) continue;
+      mask[i] = 1;
+      left--;
+    }
+    return mask;
+  };
+  const heldOutPois = chosen(
+    pois,
+    Math.min(config.heldOutPois, Math.floor(pois / 3)),
+    (i) => texts.poi.all[i] !== null,
+    'held-out POIs',
+  );
+  const heldOutUsers = chosen(
+    users,
+    Math.min(config.heldOutUsers, Math.floor(users / 10)),
+    (i) => texts.user.profile[i] !== null && texts.user.behaviour[i] !== null,
+    'held-out users',
+  );
+  const pairs = await dataset.pairs();
+  return {
+    texts,
+    facts,
+    heldOutPois,
+    heldOutUsers,
+    pairs,
+    ...(await laterChoices(dataset, texts, facts, heldOutPois, pairs, seed)),
+  };
+}
+
+/** At most so many users are asked for their later choices. */
+const CHOOSING_USERS = 2000;
+
+/**
+ * What users took in the validation part among held-out POIs: texts of users are from the train part, so these choices are
+ * in none of them. A choice's negatives are the other held-out POIs of its city that the user is not known to have taken.
+ */
+async function laterChoices(
+  dataset: Dataset,
+  texts: StageTexts,
+  facts: PoiFacts,
+  heldOut: Uint8Array,
+  pairs: { user: Int32Array; poi: Int32Array },
+  seed: number,
+): Promise<Pick<Material, 'choices' | 'choiceUsers' | 'choicePois'>> {
+  const known = new Map<number, Set<number>>();
+  const note = (user: number, poi: number) => {
+    if (!known.has(user)) known.set(user, new Set());
+    known.get(user)!.add(poi);
+  };
+  for (let i = 0; i < pairs.user.length; i++) note(pairs.user[i]!, pairs.poi[i]!);
+  const before = new Map([...known].map(([user, taken]) => [user, new Set(taken)]));
+  const validation = await dataset.loadPart('validation');
+  const label = validation.order ?? validation.click;
+  const later = new Map<number, Set<number>>();
+  for (let i = 0; i < validation.rows; i++) {
+    if (label[i] !== 1) continue;
+    const user = validation.user[i]!;
+    const poi = validation.poi[i]!;
+    note(user, poi);
+    if (!heldOut[poi] || before.get(user)?.has(poi) || !texts.user.all[user]) continue;
+    if (!later.has(user)) later.set(user, new Set());
+    later.get(user)!.add(poi);
+  }
+  const choicePois = [...heldOut.keys()].filter((poi) => heldOut[poi]);
+  const rowOf = new Map(choicePois.map((poi, row) => [poi, row]));
+  const users = [...later.keys()].sort((a, b) => a - b);
+  const asked = Array.from(
+    shuffled(users.length, draws(seed, 'choosing users')).subarray(0, CHOOSING_USERS),
+    (i) => users[i]!,
+  );
+  const choices: Choice[] = [];
+  const choiceUsers: number[] = [];
+  for (const user of asked) {
+    const byCity = new Map<number, number[]>();
+    for (const poi of later.get(user)!) {
+      const where = facts.city?.[poi] ?? -1;
+      byCity.set(where, [...(byCity.get(where) ?? []), poi]);
+    }
+    for (const [where, positives] of byCity) {
+      const negatives = choicePois.filter((poi) => (facts.city?.[poi] ?? -1) === where && !known.get(user)!.has(poi));
+      if (negatives.length === 0) continue;
+      choices.push({
+        user: choiceUsers.length,
+        positives: positives.map((poi) => rowOf.get(poi)!),
+        negatives: negatives.map((poi) => rowOf.get(poi)!),
+      });
+    }
+    choiceUsers.push(user);
+  }
+  return { choices, choiceUsers, choicePois };
+}
+
+/** Where batches of each kind come from; kinds without texts or weight are left out, with a notice. */
+export function pairSources(
+  material: Material,
+  config: FinetuneConfig,
+  seed: number,
+  onNotice: ((message: string) => void) | undefined,
+): Map<PairKind, PairSource> {
+  const { texts, heldOutPois, heldOutUsers, pairs, facts } = material;
+  const sources = new Map<PairKind, PairSource>();
+  const both = (a: readonly (Int32Array | null)[], b: readonly (Int32Array | null)[], heldOut: Uint8Array) =>
+    a.flatMap((own, i) => (own !== null && b[i] && !heldOut[i] ? [{ a: own, b: b[i], group: i }] : []));
+  const add = (kind: PairKind, weight: number, source: PairSource | null, missing: string) => {
+    if (weight === 0) return;
+    if (source === null) onNotice?.(`Stage 2 goes without ${kind} pairs: ${missing}.`);
+    else sources.set(kind, source);
+  };
+  const fromItems = (items: { a: Int32Array; b: Int32Array; group: number }[], stream: string) =>
+    items.length < 2 ? null : itemPairs(items, config.batchSize, seed, stream);
+  add(
+    'poiPoi',
+    config.poiPoiWeight,
+    fromItems(both(texts.poi.business, texts.poi.basic, heldOutPois), 'POI–POI'),
+    'no POIs have business and basic texts',
+  );
+  add(
+    'dish',
+    config.dishWeight,
+    fromItems(
+      texts.dishes.map(({ dish, description, group }) => ({ a: dish, b: description, group })),
+      'dishes',
+    ),
+    'the dataset has no corpus/dishes.jsonl',
+  );
+  add(
+    'userPoi',
+    config.userPoiWeight,
+    userPoiPairs(texts, pairs, (i) => !heldOutPois[pairs.poi[i]!], facts.city, {
+      size: config.batchSize,
+      seed,
+      hidePlaceShare: config.hidePlaceShare,
+      sameCityShare: config.sameCityShare,
+      avoidFalseNegatives: config.maskDuplicates,
+    }),
+    'no user with a text took a POI with one',
+  );
+  add(
+    'userUser',
+    config.userUserWeight,
+    fromItems(both(texts.user.profile, texts.user.behaviour, heldOutUsers), 'user–user'),
+    'no users have profile and behaviour texts',
+  );
+  return sources;
+}
+
+/** The kind of a step's pairs, in proportion to the weights of the kinds that have joined by then. */
+export function drawKind(
+  sources: Map<PairKind, PairSource>,
+  config: FinetuneConfig,
+  step: number,
+  seed: number,
+): PairKind {
+  const weights: Record<PairKind, number> = {
+    poiPoi: config.poiPoiWeight,
+    dish: config.dishWeight,
+    userPoi: config.userPoiWeight,
+    userUser: config.userUserWeight,
+  };
+  const first = step < config.firstShare * config.steps;
+  const early = [...sources.keys()].filter((kind) => kind === 'poiPoi' || kind === 'dish');
+  const joined = first && early.length > 0 ? early : [...sources.keys()];
+  let left = draws(seed, 'kind', step)() * joined.reduce((sum, kind) => sum + weights[kind], 0);
+  for (const kind of joined) {
+    left -= weights[kind];
+    if (left < 0) return kind;
+  }
+  return joined[joined.length - 1]!;
+}
