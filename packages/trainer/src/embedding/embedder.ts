@@ -90,18 +90,26 @@ function meanStates(states: Tensor, batch: PackedBatch, bosId: number | null, de
 /** Tokens encoded at a time where no gradient is needed. */
 const TOKENS_AT_ONCE = 8192;
 
+export interface MapOptions {
+  signal?: AbortSignal | undefined;
+  /** Sequences done so far, and the tokens of the last batch; none for one that was known. */
+  onBatch?: ((done: number, tokens: number) => void) | undefined;
+  /** A row that an earlier run computed. A batch whose rows are all known is not read again. */
+  known?: ((sequence: number) => Float32Array | undefined) | undefined;
+  /** The rows of each batch that was read, as soon as they are there. */
+  onRows?: ((sequences: readonly number[], rows: Float32Array) => Promise<void>) | undefined;
+}
+
 /**
  * Runs `read` over all sequences, sorted by length so that little is padded, and lays the rows that it returns
- * ([batch, width]) out in the given order: [sequences, width], f32.
+ * ([batch, width]) out in the given order: [sequences, width], f32. Which sequences share a batch follows from their lengths
+ * alone, so known rows change no other row's rounding.
  */
 export async function mapSequences(
   sequences: readonly Int32Array[],
   width: number,
   read: (batch: Int32Array[]) => Tensor,
-  {
-    signal,
-    onBatch,
-  }: { signal?: AbortSignal | undefined; onBatch?: ((done: number, tokens: number) => void) | undefined } = {},
+  { signal, onBatch, known, onRows }: MapOptions = {},
 ): Promise<Float32Array> {
   const out = new Float32Array(sequences.length * width);
   const order = sequences.map((_, i) => i).sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
@@ -112,6 +120,14 @@ export async function mapSequences(
     while (at < order.length && (members.length === 0 || tokens + sequences[order[at]!]!.length <= TOKENS_AT_ONCE)) {
       tokens += sequences[order[at]!]!.length;
       members.push(order[at++]!);
+    }
+    const before = known === undefined ? [] : members.flatMap((i) => known(i) ?? []);
+    if (before.length === members.length) {
+      members.forEach((i, row) => {
+        out.set(before[row]!, i * width);
+      });
+      onBatch?.(at, 0);
+      continue;
     }
     const rows = noGrad(() =>
       tidy(() =>
@@ -124,6 +140,7 @@ export async function mapSequences(
     members.forEach((i, row) => {
       out.set(rows.subarray(row * width, (row + 1) * width), i * width);
     });
+    await onRows?.(members, rows);
     onBatch?.(at, tokens);
     await new Promise(setImmediate);
   }
@@ -134,7 +151,7 @@ export async function mapSequences(
 export function embedSequences(
   embedder: Embedder,
   sequences: readonly Int32Array[],
-  options: Parameters<typeof mapSequences>[3] = {},
+  options: MapOptions = {},
 ): Promise<Float32Array> {
   return mapSequences(
     sequences,

@@ -16,6 +16,7 @@ import { pickKeywords } from '../pretraining/documents.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
 import { disposeEmbedder, type Embedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
 import { modelDigest } from './model-digest.js';
+import { PartialVectors } from './partial-vectors.js';
 
 export interface EmbedOptions {
   dataset: string;
@@ -29,6 +30,8 @@ export interface EmbedOptions {
   /** Decides the projection of a model that has none. */
   seed?: number;
   device?: string;
+  /** Seconds between savings of what was computed; a run that is killed loses no more. Default 20. */
+  saveSeconds?: number;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: StageProgress) => void) | undefined;
   onNotice?: ((message: string) => void) | undefined;
@@ -67,10 +70,11 @@ export interface SceneEntry {
  * ("embeddings", f32 [rows, dimension]; a row of zeros where there is no text), text digests beside each, and vectors.json
  * last: a directory without it is not whole.
  *
- * Run again with the same model, only texts that changed are embedded; with another model, everything.
+ * Run again with the same model, only texts that changed are embedded; with another model, everything. A run that was stopped
+ * or killed goes on after the last batch that it saved, to the same bytes.
  */
 export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> {
-  const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
+  const { output, seed = 1, device = 'cpu', saveSeconds = 20, signal, onProgress, onNotice } = options;
   const dataset = await openDataset(options.dataset, options.split);
   const digest = await modelDigest(options.model);
   const rng = getRngState();
@@ -101,7 +105,7 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
         embedder,
         model,
         tally,
-        signal,
+        { signal, saveSeconds },
         (done, tokens) => {
           const now = performance.now();
           tally.tokens += tokens;
@@ -180,7 +184,7 @@ async function embedFile(
   embedder: Embedder,
   model: string,
   tally: { truncated: number },
-  signal: AbortSignal | undefined,
+  { signal, saveSeconds }: { signal: AbortSignal | undefined; saveSeconds: number },
   onBatch: (done: number, tokens: number) => void,
 ): Promise<{ vectors: number; computed: number }> {
   const dimension = embedder.projection.shape[0]!;
@@ -201,14 +205,36 @@ async function embedFile(
     if (entry === undefined) wanted.set(digest, { text, rows: [row] });
     else entry.rows.push(row);
   });
-  const jobs = [...wanted.values()];
+  const jobs = [...wanted].map(([digest, job]) => ({ digest, ...job }));
   const { contextLength } = embedder.model.decoder.config;
   const sequences = jobs.map(({ text }) => {
     const { ids, truncated } = embeddableText(embedder.model.tokenizer, text, contextLength);
     if (truncated) tally.truncated++;
     return ids;
   });
-  const vectors = await embedSequences(embedder, sequences, { signal, onBatch });
+  const partial = await PartialVectors.open(path.replace(/\.safetensors$/, '.partial'), model, dimension);
+  let computed = 0;
+  let saved = performance.now();
+  let vectors: Float32Array;
+  try {
+    vectors = await embedSequences(embedder, sequences, {
+      signal,
+      onBatch,
+      known: (i) => partial.get(jobs[i]!.digest),
+      onRows: async (members, rows) => {
+        computed += members.length;
+        members.forEach((i, row) => {
+          partial.add(jobs[i]!.digest, rows.subarray(row * dimension, (row + 1) * dimension));
+        });
+        if (performance.now() - saved < 1000 * saveSeconds) return;
+        await partial.save();
+        saved = performance.now();
+      },
+    });
+  } catch (error) {
+    await partial.save();
+    throw error;
+  }
   jobs.forEach(({ rows }, i) => {
     for (const row of rows) out.set(vectors.subarray(i * dimension, (i + 1) * dimension), row * dimension);
   });
@@ -221,7 +247,8 @@ async function embedFile(
     );
     await writeFileAtomic(digestPath, JSON.stringify({ model, digests }));
   }
-  return { vectors: texts.length, computed: jobs.length };
+  await partial.remove();
+  return { vectors: texts.length, computed };
 }
 
 /** Vectors already in a file, by their text's digest; none where the file is of another model. */
