@@ -13,6 +13,8 @@ export interface KeywordSpec {
   token: string;
   /** Column of texts/pois.parquet or texts/users.parquet; for scene keywords the sample column. */
   column: string;
+  /** Its text says where a POI is or a user lives, by the schema's `place`. */
+  place?: true;
 }
 
 export interface PartManifest {
@@ -71,6 +73,11 @@ export interface SplitManifest {
   dense: DenseSpec[];
   sequences: SequenceSpec[];
   scene: SceneFieldSpec[];
+  /**
+   * Share of the train part's unclicked rows that were kept, where they were thinned. A model trained on them says
+   * p' = p / (p + (1 - p) w); predictions take it back (method.md, section 5).
+   */
+  negativesKept?: number;
 }
 
 /** `dataset.json`, the last file that `prepare` writes. */

@@ -36,6 +36,8 @@ export interface Dataset {
   batches(part: Part, options: BatchOptions): AsyncGenerator<SampleBatch, void>;
   /** [pois]: the keywords that each POI has, in the manifest's order. */
   poiTexts(): Promise<KeywordText[][]>;
+  /** [pois]: the place each POI is in, null where unknown; null altogether where the schema names no place of POIs. */
+  poiPlaces(): Promise<(string | null)[] | null>;
   /** [users]: likewise; behaviour comes from this split's train part. */
   userTexts(): Promise<KeywordText[][]>;
   pairs(): Promise<Pairs>;
@@ -73,6 +75,8 @@ export async function openDataset(directory: string, split?: string): Promise<Da
       return streamBatches({ directory, files, rows, shape: sampleShape(splitManifest, manifest.orders) }, options);
     },
     poiTexts: () => readTexts(directory, 'texts/pois.parquet', 'poi_index', manifest.keywords.poi, manifest.pois),
+    poiPlaces: async () =>
+      schema.place?.poi === undefined ? null : readPlaces(directory, 'texts/pois.parquet', manifest.pois),
     userTexts: () =>
       readTexts(
         directory,
@@ -225,6 +229,19 @@ async function readTexts(
   }
   if (texts.length !== expected) throw corrupt(directory, `${file} has ${texts.length} rows, not ${expected}`);
   return texts;
+}
+
+async function readPlaces(directory: string, file: string, expected: number): Promise<(string | null)[]> {
+  using db = await DuckdbSession.open();
+  const places = await db
+    .rows<{ place: string | null }>(
+      `SELECT place FROM read_parquet(${literal(join(directory, file))}) ORDER BY poi_index`,
+    )
+    .catch((cause) => {
+      throw corrupt(directory, `${file} cannot be read (${(cause as Error).message.split('\n')[0]})`, cause);
+    });
+  if (places.length !== expected) throw corrupt(directory, `${file} has ${places.length} rows, not ${expected}`);
+  return places.map(({ place }) => place);
 }
 
 async function readPairs(directory: string, file: string): Promise<Pairs> {

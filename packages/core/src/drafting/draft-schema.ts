@@ -1,7 +1,8 @@
+import { isAbsolute, resolve } from 'node:path';
 import { DuckdbSession, ident } from '../duckdb/session.js';
-import { ConfigError, didYouMean } from '../errors.js';
+import { ConfigError, DataError, didYouMean } from '../errors.js';
+import { likelyDelimiter, type OpenSource, openSource, reading } from '../prepare/sources.js';
 import { timeSql } from '../prepare/sql-values.js';
-import { sourceSql } from '../prepare/tables.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
 import { parseSchema } from '../schema/validate.js';
 import { commentedJson } from './commented-json.js';
@@ -44,6 +45,8 @@ interface ColumnSketch {
 }
 
 type Table = 'events' | 'users' | 'pois';
+/** Of each table: its file as the schema names it and as messages do, and its delimiter where it is no comma. */
+type Sources = Partial<Record<Table, { path: string; where: string; delimiter?: string }>>;
 
 /** Rows that are looked at. */
 const lookedAt = 200_000;
@@ -73,17 +76,32 @@ const patterns = {
  */
 export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
   const sketches = { events: [], users: [], pois: [] } as Record<Table, ColumnSketch[]>;
+  const sources: Sources = {};
   using db = await DuckdbSession.open();
   for (const table of ['events', 'users', 'pois'] as const) {
     const file = options[table];
-    if (file !== undefined) sketches[table] = await sketchTable(db, file, table, options.baseDirectory);
+    if (file === undefined) continue;
+    // The whole path: messages must name a file that can be found from wherever the reader stands.
+    const remote = /^[a-z][a-z0-9+]+:\/\//i.test(file) || isAbsolute(file);
+    const path = remote ? file : resolve(options.baseDirectory, file);
+    let opened = await openSource(db, path, table, options.baseDirectory);
+    const delimiter = likelyDelimiter(opened);
+    if (delimiter !== null) opened = await openSource(db, { path, delimiter }, table, options.baseDirectory);
+    sources[table] = delimiter === null ? { path: file, where: path } : { path: file, where: path, delimiter };
+    sketches[table] = await sketchTable(db, opened);
   }
-  return compose(options, sketches);
+  return compose(options, sketches, sources);
 }
 
-async function sketchTable(db: DuckdbSession, file: string, table: Table, base: string): Promise<ColumnSketch[]> {
-  const { sql } = await sourceSql(file, table, base);
-  await db.run(`CREATE OR REPLACE TABLE sketch AS SELECT * FROM ${sql} LIMIT ${lookedAt}`);
+async function sketchTable(db: DuckdbSession, source: OpenSource): Promise<ColumnSketch[]> {
+  await reading(db, source, () =>
+    db.run(`CREATE OR REPLACE TABLE sketch AS SELECT * FROM ${source.sql} LIMIT ${lookedAt}`),
+  );
+  const { n } = await db.row<{ n: bigint }>('SELECT count(*) AS n FROM sketch');
+  if (n === 0n)
+    throw new DataError('TABLE_EMPTY', `${source.where} has no rows, so there is nothing to draft a schema from.`, {
+      file: source.where,
+    });
   const sketches: ColumnSketch[] = [];
   for (const [name, type] of await db.columns('SELECT * FROM sketch')) {
     const c = ident(name);
@@ -126,7 +144,13 @@ async function sketchTable(db: DuckdbSession, file: string, table: Table, base: 
   return sketches;
 }
 
-function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): SchemaDraft {
+/** A file as `tables` of the schema names it: a plain path where that says all. */
+function tableSource({ path, delimiter }: { path: string; delimiter?: string }, key: string | undefined) {
+  if (delimiter === undefined && key === undefined) return path;
+  return { path, ...(delimiter === undefined ? {} : { delimiter }), ...(key === undefined ? {} : { key }) };
+}
+
+function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, sources: Sources): SchemaDraft {
   const { events, users, pois } = tables;
   const remarks: string[] = [];
   const comments = new Map<string, string>();
@@ -149,7 +173,7 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
       if (events.some((c) => c.name === given)) return given;
       throw new ConfigError(
         'KEY_NOT_FOUND',
-        `${options.events} has no column "${given}".${didYouMean(
+        `${sources.events!.where} has no column "${given}".${didYouMean(
           given,
           events.map((c) => c.name),
         )}`,
@@ -163,15 +187,15 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
     if (found !== undefined) return found.name;
     throw new ConfigError(
       'KEY_NOT_FOUND',
-      `${options.events}: no column looks like the key of a ${which}. Say which it is with --${which}; there are ${events.map((c) => c.name).join(', ')}.`,
+      `${sources.events!.where}: no column looks like the key of a ${which}. Say which it is with --${which}; there are ${events.map((c) => c.name).join(', ')}.`,
     );
   };
   const keys = { user: key('user'), poi: key('poi') };
   comments.set('keys', 'columns of the events, by their names');
   for (const name of Object.values(keys)) take('events', name);
   const source = (table: 'users' | 'pois', eventKey: string) => {
-    const file = options[table];
-    if (file === undefined) return undefined;
+    const source = sources[table];
+    if (source === undefined) return undefined;
     const pattern = patterns[table === 'users' ? 'user' : 'poi'];
     const own =
       tables[table].find((c) => c.name === eventKey) ??
@@ -180,11 +204,11 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
     if (own === undefined) {
       throw new ConfigError(
         'KEY_NOT_FOUND',
-        `${file}: no column looks like the key that the events call "${eventKey}". Name one of ${tables[table].map((c) => c.name).join(', ')} so.`,
+        `${source.where}: no column looks like the key that the events call "${eventKey}". Name one of ${tables[table].map((c) => c.name).join(', ')} so.`,
       );
     }
     take(table, own.name);
-    return own.name === eventKey ? file : { path: file, key: own.name };
+    return tableSource(source, own.name === eventKey ? undefined : own.name);
   };
   const userSource = source('users', keys.user);
   const poiSource = source('pois', keys.poi);
@@ -275,6 +299,11 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
   if (here !== undefined && home !== undefined)
     addScene('travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
 
+  const there = pois.find((c) => patterns.city.test(c.name) && c.kind === 'text');
+  const place =
+    there === undefined ? undefined : { poi: there.name, ...(home === undefined ? {} : { user: home.name }) };
+  comments.set('place', 'columns with the place of a POI, and of a user; stage 2 draws negatives from the same place');
+
   for (const table of ['events', 'users', 'pois'] as const) {
     for (const c of free(table)) {
       const ref = `${table}.${c.name}`;
@@ -352,7 +381,7 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
   const schema: DatasetSchemaInput = {
     name: options.name ?? 'data',
     tables: {
-      events: options.events,
+      events: tableSource(sources.events!, undefined),
       ...(userSource === undefined ? {} : { users: userSource }),
       ...(poiSource === undefined ? {} : { pois: poiSource }),
     },
@@ -361,6 +390,7 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>): 
       ? {}
       : { time: timeColumn.unit === null ? timeColumn.name : { column: timeColumn.name, unit: timeColumn.unit } }),
     labels,
+    ...(place === undefined ? {} : { place }),
     ...(negatives === undefined ? {} : { negatives }),
     features: {
       categorical,

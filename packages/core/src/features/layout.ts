@@ -1,4 +1,5 @@
 import type { FeatureRole } from '../dataset/manifest.js';
+import { compileDerivation } from '../scene/derive.js';
 import { derivationInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
 import type { DatasetSchema, StatisticMeasure, StatisticsFeature, ValueSpec } from '../schema/schema.js';
@@ -86,7 +87,7 @@ export function featureLayout(schema: DatasetSchema): FeatureLayout {
       name: f.name,
       role: f.role ?? roleOf(schema, f.value),
       value: f.value,
-      missing: new Set(f.missing ?? []),
+      missing: markers(schema, f, typeof f.value !== 'string' && !compileDerivation(f.value).takes.includes('text')),
       ...limits(f),
     })),
     cross: schema.features.cross.map((f) => ({
@@ -100,10 +101,18 @@ export function featureLayout(schema: DatasetSchema): FeatureLayout {
       role: roleOf(schema, f.value),
       value: f.value,
       transform: f.transform,
-      missing: new Set(f.missing ?? []),
+      missing: markers(schema, f, true),
     })),
     statistics: [...statistics.values()],
   };
+}
+
+/**
+ * Values that mean "missing" to a feature. The schema's own list holds wherever a number (or a time) is read; an ID feature keeps
+ * such values as values, unless it lists them itself.
+ */
+function markers(schema: DatasetSchema, feature: { missing?: string[] | undefined }, numbers: boolean): Set<string> {
+  return new Set([...(numbers ? schema.missing : []), ...(feature.missing ?? [])]);
 }
 
 function roleOf(schema: DatasetSchema, value: ValueSpec): FeatureRole {

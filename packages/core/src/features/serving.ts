@@ -31,7 +31,7 @@ const compiled = new WeakMap<DatasetSchema, CompiledLayout>();
  * Statistics come from the store rows (columns `dense_<name>`), frozen when the dataset was prepared.
  * @param event event columns and the two keys; the keys may also come from the store rows
  * @param user, poi, pair rows of store/users.parquet, store/pois.parquet, store/pairs.parquet, columns that are neither texts nor
- *   floating-point or 32-bit numbers as `canonicalSql` gives them; leave out what is unknown
+ *   DOUBLE or 32-bit whole numbers as `canonicalSql` gives them; leave out what is unknown
  */
 export function featureValues(schema: DatasetSchema, event: Row, user?: Row, poi?: Row, pair?: Row): FeatureValues {
   const { layout, categorical: categoricalValues, dense: denseValues } = compile(schema);

@@ -80,7 +80,9 @@ export class DerivedColumns {
     const inputs = derivationInputs(spec).map((ref, i) => {
       if (ref === 'time') return 'epoch_us(ev.t) / 1000.0';
       const column = this.#tables.column(ref);
-      return takes[i] === 'time' ? `epoch_us(${timeSql(column)}) / 1000.0` : numberSql(column, missing);
+      if (takes[i] !== 'time') return numberSql(column, missing);
+      const time = `epoch_us(${timeSql(column)}) / 1000.0`;
+      return missing.size === 0 ? time : `CASE WHEN ${presentSql(column, missing)} IS NOT NULL THEN ${time} END`;
     });
     const name = `derive_${this.#known.size}_${spec.derive}`;
     const texts: string[] = [];

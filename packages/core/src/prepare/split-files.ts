@@ -167,6 +167,7 @@ export async function writeSplit(
     dense,
     sequences: schema.features.sequences.map((f) => ({ name: f.name, of: 'poi', length: f.length })),
     scene,
+    ...(schema.negatives?.method === 'downsample' ? { negativesKept: schema.negatives.keep } : {}),
   };
 }
 

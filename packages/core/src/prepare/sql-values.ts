@@ -12,7 +12,9 @@ export function canonicalSql({ sql, type }: ColumnSql): string {
   if (type.endsWith('[]')) return `nullif(array_to_string(${sql}, ', '), '')`;
   if (/^(FLOAT|DOUBLE|DECIMAL)/.test(type)) {
     const x = `(${sql})::DOUBLE`;
-    return `CASE WHEN isnan(${x}) THEN NULL WHEN ${x} = trunc(${x}) AND abs(${x}) <= ${Number.MAX_SAFE_INTEGER} THEN (${x})::BIGINT::VARCHAR ELSE (${x})::VARCHAR END`;
+    // A 32-bit 0.1 is the number that is written "0.1", not 0.10000000149011612: requests will say 0.1.
+    const written = type === 'FLOAT' ? `(${sql})` : x;
+    return `CASE WHEN isnan(${x}) THEN NULL WHEN ${x} = trunc(${x}) AND abs(${x}) <= ${Number.MAX_SAFE_INTEGER} THEN (${x})::BIGINT::VARCHAR ELSE ${written}::VARCHAR END`;
   }
   // UTC, whatever zone this machine is set to: the text must be the same where the model is served.
   if (type === 'TIMESTAMP WITH TIME ZONE') return `make_timestamp(epoch_us(${sql}))::VARCHAR`;
@@ -35,9 +37,15 @@ export function keywordSql(column: ColumnSql, missing: ReadonlySet<string>): str
 export function numberSql(column: ColumnSql, missing: ReadonlySet<string>): string {
   if (column.type === 'BOOLEAN')
     return `CASE WHEN ${presentSql(column, missing)} IS NULL THEN NULL ELSE (${column.sql})::INTEGER::DOUBLE END`;
-  if (column.type === 'VARCHAR' || missing.size > 0)
+  // 32-bit numbers go by their text too, so that 0.7 falls into the same bucket here and in a request.
+  if (column.type === 'VARCHAR' || column.type === 'FLOAT' || [...missing].some(looksLikeNumber))
     return finite(`TRY_CAST(${presentSql(column, missing)} AS DOUBLE)`);
   return finite(`(${column.sql})::DOUBLE`);
+}
+
+/** Whether a marker can stand in a column of numbers at all. */
+function looksLikeNumber(marker: string): boolean {
+  return marker.trim() !== '' && !Number.isNaN(Number(marker.replace(/^[+-]?inf(inity)?$/i, 'Infinity')));
 }
 
 function finite(x: string): string {

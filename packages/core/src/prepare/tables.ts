@@ -1,12 +1,11 @@
-import { stat } from 'node:fs/promises';
-import { isAbsolute, resolve } from 'node:path';
-import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
+import { type DuckdbSession, ident } from '../duckdb/session.js';
 import { DataError, didYouMean } from '../errors.js';
 import { featureLayout } from '../features/layout.js';
 import { compileDerivation } from '../scene/derive.js';
 import { derivationInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
-import type { DatasetSchema, TableSource, ValueSpec } from '../schema/schema.js';
+import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
+import { likelyDelimiter, mustBeText, numberedRows, openSource, reading, sourceName } from './sources.js';
 import { type ColumnSql, canonicalSql, numberSql, presentSql, templateSlots, timeSql } from './sql-values.js';
 
 type TableName = 'events' | 'users' | 'pois';
@@ -45,16 +44,19 @@ export async function loadTables(
   for (const table of ['users', 'pois', 'events'] as const) {
     const source = schema.tables[table];
     if (source === undefined) continue;
-    const { sql: described, csv, where } = await sourceSql(source, table, baseDirectory);
-    const available = await reading(db, where, () => db.columns(`SELECT * FROM ${described}`));
-    // Once the header is known nothing is left to guess, so a short or long row is an error of its own line.
-    const sql = csv === undefined ? described : csv([...available.keys()]);
+    const opened = await openSource(db, source, table, baseDirectory);
+    const { where, columns: available } = opened;
     for (const [column, at] of wanted[table]) {
       const type = available.get(column);
       if (type === undefined) {
+        // A file that is none of what it is taken for has no such column either.
+        if (opened.textFile !== null) await mustBeText(where, opened.textFile);
+        const delimiter = likelyDelimiter(opened);
         throw new DataError(
-          'COLUMN_MISSING',
-          `${where} has no column "${column}", which the schema's ${at} names.${didYouMean(column, available.keys())}`,
+          delimiter === null ? 'COLUMN_MISSING' : 'BAD_DELIMITER',
+          delimiter === null
+            ? `${where} has no column "${column}", which the schema's ${at} names.${didYouMean(column, available.keys())}`
+            : `${where}: its columns are not separated by ${JSON.stringify(opened.delimiter)} but, it seems, by ${JSON.stringify(delimiter)}. Say so: "${table}": { "path": ${JSON.stringify(where)}, "delimiter": ${JSON.stringify(delimiter)} }.`,
           { file: where, field: column },
         );
       }
@@ -63,15 +65,12 @@ export async function loadTables(
     const columns = [...wanted[table].keys()];
     const unused = [...available.keys()].filter((column) => !wanted[table].has(column));
     tableColumns.push({ table, used: columns, unused });
-    await reading(db, where, () =>
-      db.run(
-        `CREATE TABLE raw_${table} AS SELECT row_number() OVER () AS file_row${columns.map((c) => `, ${ident(c)} AS ${ident(`c:${c}`)}`).join('')} FROM ${sql}`,
-      ),
-    );
+    await reading(db, opened, () => db.run(`CREATE TABLE raw_${table} AS ${numberedRows(opened, columns)}`));
     const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n FROM raw_${table}`);
     if (n === 0n)
       throw new DataError('TABLE_EMPTY', `${where} has no rows (tables.${table}). Give it data.`, { file: where });
     await checkValues(db, schema, table, where, types[table]);
+    if (table === 'events') notes.push(...(await oddities(db, schema, where, types.events)));
   }
 
   const raw = (table: TableName, column: string): ColumnSql => ({
@@ -189,6 +188,7 @@ export async function loadTables(
     oneClass(order.column, sums.orders!);
     if (sums.odd > 0n) notes.push(`${sums.odd} rows have an order without a click.`);
   }
+  await refuseOutcomes(db, schema, eventsName, types.events, order !== undefined);
   return {
     column(ref) {
       const dot = ref.indexOf('.');
@@ -203,6 +203,111 @@ export async function loadTables(
     notes,
     columns: tableColumns,
   };
+}
+
+/** What is allowed in a log but seldom meant: the same row twice, clocks of several zones, numbers whose unit nobody states. */
+async function oddities(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  where: string,
+  types: ReadonlyMap<string, string>,
+): Promise<string[]> {
+  const notes: string[] = [];
+  const column = typeof schema.time === 'string' ? schema.time : schema.time?.column;
+  // Without a time, the same user, POI and context twice is what a log of visits looks like.
+  if (column === undefined) return notes;
+  const compared = [...types.keys()].filter((c) => c !== schema.keys.row).map((c) => ident(`c:${c}`));
+  const { repeated } = await db.row<{ repeated: bigint }>(
+    `SELECT count(*) - count(DISTINCT hash(${compared.join(', ')})) AS repeated FROM raw_events`,
+  );
+  if (repeated > 0n)
+    notes.push(
+      `${where}: ${repeated} rows repeat another one in every column that is read (user, POI, time, labels and all); each is counted. If the log holds them twice by mistake, remove them.`,
+    );
+  const time = { sql: ident(`c:${column}`), type: types.get(column)! };
+  const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
+  if (time.type === 'VARCHAR') {
+    const zones = await db.rows<{ zone: string; n: bigint }>(
+      `SELECT regexp_extract(substr(${time.sql}, 11), '(Z|[+-]\\d{2}:?(\\d{2})?)$', 1) AS zone, count(*) AS n FROM raw_events GROUP BY 1 ORDER BY n DESC, zone`,
+    );
+    if (zones.length > 1) {
+      const said = zones.slice(0, 4).map(({ zone, n }) => `${zone === '' ? 'none' : `"${zone}"`} in ${n} rows`);
+      notes.push(
+        `${where}, column "${column}": the times carry ${zones.length} different offsets (${said.join(', ')}${zones.length > 4 ? ', …' : ''}). Offsets are not applied: each time is taken as the clock of its place. If these are one clock written in several zones, convert them to local time.`,
+      );
+    }
+  }
+  if (unit === undefined) {
+    const { numbers } = await db.row<{ numbers: bigint }>(
+      /^(TIMESTAMP|DATE)/.test(time.type)
+        ? 'SELECT 0::BIGINT AS numbers'
+        : `SELECT count(*) FILTER (regexp_full_match((${time.sql})::VARCHAR, '-?\\d+(\\.\\d+)?')) AS numbers FROM raw_events`,
+    );
+    if (numbers > 0n)
+      notes.push(
+        `${where}, column "${column}": ${numbers} times are numbers, whose unit was guessed by their size. Say it: "time": { "column": "${column}", "unit": "s" }, "ms" or "us".`,
+      );
+  }
+  return notes;
+}
+
+/** Rows and positives from which on agreement with a label in every row is no accident. */
+const leakRows = 50;
+const leakPositives = 5;
+
+/**
+ * Refuses features and scene keywords over event columns that give a label away: its copy, its opposite or another word for it; a
+ * value that is there exactly where the label is 1; a number that one threshold splits by the label. No such column is known when POIs
+ * are ranked.
+ * @throws DataError `LABEL_LEAK`
+ */
+async function refuseOutcomes(
+  db: DuckdbSession,
+  schema: DatasetSchema,
+  where: string,
+  types: ReadonlyMap<string, string>,
+  orders: boolean,
+): Promise<void> {
+  const uses = new Map<string, string>();
+  const collect = (what: string, value: ValueSpec) => {
+    for (const ref of valueInputs(value)) {
+      const column = ref.startsWith('events.') ? ref.slice('events.'.length) : null;
+      if (column === null || column === schema.keys.user || column === schema.keys.poi || uses.has(column)) continue;
+      uses.set(column, what);
+    }
+  };
+  for (const f of [...schema.features.categorical, ...schema.features.dense]) collect(`feature "${f.name}"`, f.value);
+  for (const k of schema.keywords.scene) collect(`scene keyword "${k.name}"`, k.value);
+  for (const [name, label] of [['click', 'click'], ...(orders ? [['order', 'ord']] : [])] as [string, string][]) {
+    const { n, ones } = await db.row<{ n: bigint; ones: bigint }>(
+      `SELECT count(*) AS n, sum(${label})::BIGINT AS ones FROM ev`,
+    );
+    if (n < leakRows || ones < leakPositives || n - ones < leakPositives) continue;
+    for (const [column, what] of uses) {
+      const c: ColumnSql = { sql: ident(`c:${column}`), type: types.get(column)! };
+      const text = presentSql(c, new Set(schema.missing));
+      const x = c.type.endsWith('[]') ? 'NULL::DOUBLE' : numberSql(c, new Set(schema.missing));
+      const found = await db.row<{ presence: boolean; words: boolean; threshold: boolean | null }>(`SELECT
+          bool_and((v IS NOT NULL) = (y = 1)) OR bool_and((v IS NULL) = (y = 1)) AS presence,
+          coalesce(min(v) FILTER (y = 1) = max(v) FILTER (y = 1) AND min(v) FILTER (y = 0) = max(v) FILTER (y = 0)
+            AND min(v) FILTER (y = 1) <> min(v) FILTER (y = 0) AND bool_and(v IS NOT NULL), false) AS words,
+          bool_and(x IS NOT NULL) AND (min(x) FILTER (y = 1) > max(x) FILTER (y = 0) OR max(x) FILTER (y = 1) < min(x) FILTER (y = 0)) AS threshold
+        FROM (SELECT ${label} AS y, ${text} AS v, ${x} AS x FROM ev)`);
+      const how = found.words
+        ? 'is the label in other words'
+        : found.presence
+          ? 'is there exactly where the label is one of its values'
+          : found.threshold === true
+            ? 'is split by one threshold exactly as the label is'
+            : null;
+      if (how === null) continue;
+      throw new DataError(
+        'LABEL_LEAK',
+        `${where}: the ${what} reads the column "${column}", which ${how} ("${name}"), in all ${n} rows. An outcome is not known when POIs are ranked, and a model that is shown it learns nothing else. Leave it out of features and scene keywords.`,
+        { file: where, field: column },
+      );
+    }
+  }
 }
 
 /** The labels as trained: a lone order column plays the click. */
@@ -252,6 +357,8 @@ function wantedColumns(schema: DatasetSchema): Wanted {
       for (const slot of templateSlots(k.template ?? '')) add(table, slot, `keyword "${k.name}"`);
     }
   }
+  if (schema.place?.poi !== undefined) add('pois', schema.place.poi, 'place.poi');
+  if (schema.place?.user !== undefined) add('users', schema.place.user, 'place.user');
   for (const k of schema.keywords.user) {
     const refs =
       k.behaviour === undefined ? [] : 'top' in k.behaviour ? [k.behaviour.of] : templateSlots(k.behaviour.template);
@@ -273,108 +380,6 @@ function storedColumns(schema: DatasetSchema): { users: string[]; pois: string[]
     if (ref.startsWith('pois.')) pois.add(ref.slice('pois.'.length));
   }
   return { users: [...users], pois: [...pois] };
-}
-
-/** How messages call a source. */
-function sourceName(source: TableSource, table: string): string {
-  if (typeof source === 'string') return source;
-  return 'path' in source ? source.path : `the query of tables.${table}`;
-}
-
-/**
- * The SQL that reads a source.
- * @throws DataError `FILE_MISSING`, `FORMAT_UNKNOWN`
- */
-export async function sourceSql(
-  source: TableSource,
-  table: string,
-  baseDirectory: string,
-): Promise<{ sql: string; where: string; csv?: (columns: string[]) => string }> {
-  if (typeof source === 'object' && 'query' in source)
-    return { sql: `(${source.query})`, where: sourceName(source, table) };
-  const given = typeof source === 'string' ? source : source.path;
-  const remote = /^[a-z][a-z0-9+]+:\/\//i.test(given);
-  const path = remote || isAbsolute(given) ? given : resolve(baseDirectory, given);
-  if (!remote) await mustExist(path, table);
-  const plain = path.toLowerCase().replace(/\.(gz|zst)$/, '');
-  const format =
-    (typeof source === 'object' ? source.format : undefined) ??
-    (plain.endsWith('.parquet')
-      ? 'parquet'
-      : plain.endsWith('.tsv')
-        ? 'tsv'
-        : plain.endsWith('.csv')
-          ? 'csv'
-          : /\.(jsonl|ndjson)$/.test(plain)
-            ? 'jsonl'
-            : undefined);
-  if (format === undefined) {
-    throw new DataError(
-      'FORMAT_UNKNOWN',
-      `tables.${table}: the format of ${given} does not follow from its ending. Add "format": "parquet", "csv", "tsv" or "jsonl".`,
-      { file: path },
-    );
-  }
-  const file = literal(path);
-  switch (format) {
-    case 'parquet':
-      return { sql: `read_parquet(${file})`, where: given };
-    case 'jsonl':
-      return { sql: `read_json_auto(${file}, format = 'newline_delimited')`, where: given };
-    default: {
-      // Everything as text: types follow from what the schema uses a column for, so a bad value is reported with its row,
-      // and a code such as "007" stays what it is.
-      const dialect = `header = true, delim = ${format === 'tsv' ? "'\t'" : "','"}, quote = '"', escape = '"', max_line_size = 16777216`;
-      return {
-        sql: `read_csv(${file}, all_varchar = true, null_padding = true, ignore_errors = true, strict_mode = false, ${dialect})`,
-        where: given,
-        csv: (columns) =>
-          `read_csv(${file}, auto_detect = false, columns = {${columns.map((c) => `${literal(c)}: 'VARCHAR'`).join(', ')}}, ${dialect})`,
-      };
-    }
-  }
-}
-
-async function mustExist(path: string, table: string): Promise<void> {
-  // Whether a pattern matches anything is DuckDB's to say.
-  if (/[*?[\]{}]/.test(path)) return;
-  await stat(path).catch((cause) => {
-    throw new DataError(
-      'FILE_MISSING',
-      `tables.${table}: there is no file ${path}. Check the path; it is relative to the schema file.`,
-      {
-        file: path,
-        cause,
-      },
-    );
-  });
-}
-
-/** Turns DuckDB's complaints about a source into errors that name the file and, where it says so, the line. */
-async function reading<T>(db: DuckdbSession, where: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (cause) {
-    db.throwIfInterrupted();
-    const message = (cause as Error).message;
-    if (/No files found/i.test(message)) {
-      throw new DataError(
-        'FILE_MISSING',
-        `No file matches ${where}. Check the path; it is relative to the schema file.`,
-        { file: where, cause },
-      );
-    }
-    const line = /Line:?\s+(\d+)/i.exec(message)?.[1];
-    const encoding = /unicode|utf-?8|encod/i.test(message);
-    const first = message.split('\n').slice(0, 2).join(' ').trim();
-    throw new DataError(
-      encoding ? 'BAD_ENCODING' : 'UNREADABLE',
-      encoding
-        ? `${where}${line === undefined ? '' : `, line ${line}`}: not valid UTF-8. Convert the file, e.g. with iconv -t UTF-8. (${first})`
-        : `${where}${line === undefined ? '' : `, line ${line}`}: cannot be read: ${first}`,
-      { file: where, ...(line === undefined ? {} : { row: Number(line) }), cause },
-    );
-  }
 }
 
 /** Finds the first value that the schema's use of its column cannot stand. */
@@ -419,15 +424,15 @@ async function checkValues(
       column,
       `${presentSql(c, missing)} IS NOT NULL AND ${numberSql(c, missing)} IS NULL`,
       `a finite number, which ${use} needs`,
-      `Correct it, or list it under the "missing" of ${use}.`,
+      `Correct it, or list it under "missing", of ${use} or of the whole schema.`,
     );
   };
-  const time = async (column: string, unit: Parameters<typeof timeSql>[1], optional: boolean) => {
+  /** @param missing markers; null where every row needs a time */
+  const time = async (column: string, unit: Parameters<typeof timeSql>[1], missing: ReadonlySet<string> | null) => {
     const c = sqlOf(column);
-    const present = `${presentSql(c, new Set())} IS NOT NULL`;
     await complain(
       column,
-      `${optional ? `${present} AND ` : ''}${timeSql(c, unit)} IS NULL`,
+      `${missing === null ? '' : `${presentSql(c, missing)} IS NOT NULL AND `}${timeSql(c, unit)} IS NULL`,
       'a time',
       'Times are ISO 8601 ("2026-01-31 12:05:00"), timestamps, or numbers with time.unit.',
     );
@@ -446,8 +451,8 @@ async function checkValues(
     );
   }
   if (schema.time !== undefined) {
-    if (typeof schema.time === 'string') await time(schema.time, undefined, false);
-    else await time(schema.time.column, schema.time.unit, false);
+    if (typeof schema.time === 'string') await time(schema.time, undefined, null);
+    else await time(schema.time.column, schema.time.unit, null);
   }
   const { click, order } = labelColumns(schema);
   for (const label of [click, order]) {
@@ -492,7 +497,7 @@ async function checkValues(
         if (!ref.startsWith(`${table}.`)) continue;
         const column = ref.slice(table.length + 1);
         if (kinds[i] === 'number') await number(column, missing, what);
-        else if (kinds[i] === 'time') await time(column, undefined, true);
+        else if (kinds[i] === 'time') await time(column, undefined, missing);
       }
     }
   }

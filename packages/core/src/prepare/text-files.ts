@@ -4,7 +4,7 @@ import type { KeywordSpec } from '../dataset/manifest.js';
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import type { BehaviourSpec, DatasetSchema, UserKeyword } from '../schema/schema.js';
 import { parquetOptions } from './split-files.js';
-import { canonicalSql, cutSql, keywordSql, templateSql } from './sql-values.js';
+import { canonicalSql, cutSql, keywordSql, templateSlots, templateSql } from './sql-values.js';
 import type { LoadedTables } from './tables.js';
 
 type TopBehaviour = Extract<BehaviourSpec, { top: number }>;
@@ -18,8 +18,13 @@ const stopWords =
 
 /** Keyword columns of the text files, as the manifest lists them. */
 export function keywordSpecs(schema: DatasetSchema): { poi: KeywordSpec[]; user: KeywordSpec[]; scene: KeywordSpec[] } {
-  const specs = (kind: 'poi' | 'user', keywords: readonly { name: string; token?: string | undefined }[]) =>
-    keywords.map((k) => ({ name: k.name, token: k.token ?? `${kind}_${k.name}`, column: `text_${k.name}` }));
+  const specs = (kind: 'poi' | 'user', keywords: readonly UserKeyword[]) =>
+    keywords.map((k) => ({
+      name: k.name,
+      token: k.token ?? `${kind}_${k.name}`,
+      column: `text_${k.name}`,
+      ...(readsPlace(k, schema.place?.[kind]) ? { place: true as const } : {}),
+    }));
   return {
     poi: specs('poi', schema.keywords.poi),
     user: specs('user', schema.keywords.user),
@@ -31,7 +36,13 @@ export function keywordSpecs(schema: DatasetSchema): { poi: KeywordSpec[]; user:
   };
 }
 
-/** Writes texts/pois.parquet: one row per POI, one column per keyword. */
+/** Whether a keyword's text has the place in it. */
+function readsPlace(keyword: UserKeyword, column: string | undefined): boolean {
+  if (column === undefined) return false;
+  return keyword.column === column || templateSlots(keyword.template ?? '').includes(column);
+}
+
+/** Writes texts/pois.parquet: one row per POI, one column per keyword, and the POI's place where the schema names one. */
 export async function writePoiTexts(
   db: DuckdbSession,
   schema: DatasetSchema,
@@ -44,11 +55,14 @@ export async function writePoiTexts(
   );
 }
 
-/** One row per POI, one column per keyword. */
+/** One row per POI, one column per keyword, and `place` where the schema names its column. */
 export function poiTextsQuery(schema: DatasetSchema, tables: LoadedTables): string {
   const columns = schema.keywords.poi.map(
     (k) => `, ${staticText(schema, tables, 'pois', k)} AS ${ident(`text_${k.name}`)}`,
   );
+  const { place } = schema;
+  if (place?.poi !== undefined)
+    columns.push(`, ${keywordSql(tables.column(`pois.${place.poi}`), new Set(schema.missing))} AS place`);
   return `SELECT po.poi_index, po.poi${columns.join('')} FROM po ORDER BY po.poi_index`;
 }
 

@@ -142,8 +142,12 @@ export function compileValue(schema: DatasetSchema, spec: ValueSpec): CompiledVa
         const raw = read(moment, inputs[i]!);
         const kind = derivation.takes[i]!;
         let arg: DerivationArgument | null;
-        if (kind === 'time') arg = localTime(raw, inputs[i] === 'time' ? unit : undefined);
-        else if (kind === 'text') arg = keywordText(raw, missing);
+        if (kind === 'time') {
+          const text = canonicalText(raw);
+          // The time column itself is never missing.
+          const none = inputs[i] !== 'time' && text !== null && missing.has(text);
+          arg = none ? null : localTime(raw, inputs[i] === 'time' ? unit : undefined);
+        } else if (kind === 'text') arg = keywordText(raw, missing);
         else {
           const text = canonicalText(raw);
           arg = text === null || text === '' || missing.has(text) ? null : numberOf(text);

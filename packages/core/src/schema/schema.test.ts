@@ -83,3 +83,30 @@ test('editors get a JSON Schema that describes the settings', () => {
   expect(Object.keys(json.properties)).toContain('negatives');
   expect(JSON.stringify(json)).toContain('distanceBand');
 });
+
+test('a label is refused as a feature, a scene keyword or a key, by whatever way it is read', () => {
+  const refused = (change: Partial<DatasetSchemaInput>) => {
+    try {
+      defineSchema({ ...leaky, ...change });
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return 'accepted';
+  };
+  const leaky: DatasetSchemaInput = {
+    name: 'cinema',
+    tables: { events: 'shown.csv' },
+    labels: { click: { column: 'stars', atLeast: 4 }, order: 'ticket' },
+  };
+  expect(refused({})).toBe('accepted');
+  expect(refused({ features: { categorical: [{ name: 'bought', value: 'events.ticket' }] } })).toMatch(
+    /features\.categorical\[0\]\.value: the feature "bought" reads events\.ticket, which is labels\.order/,
+  );
+  expect(refused({ features: { dense: [{ name: 'liking', value: 'events.stars' }] } })).toMatch(
+    /"liking" reads events\.stars, which is labels\.click/,
+  );
+  expect(
+    refused({ keywords: { scene: [{ name: 'mood', value: { derive: 'bucket', of: 'events.stars', edges: [3] } }] } }),
+  ).toMatch(/scene keyword "mood" reads events\.stars/);
+  expect(refused({ keys: { user: 'user', poi: 'poi', row: 'ticket' } })).toMatch(/keys\.row: .*labels\.order already/);
+});

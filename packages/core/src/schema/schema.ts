@@ -21,6 +21,12 @@ const Source = z.union([
   z.strictObject({
     path: z.string().min(1).describe('A file or glob, relative to the schema file; http(s):// and s3:// work too.'),
     format: z.enum(['parquet', 'csv', 'tsv', 'jsonl']).optional(),
+    delimiter: z
+      .string()
+      .length(1)
+      .refine((c) => !/["\r\n]/.test(c), 'a quotation mark or a line break cannot separate columns')
+      .optional()
+      .describe('What separates the columns of a CSV file; default ",".'),
     key: column.optional().describe("The table's key column, where it differs from the events' column."),
   }),
   z.strictObject({
@@ -278,7 +284,22 @@ export const DatasetSchema = z.strictObject({
   labels: z
     .strictObject({ click: Label.optional(), order: Label.optional() })
     .describe('0/1, true/false, or a threshold. A single label of either kind is trained as the click.'),
-  missing: z.array(z.string()).default([]).describe('Values that mean "missing" in every text (not in ID features).'),
+  place: z
+    .strictObject({
+      poi: column.optional().describe("The POI table's column with the place a POI is in: its city, say."),
+      user: column.optional().describe("The user table's column with the place a user lives in."),
+    })
+    .refine(({ poi, user }) => poi !== undefined || user !== undefined, 'name a column of the POIs, the users, or both')
+    .optional()
+    .describe(
+      'Where POIs are and users live. Stage 2 draws negatives from the same place, judges within it, and hides it from half of its texts.',
+    ),
+  missing: z
+    .array(z.string())
+    .default([])
+    .describe(
+      'Values that mean "missing" in every text and every number. ID features of a plain column keep them as values.',
+    ),
   features: z
     .strictObject({
       categorical: z.array(Categorical).default([]),

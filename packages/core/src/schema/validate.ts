@@ -250,6 +250,30 @@ function crossChecks(schema: DatasetSchema): string[] {
     }
   };
 
+  const labels = new Map<string, string>();
+  for (const name of ['click', 'order'] as const) {
+    const label = schema.labels[name];
+    if (label !== undefined) labels.set(`events.${typeof label === 'string' ? label : label.column}`, `labels.${name}`);
+  }
+  const noOutcome = (at: string, what: string, value: ValueSpec) => {
+    for (const input of typeof value === 'string' ? [value] : derivationInputs(value)) {
+      const label = labels.get(input);
+      if (label !== undefined)
+        problems.push(
+          `${at}: the ${what} reads ${input}, which is ${label}. An outcome is not known when POIs are ranked; as a feature it gives the label away. Remove it.`,
+        );
+    }
+  };
+  for (const key of ['user', 'poi', 'row'] as const) {
+    const label = labels.get(`events.${schema.keys[key]}`);
+    if (schema.keys[key] !== undefined && label !== undefined)
+      problems.push(`keys.${key}: the column "${schema.keys[key]}" is ${label} already.`);
+  }
+  if (schema.place?.poi !== undefined && schema.tables.pois === undefined)
+    problems.push('place.poi: tables.pois is not declared.');
+  if (schema.place?.user !== undefined && schema.tables.users === undefined)
+    problems.push('place.user: tables.users is not declared.');
+
   if (schema.labels.click === undefined && schema.labels.order === undefined && schema.negatives?.method !== 'unused') {
     problems.push('labels: name a click or an order column (only negatives.method "unused" may do without).');
   }
@@ -265,9 +289,11 @@ function crossChecks(schema: DatasetSchema): string[] {
   );
   features.categorical.forEach((f, i) => {
     checkValue(`features.categorical[${i}].value`, f.value);
+    noOutcome(`features.categorical[${i}].value`, `feature "${f.name}"`, f.value);
   });
   features.dense.forEach((f, i) => {
     checkValue(`features.dense[${i}].value`, f.value);
+    noOutcome(`features.dense[${i}].value`, `feature "${f.name}"`, f.value);
     if (typeof f.value !== 'string' && !['distanceKm', 'hour', 'month'].includes(f.value.derive)) {
       problems.push(
         `features.dense[${i}].value: ${f.value.derive} yields words, not a number; put it under features.categorical.`,
@@ -346,6 +372,7 @@ function crossChecks(schema: DatasetSchema): string[] {
   });
   keywords.scene.forEach((k, i) => {
     checkValue(`keywords.scene[${i}].value`, k.value);
+    noOutcome(`keywords.scene[${i}].value`, `scene keyword "${k.name}"`, k.value);
   });
 
   const poiNames = keywords.poi.map((k) => k.name);

@@ -25,6 +25,7 @@ export function worldSchema(granularity: CategoryGranularity, training: DatasetS
     },
     keys: { user: 'user_id', poi: 'poi_id', row: 'row_id' },
     time: 'time',
+    place: { poi: 'city', user: 'home_city' },
     labels: { click: 'click', order: 'ordered' },
     features: {
       categorical: [

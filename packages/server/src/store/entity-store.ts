@@ -77,7 +77,7 @@ async function readRows(file: string): Promise<Row[]> {
 }
 
 /** Types whose JavaScript values say all that their text would. */
-const PLAIN = /^(VARCHAR|FLOAT|DOUBLE|U?(TINYINT|SMALLINT)|INTEGER)$/;
+const PLAIN = /^(VARCHAR|DOUBLE|U?(TINYINT|SMALLINT)|INTEGER)$/;
 
 /**
  * A column as features read it. Wide integers, dates, decimals, truth values and lists are read as the text that `prepare` knew them
@@ -86,5 +86,7 @@ const PLAIN = /^(VARCHAR|FLOAT|DOUBLE|U?(TINYINT|SMALLINT)|INTEGER)$/;
 function asFeaturesReadIt(name: string, type: string): string {
   const column = ident(name);
   if (PLAIN.test(type) || (name.startsWith('seq_') && type === 'INTEGER[]')) return column;
-  return `${canonicalSql({ sql: column, type })} AS ${column}`;
+  const text = canonicalSql({ sql: column, type });
+  // A 32-bit number is the number that its text says; widened it would be another.
+  return type === 'FLOAT' ? `(${text})::DOUBLE AS ${column}` : `${text} AS ${column}`;
 }
