@@ -30,7 +30,7 @@ export async function exportTinyBundle(
         hidden: [16],
         batchNorm: true,
         ple: { levels: [[16, 8], [8]], tower: [8] },
-        larr: { vectorDim: WIDTH, ffn: 32, headHidden: 16 },
+        larr: { ffn: 32, headHidden: 16 },
       },
     });
   } finally {
@@ -47,14 +47,15 @@ async function tinyVectors(directory: string): Promise<string> {
   const { split, manifest } = await openDataset(join(directory, 'data'));
   const scene = split.scene.flatMap(({ field, texts }) => texts.slice(1).map((text) => ({ field, text })));
   writeFileSync(join(vectors, 'scene.json'), JSON.stringify(scene));
-  writeFileSync(join(vectors, 'vectors.json'), JSON.stringify({ format: 'larr-vectors' }));
+  const of = { dataset: manifest.contentDigest, split: manifest.defaultSplit, model: 'tiny', dimension: WIDTH };
+  writeFileSync(join(vectors, 'vectors.json'), JSON.stringify({ format: 'larr-vectors', version: 2, ...of }));
   const embeddings = (rows: number, phase: number) => ({
     embeddings: {
       shape: [rows, WIDTH],
       data: Float32Array.from({ length: rows * WIDTH }, (_, i) => Math.sin(i * 12.9898 + phase)),
     },
   });
-  await writeSafetensors(join(vectors, 'scene.safetensors'), embeddings(scene.length, 0));
-  await writeSafetensors(join(vectors, 'pois.safetensors'), embeddings(manifest.pois, 1));
+  await writeSafetensors(join(vectors, 'scene.safetensors'), embeddings(scene.length, 0), { model: 'tiny' });
+  await writeSafetensors(join(vectors, 'pois.safetensors'), embeddings(manifest.pois, 1), { model: 'tiny' });
   return vectors;
 }

@@ -9,8 +9,8 @@ export {
   type EmbedResult,
   embedDataset,
   type SceneEntry,
-  type VectorsManifest,
 } from './embedding/vectors.js';
+export { checkVectors, type VectorsManifest } from './embedding/vectors-manifest.js';
 export {
   type CompareModel,
   type CompareOptions,

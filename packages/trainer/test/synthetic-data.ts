@@ -118,7 +118,7 @@ export function syntheticData(options: { rows?: number; orders?: boolean; seed?:
   const validation = part(500, 1);
   const test = part(500, 2);
   return {
-    dataset: { manifest, split, splitName: 'random' } as Dataset,
+    dataset: { directory: 'synthetic', manifest, split, splitName: 'random' } as Dataset,
     inputs,
     device: 'cpu',
     train: train.part,
@@ -136,11 +136,19 @@ export function syntheticVectors(inputs: ModelInputs, split: SplitManifest, d: n
   mkdirSync(dir);
   const names = split.scene.flatMap(({ field, texts }) => texts.slice(1).map((text) => ({ field, text })));
   writeFileSync(join(dir, 'scene.json'), JSON.stringify(names));
-  writeFileSync(join(dir, 'vectors.json'), JSON.stringify({ format: 'larr-vectors' }));
+  const manifest = {
+    format: 'larr-vectors',
+    version: 2,
+    dataset: '0'.repeat(64),
+    split: 'random',
+    model: 'm',
+    dimension: d,
+  };
+  writeFileSync(join(dir, 'vectors.json'), JSON.stringify(manifest));
   tidy(() => {
     manualSeed(3);
-    saveSafetensors(join(dir, 'scene.safetensors'), { embeddings: randn([names.length, d]) });
-    saveSafetensors(join(dir, 'pois.safetensors'), { embeddings: randn([inputs.pois, d]) });
+    saveSafetensors(join(dir, 'scene.safetensors'), { embeddings: randn([names.length, d]) }, { model: 'm' });
+    saveSafetensors(join(dir, 'pois.safetensors'), { embeddings: randn([inputs.pois, d]) }, { model: 'm' });
   });
   return dir;
 }

@@ -39,6 +39,8 @@ export interface ToyOptions {
   users?: number;
   /** No orders, no profiles, no dish corpus, no general text: as a usage log has it. */
   bare?: boolean;
+  /** The schema says where POIs are and users live. */
+  placed?: boolean;
 }
 
 /**
@@ -47,7 +49,7 @@ export interface ToyOptions {
  */
 export async function makeToyDataset(
   directory: string,
-  { pois = 90, users = 60, bare = false }: ToyOptions = {},
+  { pois = 90, users = 60, bare = false, placed = false }: ToyOptions = {},
 ): Promise<void> {
   const next = draws(17, 'toy');
   const below = (n: number) => Math.floor(next() * n);
@@ -118,6 +120,7 @@ export async function makeToyDataset(
       ...(bare ? {} : { users: 'tables/users.jsonl' }),
       pois: 'tables/pois.jsonl',
     },
+    ...(placed ? { place: { poi: 'city', user: 'home' } } : {}),
     labels: bare ? { click: 'click' } : { click: 'click', order: 'order' },
     features: {
       categorical: [

@@ -92,7 +92,7 @@ export async function buildSamples(
   for (const [i, split] of splits.entries()) {
     let { part } = split;
     if (schema.negatives?.method === 'downsample') {
-      part = `CASE WHEN ev.click = 0 AND (${part}) = 0 AND ${uniformSql(seed, 'thin', 'ev.row_id')} >= ${share(schema.negatives.keep)} THEN 3 ELSE (${part}) END`;
+      part = `CASE WHEN ev.click = 0 AND coalesce(ev.ord, 0) = 0 AND (${part}) = 0 AND ${uniformSql(seed, 'thin', 'ev.row_id')} >= ${share(schema.negatives.keep)} THEN 3 ELSE (${part}) END`;
     }
     select.push(`(${part})::UTINYINT AS part${i}`);
   }

@@ -1,82 +1,44 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DuckDBInstance } from '@duckdb/node-api';
+import { type Dataset, DuckdbSession, ident, literal } from '@larr/core';
 
-/** What is known about POIs beside their texts, for judging vectors: which city each stands in, and (world only) its true attributes. */
+/** What is known about POIs beside their texts, for judging vectors: the place each is in, and (world only) its true attributes. */
 export interface PoiFacts {
-  /** City number per POI, −1 where unknown; null where the dataset does not say. */
+  /** Place number per POI (equal where the schema's `place.poi` is), −1 where unknown; null where the schema names no place. */
   city: Int32Array | null;
   /** True attributes [pois, width] of the world's controls; null elsewhere. */
   attributes: { values: Float32Array; width: number } | null;
 }
 
-/**
- * Reads the city column of the dataset's table of POIs and the attributes in controls/, where they exist.
- * Rows are matched by POI id; a POI without a row has city −1 and attributes 0.
- */
-export async function readPoiFacts(dataset: string, pois: number, cityColumn: string): Promise<PoiFacts> {
-  const texts = join(dataset, 'texts', 'pois.parquet');
-  const table = join(dataset, 'tables', 'pois.parquet');
-  const controls = join(dataset, 'controls', 'poi_attributes.parquet');
-  const key = await poiKey(dataset);
-  const instance = await DuckDBInstance.create(':memory:', { threads: '2' });
-  const connection = await instance.connect();
-  try {
-    const columnsOf = async (path: string): Promise<string[]> => {
-      if (!existsSync(path)) return [];
-      const result = await connection.runAndReadAll(`DESCRIBE SELECT * FROM ${file(path)}`);
-      return result.getRows().map((row) => String(row[0]));
-    };
-    const joined = async (path: string, by: string, columns: string[]) => {
-      const list = columns.map((column) => `f.${name(column)}`).join(', ');
-      const result = await connection.runAndReadAll(
-        `SELECT t.poi_index, ${list} FROM ${file(texts)} t JOIN ${file(path)} f ON t.poi = f.${name(by)}::VARCHAR`,
-      );
-      return result.getRows();
-    };
-    let city: Int32Array | null = null;
-    const tableColumns = await columnsOf(table);
-    if (key !== null && tableColumns.includes(key) && tableColumns.includes(cityColumn)) {
-      city = new Int32Array(pois).fill(-1);
-      const numbers = new Map<string, number>();
-      for (const [poi, value] of await joined(table, key, [cityColumn])) {
-        if (value === null || value === undefined) continue;
-        const text = String(value);
-        if (!numbers.has(text)) numbers.set(text, numbers.size);
-        city[Number(poi)] = numbers.get(text)!;
-      }
-    }
-    let attributes: PoiFacts['attributes'] = null;
-    // Quality, popularity and how local a POI is are not what a dish is like.
-    const own = (await columnsOf(controls)).filter(
-      (column) => !['poi_id', 'quality', 'popularity'].includes(column) && !column.startsWith('local_'),
-    );
-    if (own.length > 0) {
-      const values = new Float32Array(pois * own.length);
-      for (const [poi, ...row] of await joined(controls, 'poi_id', own))
-        values.set(row.map(Number), Number(poi) * own.length);
-      attributes = { values, width: own.length };
-    }
-    return { city, attributes };
-  } finally {
-    connection.closeSync();
-    instance.closeSync();
-  }
+/** Reads the POIs' places, and the attributes in controls/, where they exist. Of a POI without attributes they are 0. */
+export async function readPoiFacts(dataset: Dataset): Promise<PoiFacts> {
+  const places = await dataset.poiPlaces();
+  const numbers = new Map<string, number>();
+  const city =
+    places &&
+    Int32Array.from(places, (place) => {
+      if (place === null) return -1;
+      if (!numbers.has(place)) numbers.set(place, numbers.size);
+      return numbers.get(place)!;
+    });
+  return { city, attributes: await readAttributes(dataset) };
 }
 
-const file = (path: string) => `read_parquet('${path.replaceAll("'", "''")}')`;
-const name = (column: string) => `"${column.replaceAll('"', '""')}"`;
-
-/** The column of tables/pois.parquet that identifies a POI, as the schema names it. */
-async function poiKey(dataset: string): Promise<string | null> {
-  try {
-    const schema = JSON.parse(await readFile(join(dataset, 'schema.json'), 'utf8')) as {
-      keys?: { poi?: string };
-      tables?: { pois?: { key?: string } };
-    };
-    return schema.tables?.pois?.key ?? schema.keys?.poi ?? null;
-  } catch {
-    return null;
-  }
+async function readAttributes({ directory, manifest }: Dataset): Promise<PoiFacts['attributes']> {
+  const path = join(directory, 'controls', 'poi_attributes.parquet');
+  if (!existsSync(path)) return null;
+  using db = await DuckdbSession.open({ threads: 2 });
+  const file = (name: string) => `read_parquet(${literal(name)})`;
+  // Quality, popularity and how local a POI is are not what a dish is like.
+  const own = [...(await db.columns(`SELECT * FROM ${file(path)}`)).keys()].filter(
+    (column) => !['poi_id', 'quality', 'popularity'].includes(column) && !column.startsWith('local_'),
+  );
+  if (own.length === 0) return null;
+  const values = new Float32Array(manifest.pois * own.length);
+  const rows = await db.rows<{ poi_index: number; attributes: { items: number[] } }>(
+    `SELECT t.poi_index, [${own.map((column) => `f.${ident(column)}::DOUBLE`).join(', ')}] AS attributes
+     FROM ${file(join(directory, 'texts', 'pois.parquet'))} t JOIN ${file(path)} f ON t.poi = f.poi_id::VARCHAR`,
+  );
+  for (const { poi_index, attributes } of rows) values.set(attributes.items, poi_index * own.length);
+  return { values, width: own.length };
 }

@@ -59,13 +59,14 @@ export const FinetuneConfig = z.strictObject({
     .max(1)
     .default(0.5)
     .describe(
-      'Share of user–POI batches whose texts do not say where the user lives and the POI is: else place alone decides.',
+      'Share of user–POI batches whose texts do not say where the user lives and the POI is: else place alone decides. Which keywords do say it follows from `place` of the schema and from names such as home, city or address.',
     ),
-  sameCityShare: z.number().min(0).max(1).default(0.5).describe('Share of user–POI batches drawn from one city.'),
-  cityColumn: z
-    .string()
-    .default('city')
-    .describe("The column of the POI table with a POI's city, for same-city negatives and the within-city AUC."),
+  sameCityShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.5)
+    .describe('Share of user–POI batches drawn from one place, where the schema says which that is (`place.poi`).'),
   heldOutPois: count.default(1000).describe('POIs kept out of every pair and evaluated on; at most a third of all.'),
   heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
   precision: z.enum(['f32', 'bf16']).default('f32'),

@@ -36,7 +36,11 @@ export async function gatherMaterial(
       `${texts.truncated} texts are longer than the context of ${decoder.config.contextLength} tokens and were cut.`,
     );
   const { pois, users } = dataset.manifest;
-  const facts = await readPoiFacts(directory, pois, config.cityColumn);
+  const facts = await readPoiFacts(dataset);
+  if (facts.city === null)
+    onNotice?.(
+      'The schema names no place of POIs ("place": docs/data.md): negatives come from everywhere, and users\' choices are judged among all POIs.',
+    );
   const chosen = (n: number, count: number, eligible: (i: number) => boolean, stream: string) => {
     const mask = new Uint8Array(n);
     let left = count;

@@ -33,14 +33,15 @@ export interface StageTexts {
   truncated: number;
 }
 
-/** Keywords that say where a POI is or a user lives: by name, and the POI's location as stage 1 is shown it. */
+/** Keywords that say where a POI is or a user lives: those that read the schema's `place`, and those whose name sounds like it. */
 export function placeKeywords(manifest: Dataset['manifest']): { poi: Set<string>; user: Set<string> } {
-  const sounds = (names: string[]) =>
-    names.filter((name) => /(^|_)(home|city|place|location|district|address|country|region)/i.test(name));
-  return {
-    poi: new Set(sounds(manifest.keywords.poi.map(({ name }) => name))),
-    user: new Set(sounds(manifest.keywords.user.map(({ name }) => name))),
-  };
+  const tell = (keywords: Dataset['manifest']['keywords']['poi']) =>
+    keywords
+      .filter(
+        ({ name, place }) => place || /(^|_)(home|city|place|location|district|address|country|region)/i.test(name),
+      )
+      .map(({ name }) => name);
+  return { poi: new Set(tell(manifest.keywords.poi)), user: new Set(tell(manifest.keywords.user)) };
 }
 
 /** Encodes the texts of all POIs, users and dish pairs. Comprehensive texts are profile ⊕ behaviour and business ⊕ basic ⊕ the rest. */

@@ -15,8 +15,8 @@ import { getRngState, setRngState } from '@larr/torch';
 import { pickKeywords } from '../pretraining/documents.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
 import { disposeEmbedder, type Embedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
-import { modelDigest } from './model-digest.js';
 import { PartialVectors } from './partial-vectors.js';
+import { embedderDigest, type VectorsManifest } from './vectors-manifest.js';
 
 export interface EmbedOptions {
   dataset: string;
@@ -48,16 +48,6 @@ export interface EmbedResult {
   truncatedTexts: number;
 }
 
-/** `vectors.json`: what the vectors beside it were made from. */
-export interface VectorsManifest {
-  format: 'larr-vectors';
-  version: 1;
-  dataset: string;
-  split: string;
-  model: string;
-  dimension: number;
-}
-
 /** One row of scene.safetensors. */
 export interface SceneEntry {
   field: string;
@@ -76,7 +66,7 @@ export interface SceneEntry {
 export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> {
   const { output, seed = 1, device = 'cpu', saveSeconds = 20, signal, onProgress, onNotice } = options;
   const dataset = await openDataset(options.dataset, options.split);
-  const digest = await modelDigest(options.model);
+  const model = await embedderDigest(options.model, seed);
   const rng = getRngState();
   const embedder = await loadEmbedder(options.model, { device, seed });
   // Loading a model without a projection seeds the generator; who calls should not notice.
@@ -84,9 +74,6 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
   try {
     await mkdir(output, { recursive: true });
     await rm(join(output, 'vectors.json'), { force: true });
-    const model = createHash('sha256')
-      .update(`${digest} ${existsSync(join(options.model, 'projection.safetensors')) ? '' : seed}`)
-      .digest('hex');
     const entries = sceneEntries(dataset);
     const parts = {
       scene: sceneTexts(dataset, entries),
@@ -96,6 +83,14 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
     const tally = { step: 0, tokens: 0, seconds: 0, truncated: 0 };
     const result: Record<string, { vectors: number; computed: number }> = {};
+    const tell = () =>
+      onProgress?.({
+        stage: 'embed',
+        step: tally.step,
+        steps,
+        loss: null,
+        tokensPerSecond: tally.seconds > 0 ? tally.tokens / tally.seconds : 0,
+      });
     for (const [part, texts] of Object.entries(parts)) {
       const base = tally.step;
       let last = performance.now();
@@ -112,17 +107,13 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
           tally.seconds += (now - last) / 1000;
           last = now;
           tally.step = base + done;
-          onProgress?.({
-            stage: 'embed',
-            step: tally.step,
-            steps,
-            loss: null,
-            tokensPerSecond: tally.tokens / tally.seconds,
-          });
+          tell();
         },
       );
+      // Texts that were there already, or stand several times, are not among those that were computed.
       tally.step = base + texts.length;
     }
+    tell();
     if (tally.truncated > 0) {
       onNotice?.(
         `${tally.truncated} texts are longer than the context of ${embedder.model.decoder.config.contextLength} tokens and were cut.`,
@@ -131,8 +122,8 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     await writeFileAtomic(join(output, 'scene.json'), `${JSON.stringify(entries, null, 1)}\n`);
     const manifest: VectorsManifest = {
       format: 'larr-vectors',
-      version: 1,
-      dataset: createHash('sha256').update(JSON.stringify(dataset.manifest)).digest('hex'),
+      version: 2,
+      dataset: dataset.manifest.contentDigest,
       split: dataset.splitName,
       model,
       dimension: embedder.projection.shape[0]!,

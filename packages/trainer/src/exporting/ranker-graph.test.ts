@@ -234,4 +234,31 @@ describe('the ranker graph', () => {
     expect(graph.outputs).toEqual(['p_ctr']);
     expect(graph.inputs).toEqual({ ids: 2, dense: null, z_s: null, behaviour: null });
   });
+
+  it('takes thinned negatives back out of the click, and so out of the order', async () => {
+    const state = randomState({
+      embedding: [7, 2],
+      'dense.mean': [1],
+      'dense.scale': [1],
+      'deep.0.weight': [3, 5],
+      'deep.0.bias': [3],
+      ...Object.fromEntries(
+        ['click', 'order'].flatMap((task) => [
+          [`tower.${task}.out.weight`, [1, 3]],
+          [`tower.${task}.out.bias`, [1]],
+        ]),
+      ),
+    });
+    const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
+    const score = async (of: ModelInputs) => {
+      const graph = rankerGraph('dnn', of, config, state);
+      return run(graph.onnx, state, graph.tables, ['ids', 'dense']);
+    };
+    const [thinned, whole] = [await score(inputs), await score({ ...inputs, negativesKept: 0.1 })];
+    thinned.ctr.forEach((p, i) => {
+      const taken = p / (p + (1 - p) / 0.1);
+      expect(whole.ctr[i]).toBeCloseTo(taken, 6);
+      expect(whole.ctcvr[i]).toBeCloseTo((thinned.ctcvr[i]! / p) * taken, 6);
+    });
+  });
 });

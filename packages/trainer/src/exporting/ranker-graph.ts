@@ -1,6 +1,6 @@
 import { ConfigError } from '@larr/core';
 import type { ModelConfig } from '../models/config.js';
-import type { ModelInputs } from '../models/inputs.js';
+import { clickLogitShift, type ModelInputs } from '../models/inputs.js';
 import { GraphWriter, type Value } from './onnx/graph.js';
 import { extraction, linear, type ModelState, mlp, pairwiseInteractions, weightOf } from './onnx/layers.js';
 
@@ -20,7 +20,7 @@ export interface RankerGraph {
  *     ids i64 [B, F] (rows of the fused table) · dense f32 [B, D] (raw) · z_s f32 [B, ·] · behaviour f32 [B, d]
  *       → p_ctr [B], and p_ctcvr [B] = p_ctr · σ(order) where the model learnt orders
  *
- * Standardisation of dense features and the linear map of the behaviour vector are inside. The scene encoder is not: the server
+ * Standardisation of dense features, the linear map of the behaviour vector and the correction for thinned negatives are inside. The scene encoder is not: the server
  * folds it, and feeds z_s.
  * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a model this writer does not know
  */
@@ -84,12 +84,13 @@ export function rankerGraph(model: string, inputs: ModelInputs, config: ModelCon
     );
   }
 
+  const shift = clickLogitShift(inputs);
   const [ctr, cvr] = inputs.tasks.map((task, k) => {
     const hidden = mlp(graph, state, `tower.${task}.hidden`, streams[k]!);
     const logit = graph.squeeze(linear(graph, state, `tower.${task}.out`, hidden), 1);
-    return graph.sigmoid(
-      shallow === null ? logit : graph.add(logit, graph.op('Gather', [shallow, graph.integer(k)], { axis: 1 })),
-    );
+    const whole =
+      shallow === null ? logit : graph.add(logit, graph.op('Gather', [shallow, graph.integer(k)], { axis: 1 }));
+    return graph.sigmoid(task === 'click' && shift !== 0 ? graph.add(whole, graph.number(shift)) : whole);
   });
   graph.output('p_ctr', ctr!, ['batch']);
   if (cvr !== undefined) graph.output('p_ctcvr', graph.mul(ctr!, cvr), ['batch']);

@@ -19,6 +19,16 @@ export interface ModelInputs {
   sequences: { name: string; length: number }[];
   /** POIs in the dataset, for the POI vectors that sequences point to */
   pois: number;
+  /** share w of the train part's unclicked rows that were kept, where they were thinned */
+  negativesKept?: number;
+}
+
+/**
+ * What takes thinned negatives back out of a click's logit, ln w: a model trained where a share w of the unclicked rows was kept says
+ * p', and p = p' / (p' + (1 − p') / w) (He et al. 2014, section 6.3), which is σ(logit p' + ln w). 0 where nothing was thinned.
+ */
+export function clickLogitShift({ negativesKept }: ModelInputs): number {
+  return negativesKept === undefined ? 0 : Math.log(negativesKept);
 }
 
 /** One batch on the device. B rows; F categorical features; n scene fields. */
@@ -67,5 +77,6 @@ export function modelInputs(split: SplitManifest, orders: boolean, pois: number)
     sceneEntries: scene.rows,
     sequences: split.sequences.map(({ name, length }) => ({ name, length })),
     pois,
+    ...(split.negativesKept === undefined ? {} : { negativesKept: split.negativesKept }),
   };
 }

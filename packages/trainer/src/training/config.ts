@@ -1,4 +1,4 @@
-import { ConfigError } from '@larr/core';
+import { ConfigError, UsageError } from '@larr/core';
 import { z } from 'zod';
 import { modelConfigSchema } from '../models/config.js';
 import { modelKind } from '../models/index.js';
@@ -44,10 +44,28 @@ export type TrainConfigInput = z.input<typeof trainConfigSchema>;
 
 /**
  * Defaults ← the dataset's recommendation ← the model variant's own settings ← the user's.
- * @throws ConfigError `BAD_CONFIG` naming the field; UsageError `UNKNOWN_MODEL`
+ * @param vectorDim width of the language model's vectors, where the model takes them: `larr.vectorDim` follows it
+ * @throws ConfigError `BAD_CONFIG` naming the field; UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`
  */
-export function resolveTrainConfig(model: string, recommended: object = {}, user: object = {}): TrainConfig {
-  const merged = [recommended, modelKind(model).overrides ?? {}, user].reduce<object>(mergeDeep, {});
+export function resolveTrainConfig(
+  model: string,
+  recommended: object = {},
+  user: TrainConfigInput = {},
+  vectorDim?: number,
+): TrainConfig {
+  const wanted = user.larr?.vectorDim;
+  if (vectorDim !== undefined && wanted !== undefined && wanted !== vectorDim) {
+    throw new UsageError(
+      'VECTOR_DIM',
+      `train.larr.vectorDim is ${wanted}, but the vectors are ${vectorDim} wide (finetune.dimension). Leave larr.vectorDim out: it follows the vectors`,
+    );
+  }
+  const merged = [
+    recommended,
+    modelKind(model).overrides ?? {},
+    user,
+    vectorDim === undefined ? {} : { larr: { vectorDim } },
+  ].reduce<object>(mergeDeep, {});
   const parsed = trainConfigSchema.safeParse(merged);
   if (parsed.success) return parsed.data;
   const what = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`).join('; ');

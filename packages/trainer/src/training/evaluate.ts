@@ -9,7 +9,7 @@ import {
   type SplitManifest,
 } from '@larr/core';
 import { autocast, noGrad, tidy } from '@larr/torch';
-import type { ModelInputs, RecommendationModel } from '../models/inputs.js';
+import { clickLogitShift, type ModelInputs, type RecommendationModel } from '../models/inputs.js';
 import type { ResidentPart } from './resident-part.js';
 
 const PREDICTION_BATCH = 8192;
@@ -60,7 +60,10 @@ export interface Evaluation {
   slices: Slice[];
 }
 
-/** Scores all rows of a part, without gradients. */
+/**
+ * Scores all rows of a part, without gradients. Where the train part's unclicked rows were thinned, the probabilities are those of the
+ * whole log (`clickLogitShift`).
+ */
 export function predict(
   model: RecommendationModel,
   part: ResidentPart,
@@ -69,13 +72,14 @@ export function predict(
 ): Predictions {
   const ctr = new Float32Array(part.rows);
   const ctcvr = inputs.tasks.includes('order') ? new Float32Array(part.rows) : null;
+  const shift = clickLogitShift(inputs);
   for (let start = 0; start < part.rows; start += PREDICTION_BATCH) {
     const rows = Math.min(PREDICTION_BATCH, part.rows - start);
     noGrad(() =>
       tidy(() => {
         const batch = part.range(start, rows);
         const output = autocast(() => model.forward(batch, false), { dtype: 'bf16', enabled: config.dtype === 'bf16' });
-        const pCtr = output.ctr.sigmoid();
+        const pCtr = output.ctr.add(shift).sigmoid();
         ctr.set(pCtr.toFloat32Array(), start);
         if (ctcvr) ctcvr.set(pCtr.mul(output.cvr!.sigmoid()).toFloat32Array(), start);
       }),

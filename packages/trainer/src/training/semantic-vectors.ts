@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, type SplitManifest } from '@larr/core';
@@ -31,19 +30,13 @@ export interface SemanticVectors {
  * Reads a vectors directory (what `larr embed` writes).
  *
  * @throws DataError `NO_VECTORS` where the directory lacks a file, `VECTORS_MISMATCH` where a (field, text) of the
- * split has no vector or the POIs are others
+ * split has no vector or the POIs are others. Whether they are of these data at all is `checkVectors`' to say, before any work.
  */
 export async function loadSemanticVectors(
   dir: string,
   split: SplitManifest,
   inputs: ModelInputs,
 ): Promise<SemanticVectors> {
-  if (!existsSync(join(dir, 'vectors.json'))) {
-    throw new DataError(
-      'NO_VECTORS',
-      `${dir} holds no finished vectors (vectors.json, written last, is missing). LARR needs the directory that "larr embed" writes`,
-    );
-  }
   let names: { field: string; text: string }[];
   try {
     names = JSON.parse(await readFile(join(dir, 'scene.json'), 'utf8'));

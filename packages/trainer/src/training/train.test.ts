@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Samples } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
 import { expect, test } from 'vitest';
 import {
@@ -217,6 +218,85 @@ test('wrong settings, models and vectors are refused with what to do', async () 
     message: expect.stringContaining('7 POIs'),
   });
   data.dispose();
+});
+
+test('the width of the model follows the vectors, and another one asked for is refused before anything is written', async () => {
+  const data = syntheticData({ rows: 300 });
+  const vectors = syntheticVectors(data.inputs, data.dataset.split, 24);
+  const { vectorDim: _, ...larr } = tinyConfig.larr;
+  const run = (config: object, out = temporaryDirectory()) =>
+    trainModel(data, { model: 'larr', out, seed: 1, vectors, config: { ...tinyConfig, ...config } });
+  expect((await run({ larr: { ...larr, heads: 4 } })).config.larr.vectorDim).toBe(24);
+  const out = join(temporaryDirectory(), 'run');
+  await expect(run({}, out)).rejects.toMatchObject({
+    code: 'VECTOR_DIM',
+    message: expect.stringMatching(/vectorDim is 16.*24 wide/),
+  });
+  expect(existsSync(out)).toBe(false);
+  data.dispose();
+});
+
+test('vectors of other data are refused before training', async () => {
+  const data = syntheticData({ rows: 300 });
+  const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+  const manifest = { ...data.dataset.manifest, contentDigest: '1'.repeat(64) };
+  const other = { ...data, dataset: { ...data.dataset, manifest } };
+  const out = join(temporaryDirectory(), 'run');
+  await expect(trainModel(other, { model: 'larr', out, seed: 1, vectors, config: tinyConfig })).rejects.toMatchObject({
+    code: 'VECTORS_MISMATCH',
+  });
+  expect(existsSync(out)).toBe(false);
+  data.dispose();
+});
+
+test('probabilities are those of the whole log where negatives were thinned', async () => {
+  const whole = syntheticData({ rows: 6000 });
+  // A twentieth of the unclicked train rows is kept, as prepare would; validation and test stay whole.
+  const samples = syntheticSamples(6000, 5, true);
+  const kept = [...samples.click.keys()].filter((row) => samples.click[row] === 1 || row % 20 === 0);
+  const column = <T extends Int32Array | Float32Array>(from: T, columns: number): T => {
+    const out = from.slice(0, columns * kept.length) as T;
+    for (let c = 0; c < columns; c++)
+      kept.forEach((row, i) => {
+        out[c * kept.length + i] = from[c * samples.rows + row]!;
+      });
+    return out;
+  };
+  const sequences = samples.sequences.map((sequence) => {
+    const out = new Int32Array(4 * kept.length);
+    kept.forEach((row, i) => {
+      out.set(sequence.subarray(4 * row, 4 * row + 4), 4 * i);
+    });
+    return out;
+  });
+  const thin: Samples = {
+    rows: kept.length,
+    categorical: column(samples.categorical, 3),
+    dense: column(samples.dense, 1),
+    scene: column(samples.scene, 3),
+    sequences,
+    user: column(samples.user, 1),
+    poi: column(samples.poi, 1),
+    click: column(samples.click, 1),
+    order: column(samples.order!, 1),
+    rowId: samples.rowId.slice(0, kept.length),
+  };
+  const train = async (negativesKept?: number) => {
+    const inputs = { ...whole.inputs, ...(negativesKept === undefined ? {} : { negativesKept }) };
+    const part = ResidentPart.from(thin, inputs, 'cpu');
+    const { calibration, metrics } = await trainModel(
+      { ...whole, inputs, train: part },
+      { model: 'ple', out: temporaryDirectory(), seed: 1, config: { ...tinyConfig, epochs: 3 } },
+    );
+    part.dispose();
+    return { ...calibration.ctr, logloss: metrics.ctrLogloss, auc: metrics.ctrAuc };
+  };
+  const [biased, corrected] = [await train(), await train(0.05)];
+  expect(corrected.auc).toBeCloseTo(biased.auc, 3);
+  expect(biased.ece).toBeGreaterThan(0.25);
+  expect(corrected.ece).toBeLessThan(0.12);
+  expect(corrected.logloss).toBeLessThan(biased.logloss - 0.2);
+  whole.dispose();
 });
 
 test('labels of one class are refused before training', () => {

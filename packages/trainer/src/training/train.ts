@@ -21,6 +21,7 @@ import {
   tensor,
   tidy,
   where,
+import { checkVectors } from '../embedding/vectors-manifest.js';
 } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
 import { createModel, modelKind } from '../models/index.js';
@@ -98,7 +99,6 @@ export interface ModelDescription {
 export async function trainModel(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const { dataset, inputs } = data;
   const { manifest, splitName } = dataset;
-  const config = resolveTrainConfig(options.model, manifest.training, options.config);
   const { semantic } = modelKind(options.model);
   if (semantic && !options.vectors) {
     throw new UsageError(
@@ -107,6 +107,8 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
     );
   }
   const description: ModelDescription = {
+  const vectorDim = semantic ? (await checkVectors(options.vectors!, dataset)).dimension : undefined;
+  const config = resolveTrainConfig(options.model, manifest.training, options.config, vectorDim);
     format: 'larr-model',
     version: 1,
     model: options.model,

@@ -38,7 +38,9 @@ export function registerRecall(program: Command): void {
         async (options) => {
           const { disposeEmbedder, loadEmbedder } = await import('../../embedding/embedder.js');
           const { loadPoiIndex, recall } = await import('../../embedding/recall.js');
+          const { checkVectors } = await import('../../embedding/vectors-manifest.js');
           const dataset = await openDataset(options.data, options.split);
+          await checkVectors(options.vectors, dataset, { directory: options.model, seed: options.seed });
           const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
           const keywords = Object.entries(options.scene).map(([field, text]) => {
             const token = tokens.get(field);

@@ -1,0 +1,110 @@
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openDataset } from '@larr/core';
+import { setNumThreads } from '@larr/torch';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeToyDataset } from '../../test/toy-dataset.js';
+import { pretrain, type StageProgress } from '../pretraining/pretrain.js';
+import { readPoiFacts } from './attributes.js';
+import { FinetuneConfig } from './config.js';
+import { disposeEmbedder, loadEmbedder } from './embedder.js';
+import { gatherMaterial } from './material.js';
+import { embedDataset } from './vectors.js';
+import { checkVectors } from './vectors-manifest.js';
+
+const decoder = { hiddenSize: 32, layers: 1, heads: 2, keyValueHeads: 1, feedForwardSize: 48, vocabularySize: 400 };
+let root: string;
+const at = (name: string) => join(root, name);
+beforeAll(async () => {
+  setNumThreads(1);
+  root = mkdtempSync(join(tmpdir(), 'larr-stale-'));
+  await makeToyDataset(at('data'), { placed: true });
+  await makeToyDataset(at('other'), { pois: 91 });
+  for (const [name, seed] of [
+    ['model', 1],
+    ['model-2', 2],
+  ] as const)
+    await pretrain({
+      dataset: at('data'),
+      output: at(name),
+      seed,
+      config: { decoder, tokens: 500, tokensPerStep: 500 },
+    });
+  await embedDataset({ dataset: at('data'), model: at('model'), output: at('vectors') });
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+describe('vectors', () => {
+  it('are taken for the data and the model that they were made of', async () => {
+    const dataset = await openDataset(at('data'));
+    const model = { directory: at('model'), seed: 1 };
+    expect(await checkVectors(at('vectors'), dataset, model)).toMatchObject({ dimension: 128, split: 'random' });
+  });
+
+  it('of other data, another split, another model or an older file are refused, saying what to run', async () => {
+    const dataset = await openDataset(at('data'));
+    const refused = async (words: RegExp, ...check: Parameters<typeof checkVectors>) =>
+      expect(checkVectors(...check)).rejects.toMatchObject({
+        code: 'VECTORS_MISMATCH',
+        message: expect.stringMatching(new RegExp(`${words.source}.*larr embed --data`, 's')),
+      });
+    await refused(/other content/, at('vectors'), await openDataset(at('other')));
+    await refused(/split "random", not "time"/, at('vectors'), { ...dataset, splitName: 'time' });
+    await refused(/another model/, at('vectors'), dataset, { directory: at('model-2'), seed: 1 });
+    // Without a projection of its own, the seed decides the vectors.
+    await refused(/another model/, at('vectors'), dataset, { directory: at('model'), seed: 2 });
+    cpSync(at('vectors'), at('mixed'), { recursive: true });
+    await embedDataset({ dataset: at('data'), model: at('model-2'), output: at('vectors-2') });
+    cpSync(join(at('vectors-2'), 'pois.safetensors'), join(at('mixed'), 'pois.safetensors'));
+    await refused(/pois\.safetensors is of another model/, at('mixed'), dataset);
+    const older = JSON.parse(await readFile(join(at('vectors'), 'vectors.json'), 'utf8'));
+    await writeFile(join(at('vectors-2'), 'vectors.json'), JSON.stringify({ ...older, version: 1 }));
+    await refused(/not one of this version/, at('vectors-2'), dataset);
+    await expect(checkVectors(at('nowhere'), dataset)).rejects.toMatchObject({ code: 'NO_VECTORS' });
+  });
+
+  it('are made with progress that ends at the end, also where everything was there', async () => {
+    for (const output of ['fresh', 'fresh']) {
+      const told: StageProgress[] = [];
+      await embedDataset({
+        dataset: at('data'),
+        model: at('model'),
+        output: at(output),
+        onProgress: (progress) => told.push(progress),
+      });
+      const last = told.at(-1)!;
+      expect(last.step).toBe(last.steps);
+      expect(Number.isFinite(last.tokensPerSecond)).toBe(true);
+      for (const [i, { step }] of told.entries()) if (i > 0) expect(step).toBeGreaterThanOrEqual(told[i - 1]!.step);
+    }
+  });
+});
+
+describe('places of POIs in own tables', () => {
+  it('are those of the schema, and users are judged among POIs of the same place', async () => {
+    const dataset = await openDataset(at('data'));
+    const { city } = await readPoiFacts(dataset);
+    const locations = (await dataset.poiTexts()).map((texts) => texts.find((t) => t.keyword === 'location')!.text);
+    expect(new Set(city)).toEqual(new Set([0, 1]));
+    locations.forEach((text, poi) => {
+      expect(text.startsWith('Northport')).toBe(
+        city![poi] === city![locations.findIndex((t) => t.startsWith('Northport'))],
+      );
+    });
+    const embedder = await loadEmbedder(at('model'));
+    const notices: string[] = [];
+    const config = FinetuneConfig.parse({ heldOutPois: 30 });
+    const material = await gatherMaterial(dataset, at('data'), embedder, config, 1, (notice) => notices.push(notice));
+    expect(material.choices.length).toBeGreaterThan(5);
+    for (const { positives, negatives } of material.choices) {
+      const places = [...positives, ...negatives].map((row) => city![material.choicePois[row]!]);
+      expect(new Set(places).size).toBe(1);
+    }
+    expect(notices.filter((notice) => notice.includes('place'))).toEqual([]);
+    await gatherMaterial(await openDataset(at('other')), at('other'), embedder, config, 1, (n) => notices.push(n));
+    expect(notices.filter((notice) => notice.includes('no place of POIs'))).toHaveLength(1);
+    disposeEmbedder(embedder);
+  });
+});
