@@ -21,8 +21,8 @@ import {
   tensor,
   tidy,
   where,
-import { checkVectors } from '../embedding/vectors-manifest.js';
 } from '@larr/torch';
+import { checkVectors } from '../embedding/vectors-manifest.js';
 import type { Parameters } from '../layers/parameters.js';
 import { createModel, modelKind } from '../models/index.js';
 import type { Batch, ModelInputs, RecommendationModel } from '../models/inputs.js';
@@ -106,9 +106,9 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       `the model "${options.model}" needs the language model's vectors: give the directory that "larr embed" writes`,
     );
   }
-  const description: ModelDescription = {
   const vectorDim = semantic ? (await checkVectors(options.vectors!, dataset)).dimension : undefined;
   const config = resolveTrainConfig(options.model, manifest.training, options.config, vectorDim);
+  const description: ModelDescription = {
     format: 'larr-model',
     version: 1,
     model: options.model,
