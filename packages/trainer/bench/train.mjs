@@ -85,7 +85,7 @@ function ours(held, model, dtype) {
     tables: new RowwiseAdam([...parameters.tables.values()], { lr: config.learningRate }),
   };
   const unseen = firstRows(held.inputs, 'cpu');
-  const steps = stepper((at) => trainStep(held, network, state, config, () => arange(at, at + BATCH), unseen));
+  const steps = stepper((at) => trainStep(network, state, config, () => held.train.batch(arange(at, at + BATCH)), unseen));
   return {
     steps,
     dispose: () => {

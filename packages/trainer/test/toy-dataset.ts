@@ -37,6 +37,9 @@ const CITIES = ['Northport', 'Southfield'];
 export interface ToyOptions {
   pois?: number;
   users?: number;
+  eventsPerUser?: number;
+  /** Rows of each Parquet file of a part. */
+  rowsPerShard?: number;
   /** No orders, no profiles, no dish corpus, no general text: as a usage log has it. */
   bare?: boolean;
   /** The schema says where POIs are and users live. */
@@ -49,7 +52,7 @@ export interface ToyOptions {
  */
 export async function makeToyDataset(
   directory: string,
-  { pois = 90, users = 60, bare = false, placed = false }: ToyOptions = {},
+  { pois = 90, users = 60, eventsPerUser = 20, rowsPerShard, bare = false, placed = false }: ToyOptions = {},
 ): Promise<void> {
   const next = draws(17, 'toy');
   const below = (n: number) => Math.floor(next() * n);
@@ -85,7 +88,7 @@ export async function makeToyDataset(
     people.map(({ user, city }) => ({ user: `u${user}`, home: CITIES[city], age: `${20 + (user % 5) * 10}` })),
   );
   const events: Record<string, unknown>[] = [];
-  for (let i = 0; i < users * 20; i++) {
+  for (let i = 0; i < users * eventsPerUser; i++) {
     const { user, city, favourite } = people[i % users]!;
     const near = places.filter((place) => place.city === city);
     const place = near[below(near.length)]!;
@@ -152,5 +155,11 @@ export async function makeToyDataset(
   };
   const parsed = defineSchema(schema);
   writeFileSync(join(directory, 'schema.json'), `${JSON.stringify(parsed, null, 2)}\n`);
-  await prepareInto(directory, { schema: parsed, baseDirectory: directory, seed: 1, threads: 1 });
+  await prepareInto(directory, {
+    schema: parsed,
+    baseDirectory: directory,
+    seed: 1,
+    threads: 1,
+    ...(rowsPerShard && { rowsPerShard }),
+  });
 }

@@ -1,4 +1,5 @@
-import { auc, DataError, DuckdbSession, gauc, logLoss, type Samples } from '@larr/core';
+import { auc, DataError, DuckdbSession, gauc, logLoss } from '@larr/core';
+import type { EvaluationSamples } from '../training/part.js';
 
 /** The ceiling: no model of this world can be expected to score above its true probabilities. */
 export interface OracleMetrics {
@@ -13,7 +14,7 @@ export interface OracleMetrics {
  * Scores the simulator's true probabilities (row_id, ctr, ctcvr) on the given rows.
  * @throws DataError `NO_ORACLE_ROW` where a row has no probability
  */
-export async function measureOracle(path: string, samples: Samples): Promise<OracleMetrics> {
+export async function measureOracle(path: string, samples: EvaluationSamples): Promise<OracleMetrics> {
   const ctr = new Float32Array(samples.rows).fill(Number.NaN);
   const ctcvr = new Float32Array(samples.rows);
   let low = samples.rowId[0]!;

@@ -141,7 +141,7 @@ async function trainerScores(run: string, samples: Samples): Promise<Predictions
   try {
     const part = ResidentPart.from(samples, description.inputs, 'cpu');
     try {
-      return predict(model, part, description.inputs, { dtype: 'f32' });
+      return await predict(model, part, description.inputs, { dtype: 'f32' });
     } finally {
       part.dispose();
     }

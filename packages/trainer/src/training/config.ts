@@ -32,6 +32,11 @@ export const trainConfigSchema = modelConfigSchema
     clipNorm: z.number().min(0).default(0),
     /** arithmetic of the products: `bf16` runs them under autocast, parameters stay f32 */
     dtype: z.enum(['f32', 'bf16']).default('f32'),
+    /**
+     * a part whose samples take more than so many MiB is read from its shards batch by batch, by a thread that is a few
+     * batches ahead, instead of being held in memory; about twice as much is in use while a part is taken into memory
+     */
+    memoryBudgetMiB: z.number().positive().default(4096),
     /** seconds between checkpoints within an epoch */
     checkpointSeconds: z.number().positive().default(30),
     /** steps between lines in metrics.jsonl */
@@ -70,6 +75,20 @@ export function resolveTrainConfig(
   if (parsed.success) return parsed.data;
   const what = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`).join('; ');
   throw new ConfigError('BAD_CONFIG', `the training configuration is not valid: ${what}`);
+}
+
+/**
+ * The setting that loading data needs, before a model is chosen: of the user, the dataset's recommendation, or the default.
+ * @throws ConfigError `BAD_CONFIG`
+ */
+export function memoryBudgetMiB(recommended: object = {}, user: object = {}): number {
+  const { memoryBudgetMiB: given } = { ...recommended, ...user } as { memoryBudgetMiB?: unknown };
+  const parsed = trainConfigSchema.shape.memoryBudgetMiB.safeParse(given);
+  if (parsed.success) return parsed.data;
+  throw new ConfigError(
+    'BAD_CONFIG',
+    `the training configuration is not valid: memoryBudgetMiB: ${parsed.error.issues[0]!.message}`,
+  );
 }
 
 function mergeDeep(base: object, over: object): object {

@@ -1,19 +1,19 @@
-import { DataError, type Dataset, openDataset, type Samples } from '@larr/core';
+import { bytesPerSample, DataError, type Dataset, openDataset, type Part, sampleShape } from '@larr/core';
 import { type ModelInputs, modelInputs } from '../models/inputs.js';
+import { memoryBudgetMiB, type TrainConfigInput } from './config.js';
+import type { EvaluationSamples, TrainingPart } from './part.js';
 import { ResidentPart } from './resident-part.js';
+import { evaluationSamples, StreamedPart } from './streamed-part.js';
 
-export type PartName = 'train' | 'validation' | 'test';
-
-/** A split of a dataset, resident on a device: loaded once, used by every model and seed. */
+/** A split of a dataset: opened once, used by every model and seed. Parts within the memory budget are resident on the device. */
 export interface TrainingData {
   dataset: Dataset;
   inputs: ModelInputs;
   device: string;
-  /** the training part, as tensors only */
-  train: ResidentPart;
-  /** validation and test keep their labels, users and scenes for the metrics */
-  validation: { part: ResidentPart; samples: Samples };
-  test: { part: ResidentPart; samples: Samples };
+  train: TrainingPart;
+  /** validation and test have their labels, users and scenes beside them, for the metrics */
+  validation: { part: TrainingPart; samples: EvaluationSamples };
+  test: { part: TrainingPart; samples: EvaluationSamples };
   dispose(): void;
 }
 
@@ -21,9 +21,14 @@ export interface LoadOptions {
   data: string;
   split?: string | undefined;
   device?: string | undefined;
-  /** at most so many rows of each part */
+  /** at most so many rows of each part, which are then held in memory */
   limit?: number | undefined;
+  /** the user's training configuration, for `memoryBudgetMiB` */
+  config?: TrainConfigInput | undefined;
 }
+
+/** Rows that the loader shuffles together; fewer where the budget is small. */
+const WINDOW_ROWS = 524_288;
 
 /**
  * @throws DataError `ONE_CLASS` where a part's clicks (or orders) are all alike, naming the part and the label;
@@ -35,7 +40,18 @@ export async function loadTrainingData(options: LoadOptions): Promise<TrainingDa
   const inputs = modelInputs(split, manifest.orders, manifest.pois);
   const device = options.device ?? 'cpu';
   const held: ResidentPart[] = [];
-  const load = async (name: PartName) => {
+  const budget = memoryBudgetMiB(manifest.training, options.config) * 2 ** 20;
+  const bytes = bytesPerSample(sampleShape(split, manifest.orders));
+  // The loader holds two windows.
+  const windowRows = Math.max(1, Math.min(WINDOW_ROWS, Math.floor(budget / (2 * bytes))));
+  const load = async (name: Part): Promise<{ part: TrainingPart; samples: EvaluationSamples | null }> => {
+    const { rows, clicks, orders } = split.parts[name];
+    if (options.limit === undefined && rows * bytes > budget) {
+      requireBothCounts(name, 'click', clicks, rows);
+      if (orders !== null) requireBothCounts(name, 'order', orders, rows);
+      const samples = name === 'train' ? null : await evaluationSamples(dataset, name, windowRows);
+      return { part: new StreamedPart(dataset, name, inputs, device, windowRows), samples };
+    }
     const samples = await dataset.loadPart(name, options.limit === undefined ? {} : { limit: options.limit });
     requireBothClasses(name, 'click', samples.click);
     if (samples.order) requireBothClasses(name, 'order', samples.order);
@@ -43,10 +59,14 @@ export async function loadTrainingData(options: LoadOptions): Promise<TrainingDa
     held.push(part);
     return { part, samples };
   };
+  const evaluated = async (name: 'validation' | 'test') => {
+    const { part, samples } = await load(name);
+    return { part, samples: samples! };
+  };
   try {
     const train = await load('train');
-    const validation = await load('validation');
-    const test = await load('test');
+    const validation = await evaluated('validation');
+    const test = await evaluated('test');
     return {
       dataset,
       inputs,
@@ -66,13 +86,17 @@ export async function loadTrainingData(options: LoadOptions): Promise<TrainingDa
 
 /** @throws DataError `ONE_CLASS` */
 export function requireBothClasses(part: string, label: string, values: Float32Array): void {
-  if (values.length === 0) return; // ResidentPart says it better
-  const first = values[0]!;
-  if (values.every((value) => value === first)) {
-    throw new DataError(
-      'ONE_CLASS',
-      `every "${label}" in the ${part} part is ${first} (${values.length} rows): ` +
-        'with one class there is nothing to learn and no AUC. Check the label column, or take a longer period',
-    );
-  }
+  let positives = 0;
+  for (const value of values) positives += value;
+  requireBothCounts(part, label, positives, values.length);
+}
+
+function requireBothCounts(part: string, label: string, positives: number, rows: number): void {
+  // Of a part without rows, ResidentPart says more.
+  if (rows === 0 || (positives > 0 && positives < rows)) return;
+  throw new DataError(
+    'ONE_CLASS',
+    `every "${label}" in the ${part} part is ${positives > 0 ? 1 : 0} (${rows} rows): ` +
+      'with one class there is nothing to learn and no AUC. Check the label column, or take a longer period',
+  );
 }

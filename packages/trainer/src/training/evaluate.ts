@@ -1,16 +1,7 @@
-import {
-  auc,
-  aucInterval,
-  type Calibration,
-  calibration,
-  gauc,
-  logLoss,
-  type Samples,
-  type SplitManifest,
-} from '@larr/core';
+import { auc, aucInterval, type Calibration, calibration, gauc, logLoss, type SplitManifest } from '@larr/core';
 import { autocast, noGrad, tidy } from '@larr/torch';
 import { clickLogitShift, type ModelInputs, type RecommendationModel } from '../models/inputs.js';
-import type { ResidentPart } from './resident-part.js';
+import type { EvaluationSamples, TrainingPart } from './part.js';
 
 const PREDICTION_BATCH = 8192;
 const CALIBRATION_BINS = 20;
@@ -64,24 +55,23 @@ export interface Evaluation {
  * Scores all rows of a part, without gradients. Where the train part's unclicked rows were thinned, the probabilities are those of the
  * whole log (`clickLogitShift`).
  */
-export function predict(
+export async function predict(
   model: RecommendationModel,
-  part: ResidentPart,
+  part: TrainingPart,
   inputs: ModelInputs,
   config: { dtype: 'f32' | 'bf16' },
-): Predictions {
+): Promise<Predictions> {
   const ctr = new Float32Array(part.rows);
   const ctcvr = inputs.tasks.includes('order') ? new Float32Array(part.rows) : null;
   const shift = clickLogitShift(inputs);
-  for (let start = 0; start < part.rows; start += PREDICTION_BATCH) {
-    const rows = Math.min(PREDICTION_BATCH, part.rows - start);
+  for await (const { rows, next, take } of part.inOrder(PREDICTION_BATCH)) {
     noGrad(() =>
       tidy(() => {
-        const batch = part.range(start, rows);
+        const batch = take();
         const output = autocast(() => model.forward(batch, false), { dtype: 'bf16', enabled: config.dtype === 'bf16' });
         const pCtr = output.ctr.add(shift).sigmoid();
-        ctr.set(pCtr.toFloat32Array(), start);
-        if (ctcvr) ctcvr.set(pCtr.mul(output.cvr!.sigmoid()).toFloat32Array(), start);
+        ctr.set(pCtr.toFloat32Array(), next - rows);
+        if (ctcvr) ctcvr.set(pCtr.mul(output.cvr!.sigmoid()).toFloat32Array(), next - rows);
       }),
     );
   }
@@ -89,7 +79,7 @@ export function predict(
 }
 
 /** Metrics of predictions against the labels of the same rows. */
-export function measure(samples: Samples, predictions: Predictions): RankingMetrics {
+export function measure(samples: EvaluationSamples, predictions: Predictions): RankingMetrics {
   const { ctr, ctcvr } = predictions;
   const order = ctcvr ? samples.order : null;
   return {
@@ -103,15 +93,15 @@ export function measure(samples: Samples, predictions: Predictions): RankingMetr
 }
 
 /** All that is said about a model on one part. */
-export function evaluate(
+export async function evaluate(
   model: RecommendationModel,
-  part: ResidentPart,
-  samples: Samples,
+  part: TrainingPart,
+  samples: EvaluationSamples,
   split: SplitManifest,
   inputs: ModelInputs,
   config: { dtype: 'f32' | 'bf16' },
-): Evaluation {
-  const predictions = predict(model, part, inputs, config);
+): Promise<Evaluation> {
+  const predictions = await predict(model, part, inputs, config);
   return {
     metrics: measure(samples, predictions),
     calibration: {
@@ -123,7 +113,7 @@ export function evaluate(
 }
 
 /** Cold POIs, cold users, and every text of every scene field; empty slices are left out. */
-export function slices(samples: Samples, split: SplitManifest, predictions: Predictions): Slice[] {
+export function slices(samples: EvaluationSamples, split: SplitManifest, predictions: Predictions): Slice[] {
   const out: Slice[] = [];
   for (const role of ['poi', 'user'] as const) {
     const f = split.categorical.findIndex((feature) => feature.role === role);
@@ -154,7 +144,7 @@ function slice(
   field: string | null,
   value: string | null,
   rows: number[],
-  samples: Samples,
+  samples: EvaluationSamples,
   predictions: Predictions,
 ): Slice[] {
   if (rows.length === 0) return [];

@@ -1,21 +1,29 @@
 import { DataError, type Samples } from '@larr/core';
-import { cat, keep, type Tensor, tensor, tidy } from '@larr/torch';
+import { cat, keep, manualSeed, randperm, type Tensor, tensor, tidy } from '@larr/torch';
 import type { Batch, ModelInputs } from '../models/inputs.js';
+import type { EpochPosition, PartBatch, TrainingPart } from './part.js';
+
+/** The tensors of some rows: integers as i32, half the memory of the i64 that lookups want. */
+export interface Columns {
+  ids: Tensor;
+  dense: Tensor | null;
+  scene: Tensor | null;
+  history: Tensor | null;
+  pair: Tensor;
+  click: Tensor;
+  order: Tensor | null;
+}
 
 /**
- * One part (train, validation, test) as tensors on the device. A batch is a few `indexSelect`s: no JavaScript runs per
- * sample. Integers are kept as i32, half the memory of the i64 that lookups want; a batch is widened when it is taken.
+ * One part as tensors on the device. A batch is a few `indexSelect`s: no JavaScript runs per sample. Integers are widened
+ * when a batch is taken.
  */
-export class ResidentPart {
+export class ResidentPart implements TrainingPart {
+  readonly windowRows = null;
+
   private constructor(
     readonly rows: number,
-    private readonly ids: Tensor,
-    private readonly dense: Tensor | null,
-    private readonly scene: Tensor | null,
-    private readonly history: Tensor | null,
-    private readonly pair: Tensor,
-    private readonly click: Tensor,
-    private readonly order: Tensor | null,
+    private readonly columns: Columns,
   ) {}
 
   /**
@@ -23,85 +31,112 @@ export class ResidentPart {
    * that the model takes
    */
   static from(samples: Samples, inputs: ModelInputs, device: string): ResidentPart {
-    const { rows } = samples;
-    if (rows === 0) throw new DataError('EMPTY_PART', 'the part has no rows: nothing can be learnt or measured on it');
-    requireLength('categorical', samples.categorical.length, inputs.categorical.length * rows);
-    requireLength('dense', samples.dense.length, inputs.dense.length * rows);
-    requireLength('scene', samples.scene.length, inputs.scene.length * rows);
-    requireLength('sequences', samples.sequences.length, inputs.sequences.length);
-    inputs.sequences.forEach(({ name, length }, i) => {
-      requireLength(`sequence ${name}`, samples.sequences[i]!.length, length * rows);
-    });
-    if (inputs.tasks.includes('order') && !samples.order) {
-      throw new DataError('SCHEMA_MISMATCH', 'the model predicts orders, and the samples have no order column');
-    }
     return tidy(() => {
-      const onDevice = (t: Tensor) => keep(t.to({ device }));
-      // columns [F, rows] → rows [rows, F], moved to each feature's place in the fused table
-      const byRow = (columns: Int32Array, offsets: number[]) =>
-        onDevice(
-          tensor(columns, [offsets.length, rows], { dtype: 'i32' })
-            .add(tensor(Int32Array.from(offsets), [offsets.length, 1], { dtype: 'i32' }))
-            .transpose(0, 1)
-            .contiguous(),
-        );
-      const count = inputs.dense.length;
-      return new ResidentPart(
-        rows,
-        byRow(
-          samples.categorical,
-          inputs.categorical.map((f) => f.offset),
-        ),
-        count > 0 ? onDevice(tensor(samples.dense, [count, rows]).transpose(0, 1).contiguous()) : null,
-        inputs.scene.length > 0
-          ? byRow(
-              samples.scene,
-              inputs.scene.map((f) => f.offset),
-            )
-          : null,
-        inputs.sequences.length > 0
-          ? onDevice(
-              cat(
-                inputs.sequences.map(({ length }, i) =>
-                  tensor(samples.sequences[i]!, [rows, length], { dtype: 'i32' }),
-                ),
-                1,
-              ),
-            )
-          : null,
-        onDevice(pairIds(samples, inputs.pois)),
-        onDevice(tensor(samples.click, [rows])),
-        inputs.tasks.includes('order') ? onDevice(tensor(samples.order!, [rows])) : null,
-      );
+      const columns = columnsOf(samples, inputs, device);
+      for (const t of Object.values(columns) as (Tensor | null)[]) if (t) keep(t);
+      return new ResidentPart(samples.rows, columns);
     });
+  }
+
+  /** Draws the epoch's order at once, from the generator seeded for it. */
+  shuffled({ seed, epoch, row, batchSize }: EpochPosition): AsyncGenerator<PartBatch, void> {
+    manualSeed(seed * 1_000_003 + epoch);
+    const order = keep(randperm(this.rows, { device: this.columns.ids.device }));
+    return this.#batches(row, batchSize, (start, rows) => this.batch(order.narrow(0, start, rows)), order);
+  }
+
+  inOrder(batchSize: number): AsyncGenerator<PartBatch, void> {
+    return this.#batches(0, batchSize, (start, rows) => this.range(start, rows), null);
+  }
+
+  async *#batches(
+    from: number,
+    batchSize: number,
+    take: (start: number, rows: number) => Batch,
+    order: Tensor | null,
+  ): AsyncGenerator<PartBatch, void> {
+    try {
+      for (let start = from; start < this.rows; start += batchSize) {
+        const rows = Math.min(batchSize, this.rows - start);
+        yield { rows, next: start + rows, take: () => take(start, rows) };
+      }
+    } finally {
+      order?.dispose();
+    }
   }
 
   /** The rows `index` (i64 [B]) as a batch. */
   batch(index: Tensor): Batch {
-    return this.#take(index.shape[0]!, (t) => t.indexSelect(0, index));
+    return batchOf(this.columns, index.shape[0]!, (t) => t.indexSelect(0, index));
   }
 
   /** The rows start … start + length − 1, in file order. */
   range(start: number, length: number): Batch {
-    return this.#take(length, (t) => t.narrow(0, start, length));
-  }
-
-  #take(rows: number, take: (t: Tensor) => Tensor): Batch {
-    return {
-      rows,
-      ids: take(this.ids).to('i64'),
-      dense: this.dense && take(this.dense),
-      scene: this.scene && take(this.scene).to('i64'),
-      history: this.history && take(this.history).to('i64'),
-      pair: take(this.pair),
-      click: take(this.click),
-      order: this.order && take(this.order),
-    };
+    return batchOf(this.columns, length, (t) => t.narrow(0, start, length));
   }
 
   dispose(): void {
-    for (const t of [this.ids, this.dense, this.scene, this.history, this.pair, this.click, this.order]) t?.dispose();
+    for (const t of Object.values(this.columns) as (Tensor | null)[]) t?.dispose();
   }
+}
+
+/**
+ * Moves samples to the device, in the caller's scope.
+ * @throws DataError as `ResidentPart.from`
+ */
+export function columnsOf(samples: Samples, inputs: ModelInputs, device: string): Columns {
+  const { rows } = samples;
+  if (rows === 0) throw new DataError('EMPTY_PART', 'the part has no rows: nothing can be learnt or measured on it');
+  requireLength('categorical', samples.categorical.length, inputs.categorical.length * rows);
+  requireLength('dense', samples.dense.length, inputs.dense.length * rows);
+  requireLength('scene', samples.scene.length, inputs.scene.length * rows);
+  requireLength('sequences', samples.sequences.length, inputs.sequences.length);
+  inputs.sequences.forEach(({ name, length }, i) => {
+    requireLength(`sequence ${name}`, samples.sequences[i]!.length, length * rows);
+  });
+  if (inputs.tasks.includes('order') && !samples.order) {
+    throw new DataError('SCHEMA_MISMATCH', 'the model predicts orders, and the samples have no order column');
+  }
+  const onDevice = (t: Tensor) => t.to({ device });
+  // columns [F, rows] → rows [rows, F], moved to each feature's place in the fused table
+  const byRow = (columns: Int32Array, offsets: number[]) =>
+    onDevice(
+      tensor(columns, [offsets.length, rows], { dtype: 'i32' })
+        .add(tensor(Int32Array.from(offsets), [offsets.length, 1], { dtype: 'i32' }))
+        .transpose(0, 1)
+        .contiguous(),
+    );
+  const offsets = (fields: readonly { offset: number }[]) => fields.map((field) => field.offset);
+  const { categorical, dense, scene, sequences } = inputs;
+  const histories = sequences.map(({ length }, i) => tensor(samples.sequences[i]!, [rows, length], { dtype: 'i32' }));
+  return {
+    ids: byRow(samples.categorical, offsets(categorical)),
+    dense: dense.length > 0 ? onDevice(tensor(samples.dense, [dense.length, rows]).transpose(0, 1).contiguous()) : null,
+    scene: scene.length > 0 ? byRow(samples.scene, offsets(scene)) : null,
+    history: sequences.length > 0 ? onDevice(cat(histories, 1)) : null,
+    pair: onDevice(pairIds(samples, inputs.pois)),
+    click: onDevice(tensor(samples.click, [rows])),
+    order: inputs.tasks.includes('order') ? onDevice(tensor(samples.order!, [rows])) : null,
+  };
+}
+
+/** All the rows of `columns` as one batch. */
+export function wholeBatch(rows: number, columns: Columns): Batch {
+  return batchOf(columns, rows, (t) => t);
+}
+
+function batchOf(columns: Columns, rows: number, take: (t: Tensor) => Tensor): Batch {
+  const { ids, dense, scene, history, pair, click, order } = columns;
+  return {
+    rows,
+    ids: take(ids).to('i64'),
+    dense: dense && take(dense),
+    scene: scene && take(scene).to('i64'),
+    history: history && take(history).to('i64'),
+    pair: take(pair),
+    click: take(click),
+    order: order && take(order),
+  };
 }
 
 /** i32 [rows]: rows of the same (user, POI) share a number. */

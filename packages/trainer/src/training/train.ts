@@ -14,7 +14,6 @@ import {
   manualSeed,
   RowwiseAdam,
   rand,
-  randperm,
   saveSafetensors,
   setRngState,
   type Tensor,
@@ -31,7 +30,9 @@ import { resolveTrainConfig, type TrainConfig, type TrainConfigInput } from './c
 import type { TrainingData } from './data.js';
 import { type Evaluation, evaluate, measure, predict, type RankingMetrics } from './evaluate.js';
 import { alignmentLoss, recommendationLoss } from './loss.js';
+import type { TrainingPart } from './part.js';
 import { installVectors, loadSemanticVectors } from './semantic-vectors.js';
+import { vectorsDigest } from './vectors-digest.js';
 
 export interface TrainProgress {
   model: string;
@@ -121,7 +122,7 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       contentDigest: manifest.contentDigest,
     },
   };
-  const identity = await identityOf(description, options, data.train.rows);
+  const identity = await identityOf(description, options, data.train);
   await mkdir(options.out, { recursive: true });
   const paths = runPaths(options.out);
 
@@ -158,8 +159,8 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       start: resumed,
     });
     tidy(() => parameters.load(loadSafetensors(paths.weights).tensors));
-    const evaluation = evaluate(model, data.test.part, data.test.samples, dataset.split, inputs, config);
-    const validation = measure(data.validation.samples, predict(model, data.validation.part, inputs, config));
+    const evaluation = await evaluate(model, data.test.part, data.test.samples, dataset.split, inputs, config);
+    const validation = measure(data.validation.samples, await predict(model, data.validation.part, inputs, config));
     const result: TrainResult = {
       format: 'larr-run',
       version: 1,
@@ -233,58 +234,53 @@ async function runEpochs(
 
   try {
     while (!position.done) {
-      // The order of an epoch follows from seed and epoch alone, so that a resumed run finds it again.
+      // Order and random numbers of an epoch follow from seed and epoch alone, so that a resumed run finds them again.
       manualSeed(options.seed * 1_000_003 + position.epoch);
-      const order = keep(randperm(rows, { device: data.device }));
+      const batches = data.train.shuffled({ ...position, seed: options.seed, batchSize: config.batchSize });
       if (position.row > 0) setRngState(new Uint8Array(Buffer.from(position.rng, 'base64')));
-      try {
-        let rate = { row: position.row, at: performance.now() };
-        let sum = 0;
-        let count = 0;
-        while (position.row < rows) {
-          const size = Math.min(config.batchSize, rows - position.row);
-          setLearningRate(state, config, position.step, steps);
-          const loss = trainStep(data, model, state, config, () => order.narrow(0, position.row, size), firstRow);
-          if (!Number.isFinite(loss)) throw notFinite(loss, position, config, paths.last);
-          position.row += size;
-          position.step += 1;
-          sum += loss;
-          count += 1;
-          if (count === config.logEvery || position.row === rows) {
-            const samplesPerSecond = ((position.row - rate.row) * 1000) / (performance.now() - rate.at);
-            const { epoch, step, row } = position;
-            await log({ event: 'train', epoch, step, row, loss: sum / count, samplesPerSecond });
-            options.onProgress?.({
-              model: options.model,
-              seed: options.seed,
-              epoch,
-              epochs: config.epochs,
-              row,
-              rows,
-              loss: sum / count,
-              samplesPerSecond,
-            });
-            rate = { row, at: performance.now() };
-            sum = 0;
-            count = 0;
-          }
-          // a turn of the event loop, so that signals and a server beside this run get their turn
-          await new Promise((resolve) => setImmediate(resolve));
-          if (options.signal?.aborted) {
-            save();
-            throw new TrainingError(
-              'INTERRUPTED',
-              `training of ${options.model} stopped in epoch ${position.epoch + 1}; the same command goes on from there`,
-            );
-          }
-          if (performance.now() - saved > config.checkpointSeconds * 1000 && position.row < rows) save();
+      let rate = { row: position.row, at: performance.now() };
+      let sum = 0;
+      let count = 0;
+      for await (const { next, take } of batches) {
+        setLearningRate(state, config, position.step, steps);
+        const loss = trainStep(model, state, config, take, firstRow);
+        if (!Number.isFinite(loss)) throw notFinite(loss, position, config, paths.last);
+        position.row = next;
+        position.step += 1;
+        sum += loss;
+        count += 1;
+        if (count === config.logEvery || position.row === rows) {
+          const samplesPerSecond = ((position.row - rate.row) * 1000) / (performance.now() - rate.at);
+          const { epoch, step, row } = position;
+          await log({ event: 'train', epoch, step, row, loss: sum / count, samplesPerSecond });
+          options.onProgress?.({
+            model: options.model,
+            seed: options.seed,
+            epoch,
+            epochs: config.epochs,
+            row,
+            rows,
+            loss: sum / count,
+            samplesPerSecond,
+          });
+          rate = { row, at: performance.now() };
+          sum = 0;
+          count = 0;
         }
-      } finally {
-        order.dispose();
+        // a turn of the event loop, so that signals and a server beside this run get their turn
+        await new Promise((resolve) => setImmediate(resolve));
+        if (options.signal?.aborted) {
+          save();
+          throw new TrainingError(
+            'INTERRUPTED',
+            `training of ${options.model} stopped in epoch ${position.epoch + 1}; the same command goes on from there`,
+          );
+        }
+        if (performance.now() - saved > config.checkpointSeconds * 1000 && position.row < rows) save();
       }
       position.epoch += 1;
       position.row = 0;
-      const metrics = measure(data.validation.samples, predict(model, data.validation.part, data.inputs, config));
+      const metrics = measure(data.validation.samples, await predict(model, data.validation.part, data.inputs, config));
       const score = metrics.ctcvrAuc === null ? metrics.ctrAuc : (metrics.ctrAuc + metrics.ctcvrAuc) / 2;
       if (!position.best || score > position.best.score) {
         position.best = { score, epoch: position.epoch, since: 0 };
@@ -312,25 +308,25 @@ async function runEpochs(
 
 /** One batch: forward, backward, update. Returns the loss; where it is not finite nothing was updated. */
 export function trainStep(
-  data: TrainingData,
   model: RecommendationModel,
   state: TrainingState,
   config: TrainConfig,
-  rows: () => Tensor,
+  take: () => Batch,
   firstRow: Tensor,
 ): number {
   return tidy(() => {
-    const batch = data.train.batch(rows());
+    const batch = take();
     if (config.idDropout > 0) batch.ids = dropIds(batch.ids, firstRow, config.idDropout);
     const loss = batchLoss(model, state.parameters, batch, config);
-    const value = loss.item();
-    if (!Number.isFinite(value)) return value;
     loss.backward();
     // A gradient can be infinite where the loss is not, and would spoil the weights that a checkpoint keeps.
     const norm = clipGradNorm(
       [...state.parameters.dense.values()],
       config.clipNorm > 0 ? config.clipNorm : Number.POSITIVE_INFINITY,
     );
+    // Read after the backward pass: reading waits for the device, and would leave it idle before.
+    const value = loss.item();
+    if (!Number.isFinite(value)) return value;
     if (!Number.isFinite(norm)) return Number.NaN;
     state.dense.step();
     state.tables.step();
@@ -394,22 +390,15 @@ function notFinite(loss: number, position: TrainingPosition, config: TrainConfig
 }
 
 /** Everything that decides the numbers of a run, as one digest. */
-async function identityOf(description: ModelDescription, options: TrainOptions, rows: number): Promise<string> {
+async function identityOf(description: ModelDescription, options: TrainOptions, train: TrainingPart): Promise<string> {
   const vectors = options.vectors && modelKind(options.model).semantic ? await vectorsDigest(options.vectors) : null;
-  // how often to save or log changes no number
-  const { checkpointSeconds: _, logEvery: __, ...config } = description.config;
+  // how often to save or log changes no number, and the budget none but by the order of rows
+  const { checkpointSeconds: _, logEvery: __, memoryBudgetMiB: ___, ...config } = description.config;
+  const { rows } = train;
+  const windowRows = train.windowRows ?? undefined;
   return createHash('sha256')
-    .update(JSON.stringify({ ...description, config, seed: options.seed, rows, vectors }))
+    .update(JSON.stringify({ ...description, config, seed: options.seed, rows, vectors, windowRows }))
     .digest('hex');
-}
-
-async function vectorsDigest(dir: string): Promise<string> {
-  const hash = createHash('sha256');
-  for (const file of ['scene.json', 'scene.safetensors', 'pois.safetensors']) {
-    const path = join(dir, file);
-    if (existsSync(path)) hash.update(file).update(await readFile(path));
-  }
-  return hash.digest('hex');
 }
 
 async function readFinished(path: string, identity: string): Promise<TrainResult | null> {

@@ -2,6 +2,7 @@ import { tidy } from '@larr/torch';
 import { expect, test } from 'vitest';
 import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from '../../test/synthetic-data.js';
 import { predict } from './evaluate.js';
+import type { ResidentPart } from './resident-part.js';
 import { trainModel } from './train.js';
 import { evaluateTrained, exportModelState, loadTrainedModel } from './trained-model.js';
 
@@ -33,8 +34,9 @@ test('scores of one row do not depend on the rows beside it', async () => {
   const run = temporaryDirectory();
   await trainModel(data, { model: 'ple', out: run, seed: 1, config: { ...tinyConfig, batchNorm: true } });
   const { model, parameters, description } = await loadTrainedModel(run);
-  const all = predict(model, data.test.part, data.inputs, description.config).ctr;
-  const alone = tidy(() => model.forward(data.test.part.range(17, 1), false).ctr.sigmoid().item());
+  const all = (await predict(model, data.test.part, data.inputs, description.config)).ctr;
+  const part = data.test.part as ResidentPart;
+  const alone = tidy(() => model.forward(part.range(17, 1), false).ctr.sigmoid().item());
   expect(alone).toBeCloseTo(all[17]!, 6);
   parameters.dispose();
   data.dispose();

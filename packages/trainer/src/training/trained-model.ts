@@ -77,7 +77,7 @@ export async function evaluateTrained(run: string, data: TrainingData): Promise<
           'A model knows the ids of its own split only',
       );
     }
-    return evaluate(trained.model, data.test.part, data.test.samples, data.dataset.split, inputs, config);
+    return await evaluate(trained.model, data.test.part, data.test.samples, data.dataset.split, inputs, config);
   } finally {
     trained.parameters.dispose();
   }

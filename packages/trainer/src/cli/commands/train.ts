@@ -35,7 +35,13 @@ export function registerTrain(program: Command): void {
           const vectors =
             options.vectors ??
             (semantic ? (await ensureVectors({ ...stages, ...stageReporter(context) })).vectors : undefined);
-          const data = await loadTrainingData({ data: dataset, split, device, limit: options.limit });
+          const data = await loadTrainingData({
+            data: dataset,
+            split,
+            device,
+            limit: options.limit,
+            config: config.train,
+          });
           try {
             return await trainModel(data, {
               model: options.model,
