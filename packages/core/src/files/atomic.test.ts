@@ -53,7 +53,15 @@ test('an empty directory and a bundle are replaced, anything else is refused bef
     expect(await readFile(join(path, file!), 'utf8')).toBe(text);
   }
   await writeFile(join(parent, 'file'), 'x');
-  await expect(buildDirectoryAtomic(join(parent, 'file'), bundle)).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });
+  for (const path of [join(parent, 'file'), join(parent, 'file', 'below', 'it')])
+    await expect(buildDirectoryAtomic(path, bundle)).rejects.toMatchObject({
+      code: 'OUT_NOT_A_DIRECTORY',
+      message: expect.stringContaining(join(parent, 'file')),
+    });
+  await symlink(join(parent, 'nowhere'), join(parent, 'dangling'));
+  await expect(buildDirectoryAtomic(join(parent, 'dangling'), bundle)).rejects.toMatchObject({
+    code: 'OUT_NOT_A_DIRECTORY',
+  });
   expect((await readdir(parent)).filter((name) => name.startsWith('.'))).toEqual([]);
 });
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { mustBeReplaceable } from './output-directory.js';
+import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
 
 /**
  * Writes a file so that other processes, and a later run after a crash, see either the old content or all of the new.
@@ -30,11 +30,12 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
  * on an error nothing changes there. An empty directory, or a dataset or bundle, is replaced. Left-overs of killed runs are
  * removed.
  * @param build fills the (empty) directory it is given
- * @throws UsageError `OUT_NOT_OURS` where something else is in that place
+ * @throws UsageError `OUT_NOT_OURS`, `OUT_NOT_A_DIRECTORY` where something else is in that place
  */
 export async function buildDirectoryAtomic<T>(path: string, build: (directory: string) => Promise<T>): Promise<T> {
   const target = resolve(path);
   const parent = dirname(target);
+  await mustBeDirectory(target);
   await mkdir(parent, { recursive: true });
   await removeLeftovers(parent, basename(target));
   await mustBeReplaceable(target);

@@ -1,4 +1,5 @@
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, lstat, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { UsageError } from '../errors.js';
 
@@ -9,18 +10,49 @@ const markers = [
 ] as const;
 
 /**
+ * Makes sure that a path is a directory or can become one: nothing on its way is a file, and what is there already may be written to.
+ * @throws UsageError `OUT_NOT_A_DIRECTORY`, `OUT_NOT_WRITABLE`
+ */
+export async function mustBeDirectory(output: string): Promise<void> {
+  const whole = resolve(output);
+  for (let path = whole; ; path = dirname(path)) {
+    const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+      throw new UsageError('OUT_NOT_WRITABLE', `${output} cannot be looked at: ${error.message}.`, { file: output });
+    });
+    const what = path === whole ? `${output} is` : `${output} cannot be made: ${path} is`;
+    if (found === null) {
+      // A link that leads nowhere looks like nothing, and nothing can be made in its place.
+      const link = await lstat(path).catch(() => null);
+      if (link === null) continue;
+      throw new UsageError('OUT_NOT_A_DIRECTORY', `${what} a link that leads nowhere. Name another directory.`, {
+        file: output,
+      });
+    }
+    if (!found.isDirectory())
+      throw new UsageError('OUT_NOT_A_DIRECTORY', `${what} a file, not a directory. Name another directory.`, {
+        file: output,
+      });
+    await access(path, constants.W_OK | constants.X_OK).catch(() => {
+      throw new UsageError(
+        'OUT_NOT_WRITABLE',
+        `${what} not writable for this user. Name another directory, or change its permissions.`,
+        { file: output },
+      );
+    });
+    return;
+  }
+}
+
+/**
  * Makes sure that an output directory may be replaced: there is none, it is empty, or it is a dataset or bundle of ours. Long
  * work calls this before it begins; `buildDirectoryAtomic` does in any case.
  * @param only the one kind that may be replaced, so that a bundle never takes the place of a dataset
- * @throws UsageError `OUT_NOT_OURS`
+ * @throws UsageError `OUT_NOT_OURS`, `OUT_NOT_A_DIRECTORY`, `OUT_NOT_WRITABLE`
  */
 export async function mustBeReplaceable(output: string, only?: (typeof markers)[number][1]): Promise<void> {
-  const found = await stat(output).catch(() => null);
-  if (found === null) return;
-  if (!found.isDirectory())
-    throw new UsageError('OUT_NOT_OURS', `${output} is a file, not a directory. Name another output directory.`, {
-      file: output,
-    });
+  await mustBeDirectory(output);
+  if ((await stat(output).catch(() => null)) === null) return;
   if ((await readdir(output)).length === 0) return;
   for (const [file, format] of markers) {
     if (only !== undefined && format !== only) continue;

@@ -8,7 +8,8 @@ import { type PrepareOptions, prepareInto } from '../prepare/prepare.js';
 import { parquetOptions } from '../prepare/split-files.js';
 import type { DatasetSchema } from '../schema/schema.js';
 
-export interface ImportOptions extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'progress' | 'signal'> {
+export interface ImportOptions
+  extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'rowsPerShard' | 'progress' | 'signal'> {
   /** Directory with the files as their publisher ships them. */
   input: string;
   /** Dataset directory to write. */

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { z } from 'zod';
 import { withoutComments } from '../drafting/commented-json.js';
 import { ConfigError, DataError, didYouMean } from '../errors.js';
 import { derivationInputs } from '../scene/inputs.js';
+import { problemsOf } from './problems.js';
 import { DatasetSchema, type DatasetSchemaInput, type ValueSpec } from './schema.js';
 
 /**
@@ -24,7 +24,7 @@ export function defineSchema(input: DatasetSchemaInput): DatasetSchema {
 export function parseSchema(value: unknown, where: string): DatasetSchema {
   const parsed = DatasetSchema.safeParse(value);
   if (!parsed.success) {
-    const problems = parsed.error.issues.flatMap((issue) => describeIssue(issue, value));
+    const problems = problemsOf(DatasetSchema, parsed.error, value);
     throw new ConfigError(
       'SCHEMA_INVALID',
       `${where} is not a valid dataset schema:\n${problems.map((p) => `  ${p}`).join('\n')}`,
@@ -108,112 +108,6 @@ function fillDefaults(schema: DatasetSchema): DatasetSchema {
         ? { time: { kind: 'time' as const, testDays: 1, validationDays: 1 } }
         : { random: { kind: 'random' as const, ratios: [8, 1, 1] as [number, number, number] } };
   return { ...schema, texts, splits, defaultSplit: schema.defaultSplit ?? Object.keys(splits)[0]! };
-}
-
-type Issue = z.core.$ZodIssue;
-
-function describeIssue(issue: Issue, root: unknown): string[] {
-  const at = pathText(issue.path);
-  if (issue.code === 'unrecognized_keys') {
-    const known = knownKeys(issue.path);
-    return issue.keys.map((key) => `${at}: there is no setting "${key}" here.${didYouMean(key, known)}`);
-  }
-  if (issue.code === 'invalid_union') {
-    const found = valueAt(root, issue.path);
-    if (issue.discriminator !== undefined) {
-      const last = issue.path.at(-1) === issue.discriminator;
-      const parent = last ? valueAt(root, issue.path.slice(0, -1)) : found;
-      const given = (parent as Record<string, unknown> | undefined)?.[issue.discriminator];
-      const options = discriminators(issue.discriminator);
-      const field = last ? at : `${at}.${issue.discriminator}`;
-      if (given === undefined) return [`${field}: missing; one of ${options.join(', ')}.`];
-      return [`${field}: ${JSON.stringify(given)} is not known.${didYouMean(String(given), options)}`];
-    }
-    // Report the branch that understood the value best: the one that failed deepest inside it.
-    let best: Issue[] | undefined;
-    let bestDepth = -1;
-    for (const branch of issue.errors) {
-      const depth = Math.max(...branch.map((i) => i.path.length + (i.code === 'invalid_type' ? 0 : 0.5)));
-      if (depth > bestDepth) {
-        bestDepth = depth;
-        best = branch;
-      }
-    }
-    return (best ?? []).flatMap((inner) =>
-      describeIssue({ ...inner, path: [...issue.path, ...inner.path] } as Issue, root),
-    );
-  }
-  if (issue.code === 'invalid_value') {
-    const given = valueAt(root, issue.path);
-    const values = issue.values.map(String);
-    if (given === undefined) return [`${at}: missing; one of ${values.join(', ')}.`];
-    return [`${at}: ${JSON.stringify(given)} is not valid.${didYouMean(String(given), values)}`];
-  }
-  if (issue.code === 'invalid_type' && valueAt(root, issue.path) === undefined)
-    return [`${at}: missing (a ${issue.expected} is needed).`];
-  return [`${at}: ${issue.message}`];
-}
-
-function pathText(path: readonly PropertyKey[]): string {
-  let text = '';
-  for (const part of path)
-    text += typeof part === 'number' ? `[${part}]` : text === '' ? String(part) : `.${String(part)}`;
-  return text === '' ? '(top level)' : text;
-}
-
-function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
-  let value = root;
-  for (const part of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[part];
-  return value;
-}
-
-interface JsonSchemaNode {
-  properties?: Record<string, JsonSchemaNode>;
-  items?: JsonSchemaNode;
-  prefixItems?: JsonSchemaNode[];
-  additionalProperties?: JsonSchemaNode | boolean;
-  anyOf?: JsonSchemaNode[];
-  oneOf?: JsonSchemaNode[];
-  const?: unknown;
-}
-
-let cachedJsonSchema: JsonSchemaNode | undefined;
-function jsonSchema(): JsonSchemaNode {
-  cachedJsonSchema ??= z.toJSONSchema(DatasetSchema, { io: 'input' }) as JsonSchemaNode;
-  return cachedJsonSchema;
-}
-
-/** Names of the settings that exist at a path, over all the alternatives there. */
-function knownKeys(path: readonly PropertyKey[]): string[] {
-  let nodes: JsonSchemaNode[] = alternatives(jsonSchema());
-  for (const part of path) {
-    nodes = nodes.flatMap((node) => {
-      const next =
-        typeof part === 'number'
-          ? (node.prefixItems?.[part] ?? node.items)
-          : (node.properties?.[String(part)] ??
-            (typeof node.additionalProperties === 'object' ? node.additionalProperties : undefined));
-      return next === undefined ? [] : alternatives(next);
-    });
-  }
-  return [...new Set(nodes.flatMap((node) => Object.keys(node.properties ?? {})))];
-}
-
-function alternatives(node: JsonSchemaNode): JsonSchemaNode[] {
-  const inner = node.anyOf ?? node.oneOf;
-  return inner === undefined ? [node] : inner.flatMap(alternatives);
-}
-
-function discriminators(key: string): string[] {
-  const found = new Set<string>();
-  const visit = (node: unknown): void => {
-    if (node === null || typeof node !== 'object') return;
-    const constant = (node as JsonSchemaNode).properties?.[key]?.const;
-    if (typeof constant === 'string') found.add(constant);
-    for (const inner of Object.values(node)) visit(inner);
-  };
-  visit(jsonSchema());
-  return [...found];
 }
 
 /** What the shapes alone cannot say: names that must be unique, names that must exist, settings that need each other. */

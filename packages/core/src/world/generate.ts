@@ -4,7 +4,7 @@ import { DuckdbSession } from '../duckdb/session.js';
 import { UsageError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
 import { mustBeReplaceable } from '../files/output-directory.js';
-import { prepareInto } from '../prepare/prepare.js';
+import { type PrepareOptions, prepareInto } from '../prepare/prepare.js';
 import { dishPairs, generalText } from './corpus.js';
 import { populate, SIZES, type Size, WORLD_SCALES, type WorldScale } from './population.js';
 import { calibrate, simulate } from './simulate.js';
@@ -13,7 +13,7 @@ import { type CategoryGranularity, worldSchema } from './world-schema.js';
 
 export { WORLD_SCALES, type WorldScale };
 
-export interface WorldOptions {
+export interface WorldOptions extends Pick<PrepareOptions, 'memoryLimit' | 'threads' | 'rowsPerShard'> {
   scale: WorldScale;
   seed: number;
   /** The dataset directory to make; an existing one is replaced when the new one is whole. */
@@ -53,6 +53,7 @@ export interface WorldSummary {
  */
 export async function generateWorld(options: WorldOptions): Promise<WorldSummary> {
   const { scale, seed, output, sceneEffects = true, categoryGranularity = 'fine', onProgress, signal } = options;
+  const { memoryLimit, threads, rowsPerShard } = options;
   const size = SIZES[scale];
   if (!size)
     throw new UsageError('WORLD_OPTION', `There is no world of scale "${scale}". Scales: ${WORLD_SCALES.join(', ')}.`);
@@ -74,7 +75,10 @@ export async function generateWorld(options: WorldOptions): Promise<WorldSummary
       schema: worldSchema(categoryGranularity, size.training),
       baseDirectory: directory,
       seed,
-      ...(signal === undefined ? {} : { signal }),
+      ...(memoryLimit !== undefined && { memoryLimit }),
+      ...(threads !== undefined && { threads }),
+      ...(rowsPerShard !== undefined && { rowsPerShard }),
+      ...(signal !== undefined && { signal }),
       progress: ({ done, total }) => {
         signal?.throwIfAborted();
         onProgress?.({ stage: 'samples', done, total });
