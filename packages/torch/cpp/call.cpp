@@ -1,7 +1,10 @@
 #include "call.h"
 
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -191,11 +194,18 @@ at::Device Reader::device(napi_value value, const char* name) const {
   if (absent(value)) return at::Device(at::kCPU);
   const std::string spelled = text(value, name);
   if (spelled == "cpu") return at::Device(at::kCPU);
-  if (spelled.rfind("cuda", 0) != 0) {
+  // 'cuda' or 'cuda:N'
+  const bool numbered = spelled.size() > 5 && spelled.size() <= 8 && spelled.rfind("cuda:", 0) == 0 &&
+                        std::all_of(spelled.begin() + 5, spelled.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (spelled != "cuda" && !numbered) {
     throw ArgumentError{"TENSOR_ARGUMENT", "'" + spelled + "' is no device: take 'cpu', 'cuda' or 'cuda:N'"};
   }
-  if (!at::globalContext().hasCUDA()) {
+  const int devices = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  if (devices == 0) {
     throw ArgumentError{"TENSOR_DEVICE", "'" + spelled + "' was asked for, but this LibTorch sees no CUDA device"};
+  }
+  if (numbered && std::stoi(spelled.substr(5)) >= devices) {
+    throw ArgumentError{"TENSOR_DEVICE", "'" + spelled + "' was asked for, but the last CUDA device is 'cuda:" + std::to_string(devices - 1) + "'"};
   }
   return at::Device(spelled);
 }
@@ -323,7 +333,10 @@ void Call::raise() noexcept {
     throwError("TENSOR_INDEX", error.what_without_backtrace());
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
-    const bool memory = message.find("can't allocate memory") != std::string::npos;
+    // Not every allocation fails with an exception of its own: the host's, CUDA's runtime and its libraries say it in words.
+    constexpr const char* exhausted[] = {"can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"};
+    const bool memory = std::any_of(std::begin(exhausted), std::end(exhausted),
+                                    [&](const char* words) { return message.find(words) != std::string::npos; });
     throwError(memory ? "TENSOR_MEMORY" : "TENSOR_OPERATOR", message);
   } catch (const std::bad_alloc&) {
     throwError("TENSOR_MEMORY", "out of memory");

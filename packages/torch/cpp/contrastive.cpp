@@ -16,6 +16,9 @@ void checkShapes(const at::Tensor& query, const at::Tensor& key, const std::opti
   TORCH_CHECK(query.dim() == 2 && key.dim() == 2 && query.sizes() == key.sizes(),
               "query and key must have one shape [B, d], not ", query.sizes(), " and ", key.sizes());
   TORCH_CHECK(query.size(0) > 0, "query and key hold no rows");
+  TORCH_CHECK(query.device() == key.device() && (!groups || groups->device() == query.device()),
+              "query, key and groups must be on one device, not ", query.device(), ", ", key.device(),
+              groups ? " and " + groups->device().str() : std::string());
   TORCH_CHECK(at::isFloatingType(query.scalar_type()) && query.scalar_type() == key.scalar_type(),
               "query and key must have one floating dtype, not ", dtypeName(query.scalar_type()), " and ", dtypeName(key.scalar_type()));
   if (!groups) return;
@@ -102,7 +105,7 @@ at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Ten
   // Autocast would turn the matrix product back to bf16.
   c10::impl::ExcludeDispatchKeyGuard withoutAutocast(c10::autocast_dispatch_keyset);
   const at::Tensor factor = scale.reshape({});
-  if (!hasFusedKernel(query) || !key.is_cpu()) return composed(query, key, factor, groups);
+  if (!hasFusedKernel(query)) return composed(query, key, factor, groups);
   const bool differentiate = at::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() || factor.requires_grad());
   return FusedInfoNce::apply(query, key, factor, groups, differentiate);
 }

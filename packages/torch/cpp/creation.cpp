@@ -58,7 +58,18 @@ LARR_FUNCTION(fromTypedArray) {  // (data, shape, dtype, device, requiresGrad)
   const Options wantedOptions = options(call, 2, element == at::kByte ? at::kBool : element);
   // JavaScript may change or move its memory at any time, so the tensor has its own: one copy, converted on the way.
   at::Tensor tensor = at::empty(shape, wantedOptions.tensor);
-  if (length > 0) tensor.copy_(at::from_blob(memory, shape, at::TensorOptions().dtype(element)));
+  if (length > 0) {
+    const at::Tensor given = at::from_blob(memory, shape, at::TensorOptions().dtype(element));
+    // From pageable memory the copy to a GPU waits until all work queued there is done. What each batch brings goes through
+    // pinned memory instead, which LibTorch keeps for reuse; what is larger is loaded once and may wait.
+    constexpr size_t kStaged = size_t{8} << 20;
+    if (tensor.is_cuda() && given.nbytes() <= kStaged) {
+      const at::Tensor staged = at::empty(shape, given.options().pinned_memory(true));
+      tensor.copy_(staged.copy_(given), /*non_blocking=*/true);
+    } else {
+      tensor.copy_(given);
+    }
+  }
   return finish(call, std::move(tensor), wantedOptions);
 }
 

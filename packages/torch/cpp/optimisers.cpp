@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -201,10 +202,19 @@ void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::ve
   });
 }
 
-/// The same composed from operators, for other devices and dtypes.
-void updateRowsComposed(at::Tensor& table, at::Tensor& mean, at::Tensor& square, const at::Tensor& gradient, const RowUpdate& update) {
-  const at::Tensor sum = gradient.coalesce();
-  const at::Tensor rows = sum.indices()[0], g = sum.values();
+/// The same composed from operators, for other devices and dtypes. Nothing here has a size that depends on how many rows are
+/// distinct, so the step never waits for the device: every entry gets the sum of its row's entries instead, and entries of one
+/// row then write the same values.
+void updateRowsComposed(at::Tensor& table, at::Tensor& mean, at::Tensor& square, const at::Tensor& indices, const at::Tensor& values,
+                        const RowUpdate& update) {
+  const int64_t entries = indices.numel();
+  if (entries == 0) return;
+  const auto [rows, order] = at::sort(indices, /*stable=*/std::optional<bool>(true), /*dim=*/0, /*descending=*/false);
+  const at::Tensor starts = at::ne(rows.slice(0, 1), rows.slice(0, 0, entries - 1));
+  const at::Tensor run = at::constant_pad_nd(starts.to(at::kLong), {1, 0}).cumsum(0);  // which distinct row an entry is of
+  // An embedding's backward sums rows by number, in an order that is the same each time.
+  const at::Tensor sums = at::embedding_dense_backward(values.index_select(0, order), run, entries, /*padding_idx=*/-1, /*scale_grad_by_freq=*/false);
+  const at::Tensor g = sums.index_select(0, run);
   const at::Tensor m = at::index_select(mean, 0, rows) * update.s.beta1 + g * (1 - update.s.beta1);
   const at::Tensor v = at::index_select(square, 0, rows) * update.s.beta2 + g * g * (1 - update.s.beta2);
   const at::Tensor denominator = v.sqrt() / std::sqrt(update.squareCorrection) + update.s.eps;
@@ -230,8 +240,8 @@ LARR_FUNCTION(rowwiseStep) {  // (rowwise, lr, beta1, beta2, eps, weightDecay)
                 " is dense: look rows up with embedding(table, index, {sparse: true}), or give the table to AdamW");
     const bool direct = table.is_cpu() && (table.scalar_type() == at::kFloat || table.scalar_type() == at::kDouble) &&
                         gradient._values().scalar_type() == table.scalar_type();
+    const at::Tensor indices = gradient._indices()[0].contiguous(), values = gradient._values().contiguous();
     if (direct) {
-      const at::Tensor indices = gradient._indices()[0].contiguous(), values = gradient._values().contiguous();
       if (table.scalar_type() == at::kFloat) {
         updateRows<float>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], indices, values, update);
       } else {
@@ -240,7 +250,7 @@ LARR_FUNCTION(rowwiseStep) {  // (rowwise, lr, beta1, beta2, eps, weightDecay)
       // Written behind autograd's back: a graph that saved the table must not go backward through new values.
       table.unsafeGetTensorImpl()->bump_version();
     } else {
-      updateRowsComposed(table, rowwise.means[t], rowwise.squares[t], gradient, update);
+      updateRowsComposed(table, rowwise.means[t], rowwise.squares[t], indices, values, update);
     }
   }
   at::autocast::clear_cache();
@@ -286,14 +296,12 @@ LARR_FUNCTION(clipGradientNorm) {
     }
   }
   if (values.empty()) return call.number(0);
+  // The grouped operators take one device and dtype.
+  const bool alike = std::all_of(values.begin(), values.end(), [&](const at::Tensor& value) {
+    return value.device() == values[0].device() && value.scalar_type() == values[0].scalar_type();
+  });
   double total = 0;
-  for (const at::Tensor& value : values) {
-    if (value.device() != values[0].device() || value.scalar_type() != values[0].scalar_type()) {
-      total = -1;  // the grouped form below takes one device and dtype
-      break;
-    }
-  }
-  if (total == 0) {
+  if (alike) {
     total = at::linalg_vector_norm(at::stack(at::_foreach_norm(values, 2)), 2, {}, false, at::kDouble).item<double>();
   } else {
     double squares = 0;
@@ -303,7 +311,11 @@ LARR_FUNCTION(clipGradientNorm) {
   // As PyTorch's clip_grad_norm_: nothing when the norm is within the limit; a norm that is not finite is left for the caller to see.
   const double factor = maximum / (total + 1e-6);
   if (factor < 1) {
-    for (at::Tensor& value : values) value.mul_(factor);
+    if (alike) {
+      at::_foreach_mul_(values, factor);
+    } else {
+      for (at::Tensor& value : values) value.mul_(factor);
+    }
   }
   return call.number(total);
 }

@@ -7,8 +7,11 @@
 #include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/GradMode.h>
 #include <torch/version.h>
+
+#include <dlfcn.h>
 
 #include <cstring>
 #include <mutex>
@@ -194,6 +197,61 @@ LARR_FUNCTION(setNumThreads) {
 LARR_FUNCTION(getNumThreads) { return call.number(at::get_num_threads()); }
 LARR_FUNCTION(cudaAvailable) { return call.boolean(at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0); }
 
+/// → [name, bytes of memory] of each CUDA device.
+LARR_FUNCTION(cudaDevices) {
+  const int count = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  napi_value devices = nullptr;
+  check(napi_create_array_with_length(call.env(), static_cast<size_t>(count), &devices), "devices");
+  if (count == 0) return devices;
+  // The driver, which a CUDA LibTorch has loaded already, knows both; naming it here would need CUDA's headers to build.
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  const auto deviceOf = reinterpret_cast<int (*)(int*, int)>(driver ? dlsym(driver, "cuDeviceGet") : nullptr);
+  const auto nameOf = reinterpret_cast<int (*)(char*, int, int)>(driver ? dlsym(driver, "cuDeviceGetName") : nullptr);
+  const auto memoryOf = reinterpret_cast<int (*)(size_t*, int)>(driver ? dlsym(driver, "cuDeviceTotalMem_v2") : nullptr);
+  for (int i = 0; i < count; ++i) {
+    int device = 0;
+    char name[256] = "CUDA device";
+    size_t bytes = 0;
+    if (deviceOf != nullptr && nameOf != nullptr && memoryOf != nullptr && deviceOf(&device, i) == 0) {
+      nameOf(name, sizeof name, device);
+      memoryOf(&bytes, device);
+    }
+    napi_value pair = nullptr;
+    check(napi_create_array_with_length(call.env(), 2, &pair), "devices");
+    check(napi_set_element(call.env(), pair, 0, call.text(name)), "devices");
+    check(napi_set_element(call.env(), pair, 1, call.number(static_cast<double>(bytes))), "devices");
+    check(napi_set_element(call.env(), devices, static_cast<uint32_t>(i), pair), "devices");
+  }
+  if (driver != nullptr) dlclose(driver);
+  return devices;
+}
+
+/// (device) → [bytes of live tensors, the most there were, bytes held from the device] of LibTorch's allocator, all threads together.
+LARR_FUNCTION(cudaMemory) {
+  const at::Device device = call.read().device(call.at(0), "device");
+  if (!device.is_cuda()) throw ArgumentError{"TENSOR_DEVICE", "'" + device.str() + "' is no CUDA device"};
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 9
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
+  TORCH_CHECK(allocator != nullptr, "this LibTorch's CUDA allocator keeps no statistics");
+  const auto stats = allocator->getDeviceStats(device.has_index() ? device.index() : 0);
+  napi_value result = nullptr;
+  check(napi_create_array_with_length(call.env(), 3, &result), "memory");
+  const int64_t figures[] = {stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak, stats.reserved_bytes[0].current};
+  for (uint32_t i = 0; i < 3; ++i) check(napi_set_element(call.env(), result, i, call.number(static_cast<double>(figures[i]))), "memory");
+  return result;
+#else
+  TORCH_CHECK(false, "LibTorch ", TORCH_VERSION, " tells nothing of its CUDA memory; 2.9 does");
+#endif
+}
+
+/// Waits until all work queued on a CUDA device is done.
+LARR_FUNCTION(synchronize) {
+  const at::Device device = call.read().device(call.at(0), "device");
+  if (device.is_cuda()) at::detail::getCUDAHooks().deviceSynchronize(device.has_index() ? device.index() : 0);
+  return call.undefined();
+}
+
 LARR_FUNCTION(versions) {
   napi_value result = nullptr;
   check(napi_create_object(call.env(), &result), "versions");
@@ -223,7 +281,8 @@ std::vector<Function> stateFunctions() {
           {"enterScope", enterScope}, {"keep", keep}, {"memoryStats", memoryStats}, {"gradEnabled", gradEnabled},
           {"setGradEnabled", setGradEnabled}, {"autocastEnabled", autocastEnabled}, {"setAutocastEnabled", setAutocastEnabled},
           {"manualSeed", manualSeed}, {"getRngState", getRngState}, {"setRngState", setRngState}, {"setNumThreads", setNumThreads},
-          {"getNumThreads", getNumThreads}, {"cudaAvailable", cudaAvailable}, {"versions", versions}, {"setErrorFactory", setErrorFactory}};
+          {"getNumThreads", getNumThreads}, {"cudaAvailable", cudaAvailable}, {"cudaDevices", cudaDevices},
+          {"cudaMemory", cudaMemory}, {"synchronize", synchronize}, {"versions", versions}, {"setErrorFactory", setErrorFactory}};
 }
 
 }  // namespace larr

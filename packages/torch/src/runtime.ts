@@ -1,4 +1,5 @@
 import { native } from './addon.js';
+import type { Device } from './tensor.js';
 
 /** Seeds the random numbers of every device. They belong to the process: threads that draw at once share one stream. */
 export const manualSeed = native.manualSeed as (seed: number) => void;
@@ -13,6 +14,31 @@ export const getNumThreads = native.getNumThreads as () => number;
 
 /** Whether this LibTorch has CUDA and sees a device. */
 export const cudaAvailable = native.cudaAvailable as () => boolean;
+
+const nativeCudaDevices = native.cudaDevices as () => [name: string, bytes: number][];
+/** The CUDA devices that this LibTorch sees, `cuda:0` first: the name and the memory in bytes of each. */
+export function cudaDevices(): { name: string; memory: number }[] {
+  return nativeCudaDevices().map(([name, memory]) => ({ name, memory }));
+}
+
+/** Memory of a CUDA device as LibTorch's allocator has it, in bytes: all threads of the process together. */
+export interface CudaMemory {
+  /** Of live tensors. */
+  allocated: number;
+  /** The most that `allocated` ever was. */
+  peak: number;
+  /** Held from the device: `allocated`, and what is kept for reuse. */
+  reserved: number;
+}
+const nativeCudaMemory = native.cudaMemory as (device: Device) => [number, number, number];
+/** @throws TensorError TENSOR_DEVICE when there is no such device */
+export function cudaMemory(device: Device = 'cuda'): CudaMemory {
+  const [allocated, peak, reserved] = nativeCudaMemory(device);
+  return { allocated, peak, reserved };
+}
+
+/** Waits until all work queued on a device is done: operators on CUDA return before it is. For measuring times. */
+export const synchronize = native.synchronize as (device: Device) => void;
 
 /** What this LibTorch is. */
 export interface Versions {

@@ -1,14 +1,16 @@
-// A worker that trains on its own and tells what it found; src/workers.test.ts starts it.
+// A worker that trains on its own, on the CPU or on `workerData.device`, and tells what it found; src/workers.test.ts and
+// src/cuda.test.ts start it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { AdamW, keep, memoryStats, randn, setNumThreads, Tensor, tensor, tidy, zeros } from '../dist/index.js';
 
 setNumThreads(1);
-const w = zeros([1, 4]).requiresGrad_();
-const wanted = tensor([1, -2, 3, workerData.target], [1, 4]);
+const { device } = workerData;
+const w = zeros([1, 4], { device }).requiresGrad_();
+const wanted = tensor([1, -2, 3, workerData.target], [1, 4], { device });
 const optimiser = new AdamW([w], { lr: 0.1, weightDecay: 0 });
 const step = () =>
   tidy(() => {
-    const x = randn([32, 4]);
+    const x = randn([32, 4], { device });
     optimiser.zeroGrad();
     x.linear(w).mseLoss(x.linear(wanted)).backward();
     optimiser.step();
