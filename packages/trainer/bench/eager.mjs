@@ -9,10 +9,11 @@ const EXPERT = [256, 128];
 const TOWER = 64;
 const LEARNING_RATE = 8e-4;
 
-export function createEager(inputs, model) {
+export function createEager(inputs, model, device) {
+  const on = { device };
   const parameters = [];
   const parameter = (shape, bound) => {
-    const tensor = keep(zeros(shape));
+    const tensor = keep(zeros(shape, on));
     if (bound > 0) tensor.uniform_(-bound, bound);
     parameters.push(tensor.requiresGrad_());
     return tensor;
@@ -39,8 +40,8 @@ export function createEager(inputs, model) {
   const towers = [0, 1].map(() => [linear(EXPERT[1], TOWER), linear(TOWER, 1)]);
 
   const scene = larr ? createScene() : null;
-  const vectors = larr ? keep(zeros([inputs.sceneEntries, D]).normal_(0, 1)) : null;
-  const pois = larr ? keep(zeros([inputs.pois + 1, D]).normal_(0, 1)) : null;
+  const vectors = larr ? keep(zeros([inputs.sceneEntries, D], on).normal_(0, 1)) : null;
+  const pois = larr ? keep(zeros([inputs.pois + 1, D], on).normal_(0, 1)) : null;
   const behaviour = larr ? linear(D, 2 * DIM) : null;
 
   function createScene() {
@@ -59,7 +60,7 @@ export function createEager(inputs, model) {
       const x = cat([agg.expand([B, 1, D]), tokens], 1);
       const heads = (t) => t.reshape([B, n + 1, HEADS, D / HEADS]).transpose(1, 2);
       const missing = batch.scene.remainder(15).eq(0); // every field has 15 texts, its first is "missing"
-      const mask = cat([zeros([B, 1], { dtype: 'bool' }), missing], 1).reshape([B, 1, 1, n + 1]);
+      const mask = cat([zeros([B, 1], { dtype: 'bool', device }), missing], 1).reshape([B, 1, 1, n + 1]);
       const scores = heads(q(x))
         .matmul(heads(k(x)).transpose(2, 3))
         .div(Math.sqrt(D / HEADS));
@@ -76,7 +77,7 @@ export function createEager(inputs, model) {
 
   function alignment(zs, zt, pair) {
     const logits = zs.normalize(1).matmul(zt.normalize(1).transpose(0, 1)).div(0.1);
-    const own = arange(0, pair.shape[0]);
+    const own = arange(0, pair.shape[0], 1, on);
     const same = pair
       .unsqueeze(0)
       .eq(pair.unsqueeze(1))

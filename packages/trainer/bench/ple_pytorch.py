@@ -1,6 +1,6 @@
 """The PLE of train.mjs as PyTorch users write it (f32, eager, dense Adam), as a child of train.mjs.
 
-argv: batch, fields, values per field, threads. Reads a number of steps per line on stdin, takes them, answers "done".
+argv: batch, fields, values per field, threads, device. Reads a number of steps per line on stdin, takes them, answers "done".
 Needs torch. Run by `LARR_PYTHON=/path/to/python pnpm bench train`.
 """
 
@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 BATCH, FIELDS, VALUES, THREADS = map(int, sys.argv[1:5])
+DEVICE = sys.argv[5]
 DIM, EXPERT, TOWER, ROWS = 16, (256, 128), 64, 10 * BATCH
 torch.set_num_threads(THREADS)
 torch.manual_seed(1)
@@ -40,11 +41,11 @@ class Ple(nn.Module):
         return probabilities
 
 
-model = Ple()
+model = Ple().to(DEVICE)
 optimiser = torch.optim.Adam(model.parameters(), 8e-4)
-ids = torch.randint(0, VALUES, (ROWS, FIELDS))
-click = (torch.rand(ROWS) < 0.3).float()
-order = click * (torch.rand(ROWS) < 0.3).float()
+ids = torch.randint(0, VALUES, (ROWS, FIELDS), device=DEVICE)
+click = (torch.rand(ROWS, device=DEVICE) < 0.3).float()
+order = click * (torch.rand(ROWS, device=DEVICE) < 0.3).float()
 at = 0
 for line in sys.stdin:
     for _ in range(int(line)):

@@ -3,37 +3,40 @@
 // Peers: `eager-f32`, the same network written one layer at a time on @larr/torch (eager.mjs), with dense Adam over all
 // parameters; and `pytorch` (ple_pytorch.py, run with the interpreter that LARR_PYTHON names), the same again in PyTorch.
 // Ours and the peer take turns; the figure of each is that of its fastest round, so that a busy machine tells least.
+// `node bench/train.mjs --device cuda --batch 16384` measures another device and batch; rows then tell them in their case.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { AdamW, arange, getNumThreads, manualSeed, RowwiseAdam, tidy } from '@larr/torch';
+import { parseArgs } from 'node:util';
+import { AdamW, arange, getNumThreads, manualSeed, RowwiseAdam, synchronize, tidy } from '@larr/torch';
 import { createModel } from '../dist/models/index.js';
 import { resolveTrainConfig } from '../dist/training/config.js';
 import { ResidentPart } from '../dist/training/resident-part.js';
 import { firstRows, trainStep } from '../dist/training/train.js';
 import { createEager } from './eager.mjs';
 
-const BATCH = 2400;
+const DEFAULTS = { device: 'cpu', batch: 2400 };
 const FIELDS = 21;
 const VALUES = 1000; // per field
 const SCENES = 10;
 const TEXTS = 15;
 const POIS = 3000;
-const ROWS = 10 * BATCH;
+const BATCHES = 10; // rows in memory, in batches
 const WARM_UP = 3;
-const STEPS = 6;
+const STEPS = { cpu: 6, cuda: 60 };
 const ROUNDS = 4;
 
 /** Random rows with the shape of the built-in world. */
-function data() {
+function data({ device, batch }) {
+  const rows = BATCHES * batch;
   let state = 1;
   const next = (n) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 4294967296) * n);
   };
   const ints = (length, n) => Int32Array.from({ length }, () => next(n));
-  const click = Float32Array.from({ length: ROWS }, () => (next(10) < 3 ? 1 : 0));
+  const click = Float32Array.from({ length: rows }, () => (next(10) < 3 ? 1 : 0));
   const inputs = {
     tasks: ['click', 'order'],
     categorical: Array.from({ length: FIELDS }, (_, i) => ({
@@ -50,42 +53,46 @@ function data() {
     pois: POIS,
   };
   const samples = {
-    rows: ROWS,
-    categorical: ints(FIELDS * ROWS, VALUES),
+    rows,
+    categorical: ints(FIELDS * rows, VALUES),
     dense: new Float32Array(0),
-    scene: ints(SCENES * ROWS, TEXTS),
-    sequences: [ints(20 * ROWS, POIS + 1)],
-    user: ints(ROWS, VALUES),
-    poi: ints(ROWS, VALUES),
+    scene: ints(SCENES * rows, TEXTS),
+    sequences: [ints(20 * rows, POIS + 1)],
+    user: ints(rows, VALUES),
+    poi: ints(rows, VALUES),
     click,
     order: click.map((c) => (c === 1 && next(10) < 3 ? 1 : 0)),
-    rowId: new BigInt64Array(ROWS),
+    rowId: new BigInt64Array(rows),
   };
-  return { inputs, device: 'cpu', train: ResidentPart.from(samples, inputs, 'cpu') };
+  return { inputs, device, batch, train: ResidentPart.from(samples, inputs, device) };
 }
 
-/** Takes `count` steps, wandering over the rows. */
-function stepper(take) {
+/** Takes `count` steps, wandering over the rows, and waits for the device. */
+function stepper({ device, batch }, take) {
   let at = 0;
   return (count) => {
     for (let i = 0; i < count; i++) {
       take(at);
-      at = (at + BATCH) % ROWS;
+      at = (at + batch) % (BATCHES * batch);
     }
+    synchronize(device);
   };
 }
 
 function ours(held, model, dtype) {
   manualSeed(1);
   const config = resolveTrainConfig(model, {}, { dtype, ple: { levels: [[256, 128]] } });
-  const { parameters, model: network } = createModel(model, held.inputs, config, 'cpu');
+  const { parameters, model: network } = createModel(model, held.inputs, config, held.device);
   const state = {
     parameters,
     dense: new AdamW([...parameters.dense.values()], { lr: config.learningRate, weightDecay: 0 }),
     tables: new RowwiseAdam([...parameters.tables.values()], { lr: config.learningRate }),
   };
-  const unseen = firstRows(held.inputs, 'cpu');
-  const steps = stepper((at) => trainStep(network, state, config, () => held.train.batch(arange(at, at + BATCH)), unseen));
+  const { device, batch } = held;
+  const unseen = firstRows(held.inputs, device);
+  const steps = stepper(held, (at) =>
+    trainStep(network, state, config, () => held.train.batch(arange(at, at + batch, 1, { device })), unseen),
+  );
   return {
     steps,
     dispose: () => {
@@ -96,17 +103,17 @@ function ours(held, model, dtype) {
 
 function eager(held, model) {
   manualSeed(1);
-  const network = createEager(held.inputs, model);
-  const steps = stepper((at) => tidy(() => network.step(held.train.range(at, BATCH))));
+  const network = createEager(held.inputs, model, held.device);
+  const steps = stepper(held, (at) => tidy(() => network.step(held.train.range(at, held.batch))));
   return { steps, dispose: network.dispose };
 }
 
 /** PyTorch in a child process that takes steps when told to; the allocator settings that ours has, it gets too. */
-async function pytorch() {
+async function pytorch({ device, batch }) {
   const script = fileURLToPath(new URL('./ple_pytorch.py', import.meta.url));
   const child = spawn(
     process.env.LARR_PYTHON,
-    [script, String(BATCH), String(FIELDS), String(VALUES), String(getNumThreads())],
+    [script, String(batch), String(FIELDS), String(VALUES), String(getNumThreads()), device],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
@@ -132,35 +139,36 @@ async function pytorch() {
 }
 
 /** Samples/s of both, in turn. */
-async function inTurn(a, b) {
+async function inTurn(a, b, { device, batch }) {
   const best = [0, 0];
+  const count = STEPS[device === 'cpu' ? 'cpu' : 'cuda'];
   for (const side of [a, b]) await side.steps(WARM_UP);
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, side] of [a, b].entries()) {
       const start = performance.now();
-      await side.steps(STEPS);
-      best[i] = Math.max(best[i], (STEPS * BATCH * 1000) / (performance.now() - start));
+      await side.steps(count);
+      best[i] = Math.max(best[i], (count * batch * 1000) / (performance.now() - start));
     }
   }
   return best;
 }
 
 /** Rows of {bench, case, ours, peer, peerValue, unit, ratio}. */
-export async function* run() {
-  const held = data();
+export async function* run(options = {}) {
+  const held = data({ ...DEFAULTS, ...options });
   try {
     for (const model of ['ple', 'larr']) {
       const peers = [['eager-f32', () => eager(held, model)]];
-      if (process.env.LARR_PYTHON && model === 'ple') peers.push(['pytorch', pytorch]);
+      if (process.env.LARR_PYTHON && model === 'ple') peers.push(['pytorch', () => pytorch(held)]);
       for (const [peer, start] of peers) {
         for (const dtype of ['f32', 'bf16']) {
           const own = ours(held, model, dtype);
           const other = await start();
           try {
-            const [value, peerValue] = await inTurn(own, other);
+            const [value, peerValue] = await inTurn(own, other, held);
             yield {
               bench: 'train',
-              case: { model, dtype },
+              case: { model, dtype, ...options },
               ours: value,
               peer,
               peerValue,
@@ -180,5 +188,10 @@ export async function* run() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for await (const row of run()) process.stdout.write(`${JSON.stringify(row)}\n`);
+  const { values } = parseArgs({ options: { device: { type: 'string' }, batch: { type: 'string' } } });
+  const options = {
+    ...(values.device !== undefined && { device: values.device }),
+    ...(values.batch !== undefined && { batch: Number(values.batch) }),
+  };
+  for await (const row of run(options)) process.stdout.write(`${JSON.stringify(row)}\n`);
 }

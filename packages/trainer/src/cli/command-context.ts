@@ -5,6 +5,7 @@ import { exitCode, LarrError, UsageError } from '@larr/core';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
+import { requireDevice } from './device.js';
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -170,6 +171,7 @@ export function action<O extends CommonOptions, R>(
     process.env.OMP_NUM_THREADS = String(options.threads);
     process.env.LARR_THREADS = String(options.threads);
     try {
+      await requireDevice(options.device);
       const result = await work(options, { signal: stop.signal, say, progress: progress.show });
       progress.end();
       if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
