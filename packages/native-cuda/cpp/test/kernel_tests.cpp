@@ -11,6 +11,8 @@
 
 #include "../encoder/plan.h"
 #include "../infonce/plan.h"
+#include "emulated.h"
+#include "larr/cuda.h"
 #include "larr/kernels.h"
 
 using namespace larr;
@@ -39,19 +41,28 @@ struct Random {
   int below(int n) { return std::uniform_int_distribution<int>(0, n - 1)(engine); }
 };
 
-// What a case runs on: an instruction set of this machine, or the AMX path with its tile instructions emulated.
+// What the cases run on: the CPU's own paths, the portable CUDA kernels emulated on it, or a GPU.
+enum class Target { cpu, emulated_gpu, gpu };
+Target target = Target::cpu;
+
 struct Variant {
-  Isa isa;
-  bool emulated = false;
-  std::string name(Dtype dtype) const { return std::string(emulated ? "amx (emulated)" : isa_name(isa)) + (dtype == Dtype::bf16 ? " bf16" : " f32"); }
+  Isa isa = Isa::scalar;
+  enum { isa_path, emulated_amx, emulated_gpu, gpu_best, gpu_portable } kind = isa_path;
+  std::string name(Dtype dtype) const {
+    const char* paths[] = {isa_name(isa), "amx (emulated)", "cuda (emulated)", "cuda", "cuda (portable)"};
+    return paths[kind] + std::string(dtype == Dtype::bf16 ? " bf16" : " f32");
+  }
 };
 
 std::vector<Variant> variants(Dtype dtype, const std::vector<Isa>& isas, bool small) {
+  if (target == Target::emulated_gpu) return {{Isa::scalar, Variant::emulated_gpu}};
+  if (target == Target::gpu) return {{Isa::scalar, Variant::gpu_best}, {Isa::scalar, Variant::gpu_portable}};
   std::vector<Variant> all;
   for (Isa isa : isas) all.push_back({isa});
 #if defined(LARR_TEST_AMX)
   const auto& here = supported_isas();
-  if (small && dtype == Dtype::bf16 && std::find(here.begin(), here.end(), Isa::avx512bf16) != here.end()) all.push_back({Isa::avx512bf16, true});
+  if (small && dtype == Dtype::bf16 && std::find(here.begin(), here.end(), Isa::avx512bf16) != here.end())
+    all.push_back({Isa::avx512bf16, Variant::emulated_amx});
 #else
   (void)dtype, (void)small;
 #endif
@@ -59,10 +70,18 @@ std::vector<Variant> variants(Dtype dtype, const std::vector<Isa>& isas, bool sm
 }
 
 void run_infonce(const Variant& v, const InfoNce& p, InfoNceOut& out) {
+  switch (v.kind) {
+    case Variant::isa_path: return infonce(p, out, {.isa = v.isa});
+    case Variant::emulated_amx:
 #if defined(LARR_TEST_AMX)
-  if (v.emulated) return infonce_detail::run(infonce_detail::emulated_amx, p, out, {});
+      return infonce_detail::run(infonce_detail::emulated_amx, p, out, {});
+#else
+      return;
 #endif
-  infonce(p, out, {.isa = v.isa});
+    case Variant::emulated_gpu: return test::infonce_emulated(p, out);
+    case Variant::gpu_best: return infonce_on_cuda(p, out, 0);
+    case Variant::gpu_portable: return infonce_on_cuda(p, out, 0, CudaPath::portable);
+  }
 }
 
 constexpr float poison = 7.5e33f;
@@ -251,7 +270,7 @@ void check_encoder(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& 
       const std::string what = "encoder rows=" + std::to_string(c.rows) + " n=" + std::to_string(s.fields) + " d=" + std::to_string(d) + " heads=" +
                                std::to_string(s.heads) + " ffn=" + std::to_string(f) + " out=" + std::to_string(o) + " " + v.name(dtype);
 #if defined(LARR_TEST_AMX)
-      const SceneEncoder encoder(s, w, table, dtype, v.emulated ? encoder_detail::emulated_amx : encoder_detail::path_of(v.isa, dtype));
+      const SceneEncoder encoder(s, w, table, dtype, v.kind == Variant::emulated_amx ? encoder_detail::emulated_amx : encoder_detail::path_of(v.isa, dtype));
 #else
       const SceneEncoder encoder(s, w, table, dtype, v.isa);
 #endif
@@ -335,9 +354,13 @@ void check_not_finite() {
   q[77] = INFINITY;
   InfoNce p;
   p.q = q.data(), p.k = k.data(), p.batch = 64, p.dim = 16;
-  InfoNceOut out;
-  infonce(p, out);
-  expect(std::isnan(out.loss), "an infinite input must give NaN, not a number");
+  for (const Variant& v : variants(Dtype::f32, {active_isa()}, true)) {
+    InfoNceOut out;
+    std::vector<float> dq(q.size(), poison), dk = dq;
+    out.dq = dq.data(), out.dk = dk.data();
+    run_infonce(v, p, out);
+    expect(std::isnan(out.loss) && std::isnan(dq[3]) && std::isnan(dk.back()), "an infinite input must give NaN, not a number");
+  }
 }
 
 void check_threads_and_cancel() {
@@ -376,17 +399,8 @@ void check_threads_and_cancel() {
   expect(thrown, "a cancelled call went on");
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const int cases = argc > 1 ? std::atoi(argv[1]) : 200;
-  const bool small = argc > 2;  // sanitizers: no large shapes
-  const auto& isas = supported_isas();
-  check_finite_differences();
-  check_top_k();
-  check_gather();
-  check_not_finite();
-  check_threads_and_cancel();
+// The shapes and values of kernels.md's list, on the target.
+void check_listed_infonce(const std::vector<Isa>& isas, bool small) {
   uint64_t seed = 1;
   for (int64_t batch : {1, 2, 17, 63, 64, 65, 200}) {
     for (int64_t dim : {16, 33, 64, 128, 200, 256}) check_infonce({batch, dim, 1 / 0.07, int(seed % 4), true}, seed, isas), seed++;
@@ -394,26 +408,66 @@ int main(int argc, char** argv) {
     check_infonce({batch, 40, 1, 1, false}, seed++, isas);
     check_infonce({batch, 40, 20, 1, false, 0}, seed++, isas);
   }
-  if (!small) {
-    check_infonce({1000, 96, 10, 1, true}, seed++, isas);
-    check_infonce({1000, 64, 100, 0, true, .1}, seed++, isas);
-    check_infonce({2400, 128, 1 / 0.07, 0, true}, seed++, {isas.back()});
-  }
-  for (int64_t rows : {0, 1, 2, 47, 48, 49, 500}) {
-    check_encoder({{10, 128, 4, 512, 256, 128}, 300, rows}, seed++, isas);
-    check_encoder({{3, 24, 3, 50, 17, 9}, 31, rows}, seed++, isas);
-    check_encoder({{1, 16, 1, 64, 32, 16}, 1, rows, 6}, seed++, isas);
-  }
+  if (small) return;
+  check_infonce({1000, 96, 10, 1, true}, seed++, isas);
+  check_infonce({1000, 64, 100, 0, true, .1}, seed++, isas);
+  check_infonce({2400, 128, 1 / 0.07, 0, true}, seed++, {isas.back()});
+}
+
+void check_random_infonce(uint64_t seed, Random& random, const std::vector<Isa>& isas) {
+  const int64_t batch = 1 + random.below(random.below(4) == 0 ? 400 : 80), dim = 1 + random.below(random.below(4) == 0 ? 256 : 70);
+  const bool normalised = random.below(3) > 0;
+  const double scale = normalised ? std::exp(std::log(100.0) * random.below(1000) / 1000.0) : 0.1 + random.below(100) / 100.0;
+  check_infonce({batch, dim, random.below(10) == 0 ? -scale : scale, random.below(4), normalised, random.below(3) / 2.0}, seed, isas);
+}
+
+// The emulation runs every thread of a block one after another: a few cases, chosen to meet every branch.
+void check_emulated_gpu(const std::vector<Isa>& isas, int cases) {
+  target = Target::emulated_gpu;
+  uint64_t seed = 900;
+  for (const NceCase& c : {NceCase{1, 16, 1 / 0.07, 0, true}, {2, 64, 20, 2, true}, {65, 33, 1 / 0.07, 1, true}, {200, 128, 1 / 0.07, 0, true}, {130, 200, 10, 3, true},
+                           {140, 48, 100, 1, true}, {65, 128, 1, 1, false}, {40, 256, 20, 0, false, 0}, {290, 24, 10, 1, true}})
+    check_infonce(c, seed++, isas);
+  Random random(77);
+  for (int i = 0; i < cases / 20; i++) check_random_infonce(5000 + uint64_t(i), random, isas);
+  target = Target::cpu;
+}
+
+}  // namespace
+
+// kernel_tests [cases] [small]: `small` leaves large shapes out (sanitizers). kernel_tests --cuda [cases]: the GPU alone.
+int main(int argc, char** argv) {
+  const bool on_gpu = argc > 1 && !std::strcmp(argv[1], "--cuda");
+  const int cases = argc > 1 + on_gpu ? std::atoi(argv[1 + on_gpu]) : 200;
+  const bool small = !on_gpu && argc > 2;
+  const auto& isas = supported_isas();
   Random random(2024);
-  for (int i = 0; i < cases; i++) {
-    const int64_t batch = 1 + random.below(random.below(4) == 0 ? 400 : 80), dim = 1 + random.below(random.below(4) == 0 ? 256 : 70);
-    const bool normalised = random.below(3) > 0;
-    const double scale = normalised ? std::exp(std::log(100.0) * random.below(1000) / 1000.0) : 0.1 + random.below(100) / 100.0;
-    check_infonce({batch, dim, random.below(10) == 0 ? -scale : scale, random.below(4), normalised, random.below(3) / 2.0}, 1000 + uint64_t(i), isas);
-    const int heads = 1 + random.below(6);
-    check_encoder({{1 + random.below(12), heads * (1 + random.below(24)), heads, 1 + random.below(200), 1 + random.below(100), 1 + random.below(80)},
-                   1 + random.below(60), 1 + random.below(120), 0.2 + random.below(30) / 10.0},
-                  1000 + uint64_t(i), isas);
+  if (on_gpu) {
+    target = Target::gpu;
+    check_listed_infonce(isas, false);
+    check_not_finite();
+    for (int i = 0; i < cases; i++) check_random_infonce(1000 + uint64_t(i), random, isas);
+  } else {
+    check_finite_differences();
+    check_top_k();
+    check_gather();
+    check_not_finite();
+    check_threads_and_cancel();
+    if (!small) check_emulated_gpu(isas, cases);
+    check_listed_infonce(isas, small);
+    uint64_t seed = 1;
+    for (int64_t rows : {0, 1, 2, 47, 48, 49, 500}) {
+      check_encoder({{10, 128, 4, 512, 256, 128}, 300, rows}, seed++, isas);
+      check_encoder({{3, 24, 3, 50, 17, 9}, 31, rows}, seed++, isas);
+      check_encoder({{1, 16, 1, 64, 32, 16}, 1, rows, 6}, seed++, isas);
+    }
+    for (int i = 0; i < cases; i++) {
+      check_random_infonce(1000 + uint64_t(i), random, isas);
+      const int heads = 1 + random.below(6);
+      check_encoder({{1 + random.below(12), heads * (1 + random.below(24)), heads, 1 + random.below(200), 1 + random.below(100), 1 + random.below(80)},
+                     1 + random.below(60), 1 + random.below(120), 0.2 + random.below(30) / 10.0},
+                    1000 + uint64_t(i), isas);
+    }
   }
   std::printf("{\"checks\": %d, \"failures\": %d, \"isas\": %d}\n", checks, failures, int(isas.size()));
   return failures ? 1 : 0;

@@ -1,0 +1,281 @@
+// InfoNCE on a GPU: picks the kernels, cuts the problem, queues the launches; and the form over host pointers.
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "infonce_kernels.inl"
+#include "infonce_layout.h"
+#include "infonce_sm90.h"
+#include "larr/cuda.h"
+
+namespace larr {
+namespace {
+
+using namespace cuda;
+using namespace cuda::infonce;
+
+struct Gpu {
+  int index, multiprocessors;
+  bool hopper;
+};
+
+Gpu current_gpu() {
+  Gpu gpu{};
+  int major = 0;
+  check(cudaGetDevice(&gpu.index), "current device");
+  check(cudaDeviceGetAttribute(&gpu.multiprocessors, cudaDevAttrMultiProcessorCount, gpu.index), "device attribute");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu.index), "device attribute");
+  gpu.hopper = major == 9;
+  if (major < 8) throw CudaMissing("the CUDA kernels need compute capability 8.0 or newer");
+  return gpu;
+}
+
+// Calls use(walks, element, depth) with the tiles that a problem runs on.
+template <class Use>
+auto with_walks(const CudaInfoNce& problem, const Gpu& gpu, const Use& use) {
+  const int depth = padded_dim(problem.dim);
+  if (problem.compute == Dtype::bf16) {
+    if (gpu.hopper && problem.path == CudaPath::best && depth <= 128)
+      return depth == 64 ? use(HopperWalks<64>{}, uint16_t{}, std::integral_constant<int, 64>{})
+                         : use(HopperWalks<128>{}, uint16_t{}, std::integral_constant<int, 128>{});
+    switch (depth) {
+      case 64: return use(PortableWalks<Bf16Tiles<64>>{}, uint16_t{}, std::integral_constant<int, 64>{});
+      case 128: return use(PortableWalks<Bf16Tiles<128>>{}, uint16_t{}, std::integral_constant<int, 128>{});
+      default: return use(PortableWalks<Bf16Tiles<256>>{}, uint16_t{}, std::integral_constant<int, 256>{});
+    }
+  }
+  switch (depth) {
+    case 64: return use(PortableWalks<F32Tiles<64>>{}, float{}, std::integral_constant<int, 64>{});
+    case 128: return use(PortableWalks<F32Tiles<128>>{}, float{}, std::integral_constant<int, 128>{});
+    default: return use(PortableWalks<F32Tiles<256>>{}, float{}, std::integral_constant<int, 256>{});
+  }
+}
+
+template <class Walks>
+Plan plan_of(const CudaInfoNce& problem, const Gpu& gpu, bool backward) {
+  Plan p{};
+  cut_into_blocks(p, problem.batch, problem.dim, Walks::cut(gpu.multiprocessors), backward);
+  return p;
+}
+
+// Device and pinned memory, kept and grown; and a stream of its own.
+struct Session {
+  int device = 0;
+  cudaStream_t stream = nullptr;
+  char *memory = nullptr, *staging = nullptr;
+  size_t memory_bytes = 0, staging_bytes = 0;
+  cudaGraphExec_t graph = nullptr;
+  std::string graph_of;  // the shape that `graph` replays
+
+  explicit Session(int index) : device(index) { check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream"); }
+  Session(const Session&) = delete;
+  ~Session() {
+    forget();
+    if (memory) cudaFree(memory);
+    if (staging) cudaFreeHost(staging);
+    cudaStreamDestroy(stream);
+  }
+  void forget() {
+    if (graph) cudaGraphExecDestroy(graph);
+    graph = nullptr;
+    graph_of.clear();
+  }
+  void reserve(size_t on_device, size_t on_host) {
+    if (on_device > memory_bytes) {
+      forget();
+      if (memory) check(cudaFree(memory), "free");
+      memory = nullptr, memory_bytes = 0;
+      check(cudaMalloc(reinterpret_cast<void**>(&memory), on_device), "allocation");
+      memory_bytes = on_device;
+    }
+    if (on_host > staging_bytes) {
+      forget();
+      if (staging) check(cudaFreeHost(staging), "free");
+      staging = nullptr, staging_bytes = 0;
+      check(cudaHostAlloc(reinterpret_cast<void**>(&staging), on_host, cudaHostAllocDefault), "pinned allocation");
+      staging_bytes = on_host;
+    }
+  }
+};
+
+// Idle sessions; a call takes one and brings it back, so calls from several threads run side by side.
+struct Sessions {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Session>> idle;
+};
+Sessions& sessions() {
+  static Sessions& all = *new Sessions;  // never destroyed: the driver may be gone by then
+  return all;
+}
+
+class Lease {
+ public:
+  explicit Lease(int device) {
+    Sessions& all = sessions();
+    {
+      const std::lock_guard lock(all.mutex);
+      for (auto& session : all.idle)
+        if (session->device == device) {
+          session_ = std::move(session);
+          session = std::move(all.idle.back());
+          all.idle.pop_back();
+          break;
+        }
+    }
+    if (!session_) session_ = std::make_unique<Session>(device);
+  }
+  // A session that failed is not used again.
+  void keep() {
+    Sessions& all = sessions();
+    const std::lock_guard lock(all.mutex);
+    all.idle.push_back(std::move(session_));
+  }
+  Session* operator->() { return session_.get(); }
+
+ private:
+  std::unique_ptr<Session> session_;
+};
+
+// The calling thread's current device, put back afterwards.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    check(cudaGetDevice(&before_), "current device");
+    check(cudaSetDevice(device), "set device");
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+
+ private:
+  int before_ = 0;
+};
+
+constexpr int64_t graph_batch = 4096;
+
+}  // namespace
+
+size_t cuda_infonce_scratch(const CudaInfoNce& problem, bool backward) {
+  check_sizes(problem.batch, problem.dim, problem.scale);
+  const Gpu gpu = current_gpu();
+  return with_walks(problem, gpu, [&](auto walks, auto element, auto depth) {
+    Plan p = plan_of<decltype(walks)>(problem, gpu, backward);
+    return lay_out(p, nullptr, depth, sizeof element == 2, backward);
+  });
+}
+
+void cuda_infonce(const CudaInfoNce& problem, const CudaInfoNceOut& out, void* scratch, void* stream) {
+  check_sizes(problem.batch, problem.dim, problem.scale);
+  if (!problem.q || !problem.k || !out.result || !scratch) throw std::invalid_argument("infonce: q, k, result and scratch must be given");
+  if (!out.dq != !out.dk) throw std::invalid_argument("infonce: dq and dk must be given together");
+  const Gpu gpu = current_gpu();
+  with_walks(problem, gpu, [&](auto walks, auto element, auto depth) {
+    const bool backward = out.dq != nullptr;
+    Plan p = plan_of<decltype(walks)>(problem, gpu, backward);
+    lay_out(p, scratch, depth, sizeof element == 2, backward);
+    p.q = problem.q, p.k = problem.k;
+    p.bf16_storage = problem.storage == Dtype::bf16;
+    p.q_stride = problem.q_stride ? problem.q_stride : problem.dim;
+    p.k_stride = problem.k_stride ? problem.k_stride : problem.dim;
+    p.scale_at = problem.scale_at;
+    p.scale_value = float(problem.scale);
+    p.groups = problem.groups;
+    p.lse_row = out.lse_row, p.lse_col = out.lse_col;
+    p.dq = out.dq, p.dk = out.dk;
+    p.result = out.result;
+    launch_all<decltype(element), depth>(p, walks, stream);
+  });
+}
+
+void infonce_on_cuda(const InfoNce& problem, InfoNceOut& out, int device, CudaPath path) {
+  check_sizes(problem.batch, problem.dim, problem.scale);
+  if (!problem.q || !problem.k) throw std::invalid_argument("infonce: q and k must be given");
+  if (!out.dq != !out.dk) throw std::invalid_argument("infonce: dq and dk must be given together");
+  const OnDevice here(device);
+  const bool backward = out.dq != nullptr;
+  const size_t batch = size_t(problem.batch), dim = size_t(problem.dim), element = problem.storage == Dtype::bf16 ? 2 : 4;
+
+  CudaInfoNce on_device;
+  on_device.storage = problem.storage;
+  on_device.batch = problem.batch, on_device.dim = problem.dim;
+  on_device.compute = problem.compute;
+  on_device.path = path;
+
+  // In and out as two spans that are copied whole; the device has the same two, and scratch memory behind them.
+  struct Layout {
+    char *q, *k;
+    int32_t* groups;
+    float* scale;
+    size_t in;
+    double* result;
+    float *lse_row, *lse_col, *dq, *dk;
+    size_t all;
+  };
+  const auto lay = [&](char* base) {
+    Cutter cut(base);
+    Layout l{};
+    l.q = cut.take<char>(batch * dim * element), l.k = cut.take<char>(batch * dim * element);
+    l.groups = cut.take<int32_t>(problem.groups ? batch : 0);
+    l.scale = cut.take<float>(1);
+    l.in = cut.used();
+    l.result = cut.take<double>(2);
+    l.lse_row = cut.take<float>(batch), l.lse_col = cut.take<float>(batch);
+    l.dq = cut.take<float>(backward ? batch * dim : 0), l.dk = cut.take<float>(backward ? batch * dim : 0);
+    l.all = cut.used();
+    return l;
+  };
+  const size_t span = lay(nullptr).all, aligned = (span + 1023) / 1024 * 1024, scratch = cuda_infonce_scratch(on_device, backward);
+  Lease session(device);
+  session->reserve(aligned + scratch, span);
+  const Layout host = lay(session->staging), gpu = lay(session->memory);
+
+  const auto pack = [&](char* to, const void* from, int64_t stride) {
+    for (size_t i = 0; i < batch; i++)
+      std::memcpy(to + i * dim * element, static_cast<const char*>(from) + i * size_t(stride ? stride : problem.dim) * element, dim * element);
+  };
+  pack(host.q, problem.q, problem.q_stride);
+  pack(host.k, problem.k, problem.k_stride);
+  if (problem.groups) std::memcpy(host.groups, problem.groups, batch * sizeof(int32_t));
+  *host.scale = float(problem.scale);
+
+  const auto queue = [&] {
+    CudaInfoNce p = on_device;
+    p.q = gpu.q, p.k = gpu.k;
+    p.scale_at = gpu.scale;
+    p.groups = problem.groups ? gpu.groups : nullptr;
+    check(cudaMemcpyAsync(session->memory, session->staging, host.in, cudaMemcpyHostToDevice, session->stream), "copy in");
+    cuda_infonce(p, {gpu.result, gpu.lse_row, gpu.lse_col, backward ? gpu.dq : nullptr, backward ? gpu.dk : nullptr}, session->memory + aligned, session->stream);
+    check(cudaMemcpyAsync(host.result, gpu.result, span - host.in, cudaMemcpyDeviceToHost, session->stream), "copy out");
+  };
+  if (problem.batch <= graph_batch) {
+    const std::string shape = std::to_string(batch) + ' ' + std::to_string(dim) + ' ' + std::to_string(element) + ' ' +
+                              std::to_string(problem.compute == Dtype::bf16) + ' ' + std::to_string(backward) + ' ' +
+                              std::to_string(problem.groups != nullptr) + ' ' + std::to_string(int(path));
+    if (session->graph_of != shape) {
+      session->forget();
+      cudaGraph_t graph = nullptr;
+      check(cudaStreamBeginCapture(session->stream, cudaStreamCaptureModeThreadLocal), "capture");
+      queue();
+      check(cudaStreamEndCapture(session->stream, &graph), "capture");
+      const cudaError_t made = cudaGraphInstantiate(&session->graph, graph, 0);
+      cudaGraphDestroy(graph);
+      check(made, "graph");
+      session->graph_of = shape;
+    }
+    check(cudaGraphLaunch(session->graph, session->stream), "graph launch");
+  } else {
+    queue();
+  }
+  check(cudaStreamSynchronize(session->stream), "InfoNCE");
+
+  out.loss = host.result[0];
+  out.dscale = host.result[1];
+  if (out.lse_row) std::memcpy(out.lse_row, host.lse_row, batch * sizeof(float));
+  if (out.lse_col) std::memcpy(out.lse_col, host.lse_col, batch * sizeof(float));
+  if (backward) {
+    std::memcpy(out.dq, host.dq, batch * dim * sizeof(float));
+    std::memcpy(out.dk, host.dk, batch * dim * sizeof(float));
+  }
+  session.keep();
+}
+
+}  // namespace larr

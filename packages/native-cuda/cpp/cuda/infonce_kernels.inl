@@ -1,0 +1,507 @@
+// Fused symmetric InfoNCE for any GPU from sm_80 on, tensor cores through mma.sync (docs/kernels.md, A). Written against portable.h,
+// so that the tests run these kernels on the CPU too. bf16: one product of bf16 operands. f32: every operand is split in two tf32
+// halves and three products are taken (hi hi + hi lo + lo hi), which leaves about 2^-22 of an operand behind.
+#include <algorithm>
+#include <cmath>
+
+#include "infonce_pairs.h"
+
+namespace larr::cuda::inline LARR_SIDE::infonce {
+
+// Tiles of one kernel: a block's BM rows stay, columns come BN at a time; each of four warps has MI * 16 of the rows.
+template <class Element, int Depth, int RowFragments, int Columns>
+struct Tiles {
+  using T = Element;
+  static constexpr int D = Depth, MI = RowFragments, BN = Columns, NI = BN / 8, warps = 4, threads = 32 * warps, BM = warps * MI * 16;
+  static constexpr bool bf16 = sizeof(T) == 2;
+  static constexpr int stride = D + 16 / int(sizeof(T));  // in shared memory: rows fall on different banks
+  static constexpr int column_values = 2 * NI;
+  static constexpr size_t shared_bytes = (size_t(BM) + 2 * size_t(BN)) * stride * sizeof(T) + warps * BN * sizeof(float);
+};
+// At most 99 KiB of shared memory, which every GPU from sm_80 on gives to a block.
+template <int D>
+using Bf16Tiles = std::conditional_t<(D <= 128), Tiles<uint16_t, D, 2, 64>, Tiles<uint16_t, D, 1, 32>>;
+template <int D>
+using F32Tiles = std::conditional_t<(D <= 128), Tiles<float, D, 1, 32>, Tiles<float, D, 1, 16>>;
+
+LARR_DEVICE double block_sum(double value, double* scratch /* [warps] */) {
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value += warp_shuffle_xor(value, lanes);
+  block_barrier();
+  if (lane_index() == 0) scratch[warp_index()] = value;
+  block_barrier();
+  double sum = 0;
+  for (int w = 0; w < block_threads() / 32; w++) sum += scratch[w];
+  return sum;
+}
+
+LARR_DEVICE float given(const void* matrix, bool bf16, int64_t at) {
+  return bf16 ? from_bf16(static_cast<const uint16_t*>(matrix)[at]) : static_cast<const float*>(matrix)[at];
+}
+
+LARR_DEVICE void store(float* to, float x) { *to = x; }
+LARR_DEVICE void store(uint16_t* to, float x) { *to = to_bf16(x); }
+
+// Plain rows; a walk that wants its operands otherwise brings a packing of its own.
+template <int D>
+struct RowPacking {
+  static LARR_DEVICE int64_t at(int row, int x) { return int64_t(row) * D + x; }
+};
+
+// A warp a row. The maxima are reset on the way.
+template <class T, int D, class Packing>
+LARR_KERNEL void LARR_BOUNDS(256, 1) prepare(Plan p) {
+  auto* of_warps = reinterpret_cast<uint32_t*>(shared_memory());  // [8][2]
+  uint32_t q_norm = 0, k_norm = 0;  // bits of the largest squares: NaN must not be lost
+  for (int row = block_x() * 8 + warp_index(); row < p.rows; row += grid_x() * 8) {
+    double dot = 0, qq = 0, kk = 0;
+    for (int x = lane_index(); x < D; x += 32) {
+      const bool real = row < p.batch && x < p.dim;
+      const float q = real ? given(p.q, p.bf16_storage, row * p.q_stride + x) : 0.0f;
+      const float k = real ? given(p.k, p.bf16_storage, row * p.k_stride + x) : 0.0f;
+      store(static_cast<T*>(p.q_packed) + Packing::at(row, x), q);
+      store(static_cast<T*>(p.k_packed) + Packing::at(row, x), k);
+      dot += double(q) * double(k);
+      qq += double(q) * double(q);
+      kk += double(k) * double(k);
+    }
+    for (int lanes = 16; lanes > 0; lanes >>= 1) {
+      dot += warp_shuffle_xor(dot, lanes);
+      qq += warp_shuffle_xor(qq, lanes);
+      kk += warp_shuffle_xor(kk, lanes);
+    }
+    if (lane_index() == 0) {
+      p.diagonal[row] = dot;
+      p.row_max[row] = p.column_max[row] = ordered(masked);
+    }
+    const uint32_t q_bits = float_to_bits(float(qq)) & 0x7fffffff, k_bits = float_to_bits(float(kk)) & 0x7fffffff;
+    q_norm = q_bits > q_norm ? q_bits : q_norm;
+    k_norm = k_bits > k_norm ? k_bits : k_norm;
+  }
+  if (lane_index() == 0) of_warps[2 * warp_index()] = q_norm, of_warps[2 * warp_index() + 1] = k_norm;
+  block_barrier();
+  if (warp_index() > 0) return;
+  q_norm = warp_max(of_warps[2 * (lane_index() % 8)]);
+  k_norm = warp_max(of_warps[2 * (lane_index() % 8) + 1]);
+  if (lane_index() == 0) {
+    p.norms[2 * block_x()] = bits_to_float(q_norm);
+    p.norms[2 * block_x() + 1] = bits_to_float(k_norm);
+  }
+}
+
+template <class S>
+LARR_DEVICE void load_rows(typename S::T* to, const void* matrix, int first, int count) {
+  constexpr int pieces = S::D * int(sizeof(typename S::T)) / 16, width = 16 / int(sizeof(typename S::T));
+  const auto* from = static_cast<const typename S::T*>(matrix) + int64_t(first) * S::D;
+  for (int i = thread_index(); i < count * pieces; i += S::threads) {
+    const int row = i / pieces, x = i % pieces * width;
+    copy_async(to + row * S::stride + x, from + int64_t(row) * S::D + x);
+  }
+}
+
+struct Split {
+  uint32_t high, low;
+};
+LARR_DEVICE Split split(float x) {
+  const uint32_t high = to_tf32(x);
+  return {high, to_tf32(x - bits_to_float(high))};
+}
+LARR_DEVICE void mma_split(float (&c)[4], const Split (&a)[4], Split b0, Split b1) {
+  const uint32_t high[4] = {a[0].high, a[1].high, a[2].high, a[3].high}, low[4] = {a[0].low, a[1].low, a[2].low, a[3].low};
+  mma_tf32(c, low, b0.high, b1.high);
+  mma_tf32(c, high, b0.low, b1.low);
+  mma_tf32(c, high, b0.high, b1.high);
+}
+
+// s[mi][ni] = rows of a . rows of b: this warp's MI * 16 rows against all BN columns.
+template <class S>
+LARR_DEVICE void scores(float (&s)[S::MI][S::NI][4], const typename S::T* a, const typename S::T* b) {
+  const int lane = lane_index(), g = lane / 4, t = lane % 4, first = warp_index() * S::MI * 16;
+  LARR_UNROLL
+  for (int mi = 0; mi < S::MI; mi++)
+    LARR_UNROLL
+    for (int ni = 0; ni < S::NI; ni++)
+      LARR_UNROLL
+      for (int x = 0; x < 4; x++) s[mi][ni][x] = 0;
+  if constexpr (S::bf16) {
+    const int r = lane % 8, m = lane / 8;
+    LARR_UNROLL
+    for (int k = 0; k < S::D; k += 16) {
+      uint32_t fa[S::MI][4];
+      LARR_UNROLL
+      for (int mi = 0; mi < S::MI; mi++)
+        warp_load_matrices(fa[mi], a + (first + mi * 16 + r + (m & 1) * 8) * S::stride + k + (m >> 1) * 8);
+      LARR_UNROLL
+      for (int ni = 0; ni < S::NI; ni += 2) {
+        uint32_t fb[4];
+        warp_load_matrices(fb, b + (ni * 8 + r + (m >> 1) * 8) * S::stride + k + (m & 1) * 8);
+        LARR_UNROLL
+        for (int mi = 0; mi < S::MI; mi++) {
+          mma_bf16(s[mi][ni], fa[mi], fb[0], fb[1]);
+          mma_bf16(s[mi][ni + 1], fa[mi], fb[2], fb[3]);
+        }
+      }
+    }
+  } else {
+    LARR_UNROLL
+    for (int k = 0; k < S::D; k += 8) {
+      Split fa[S::MI][4];
+      LARR_UNROLL
+      for (int mi = 0; mi < S::MI; mi++) {
+        const float* row = a + (first + mi * 16 + g) * S::stride + k + t;
+        fa[mi][0] = split(row[0]), fa[mi][1] = split(row[8 * S::stride]), fa[mi][2] = split(row[4]), fa[mi][3] = split(row[8 * S::stride + 4]);
+      }
+      LARR_UNROLL
+      for (int ni = 0; ni < S::NI; ni++) {
+        const float* row = b + (ni * 8 + g) * S::stride + k + t;
+        const Split b0 = split(row[0]), b1 = split(row[4]);
+        LARR_UNROLL
+        for (int mi = 0; mi < S::MI; mi++) mma_split(s[mi][ni], fa[mi], b0, b1);
+      }
+    }
+  }
+}
+
+// out[mi] += g b, g [MI * 16, BN] in the accumulators' own places, b [BN, D].
+template <class S>
+LARR_DEVICE void multiply(float (&out)[S::MI][S::D / 8][4], const float (&g)[S::MI][S::NI][4], const typename S::T* b) {
+  const int lane = lane_index();
+  if constexpr (S::bf16) {
+    const int r = lane % 8, m = lane / 8;
+    LARR_UNROLL
+    for (int u = 0; u < S::NI; u += 2) {
+      uint32_t fa[S::MI][4];
+      LARR_UNROLL
+      for (int mi = 0; mi < S::MI; mi++) {
+        fa[mi][0] = pack_bf16(g[mi][u][0], g[mi][u][1]), fa[mi][1] = pack_bf16(g[mi][u][2], g[mi][u][3]);
+        fa[mi][2] = pack_bf16(g[mi][u + 1][0], g[mi][u + 1][1]), fa[mi][3] = pack_bf16(g[mi][u + 1][2], g[mi][u + 1][3]);
+      }
+      LARR_UNROLL
+      for (int n = 0; n < S::D / 8; n += 2) {
+        uint32_t fb[4];
+        warp_load_matrices_transposed(fb, b + (u * 8 + r + (m & 1) * 8) * S::stride + n * 8 + (m >> 1) * 8);
+        LARR_UNROLL
+        for (int mi = 0; mi < S::MI; mi++) {
+          mma_bf16(out[mi][n], fa[mi], fb[0], fb[1]);
+          mma_bf16(out[mi][n + 1], fa[mi], fb[2], fb[3]);
+        }
+      }
+    }
+  } else {
+    // Slot t of the product's depth is column 2t, slot t + 4 column 2t + 1: the order in which this thread holds them.
+    const int gr = lane / 4, t = lane % 4;
+    LARR_UNROLL
+    for (int u = 0; u < S::NI; u++) {
+      Split fa[S::MI][4];
+      LARR_UNROLL
+      for (int mi = 0; mi < S::MI; mi++)
+        fa[mi][0] = split(g[mi][u][0]), fa[mi][1] = split(g[mi][u][2]), fa[mi][2] = split(g[mi][u][1]), fa[mi][3] = split(g[mi][u][3]);
+      LARR_UNROLL
+      for (int n = 0; n < S::D / 8; n++) {
+        const float* row = b + (u * 8 + 2 * t) * S::stride + n * 8 + gr;
+        const Split b0 = split(row[0]), b1 = split(row[S::stride]);
+        LARR_UNROLL
+        for (int mi = 0; mi < S::MI; mi++) mma_split(out[mi][n], fa[mi], b0, b1);
+      }
+    }
+  }
+}
+
+// Walks the column tiles [first, end) of `columns` past the block's rows: body(column, tile in shared memory), between barriers.
+template <class S, class Body>
+LARR_DEVICE void walk(typename S::T* buffers, const void* columns, int first, int end, const Body& body) {
+  constexpr int size = S::BN * S::stride;
+  if (first < end) load_rows<S>(buffers, columns, first * S::BN, S::BN);
+  copies_commit();
+  for (int tile = first; tile < end; tile++) {
+    const int turn = (tile - first) & 1;
+    if (tile + 1 < end) load_rows<S>(buffers + (turn ^ 1) * size, columns, (tile + 1) * S::BN, S::BN);
+    copies_commit();
+    copies_wait<1>();
+    block_barrier();
+    body(tile * S::BN, buffers + turn * size);
+    block_barrier();
+  }
+}
+
+template <class S>
+LARR_KERNEL void LARR_BOUNDS(S::threads, 1) maxima(Plan p) {
+  auto* a = reinterpret_cast<typename S::T*>(shared_memory());
+  auto* buffers = a + S::BM * S::stride;
+  if (decide(p) != Mode::online) return;
+  const float c = scale_of(p) * log2e;
+  const int g = lane_index() / 4, t = lane_index() % 4;
+  int first, end;
+  share(p.rows / S::BN, block_y(), grid_y(), first, end);
+  for (int row = block_x() * S::BM; row < p.rows; row += grid_x() * S::BM) {
+    load_rows<S>(a, p.q_packed, row, S::BM);
+    walk<S>(buffers, p.k_packed, first, end, [&](int column, const typename S::T* b) {
+      float s[S::MI][S::NI][4];
+      scores<S>(s, a, b);
+      LARR_UNROLL
+      for (int mi = 0; mi < S::MI; mi++)
+        LARR_UNROLL
+        for (int half = 0; half < 2; half++) {
+          const int i = row + (warp_index() * S::MI + mi) * 16 + g + half * 8;
+          float top = masked;
+          LARR_UNROLL
+          for (int ni = 0; ni < S::NI; ni++)
+            LARR_UNROLL
+            for (int x = 0; x < 2; x++) {
+              const int j = column + ni * 8 + 2 * t + x;
+              const float s2 = s[mi][ni][half * 2 + x] * c;
+              if (!counts(p, i, j)) continue;
+              top = fmaxf(top, s2);
+              atomic_max(p.column_max + j, ordered(s2));
+            }
+          top = fmaxf(top, warp_shuffle_xor(top, 1));
+          top = fmaxf(top, warp_shuffle_xor(top, 2));
+          if (t == 0) atomic_max(p.row_max + i, ordered(top));
+        }
+    });
+  }
+}
+
+// Pass 1. Block (x, y): the row tiles x, x + grid_x, ... against split y of the columns.
+template <class S>
+LARR_KERNEL void LARR_BOUNDS(S::threads, 2) sums(Plan p) {
+  auto* a = reinterpret_cast<typename S::T*>(shared_memory());
+  auto* buffers = a + S::BM * S::stride;
+  auto* scratch = reinterpret_cast<float*>(buffers + 2 * S::BN * S::stride);  // [warps][BN]
+  const Mode mode = decide(p);
+  if (thread_index() == 0 && block_x() == 0 && block_y() == 0) *p.mode = mode;
+  if (mode == Mode::invalid) return;
+  const bool online = mode == Mode::online;
+  const float c = scale_of(p) * log2e;
+  const int lane = lane_index(), g = lane / 4, t = lane % 4;
+  int first, end;
+  share(p.rows / S::BN, block_y(), grid_y(), first, end);
+  for (int row = block_x() * S::BM; row < p.rows; row += grid_x() * S::BM) {
+    const bool fresh = row < grid_x() * S::BM;
+    load_rows<S>(a, p.q_packed, row, S::BM);
+    float total[S::MI][2] = {}, lost[S::MI][2] = {};  // Kahan's: a row is a sum over the whole batch
+    float top[S::MI][2];
+    LARR_UNROLL
+    for (int mi = 0; mi < S::MI; mi++)
+      LARR_UNROLL
+      for (int half = 0; half < 2; half++)
+        top[mi][half] = online ? unordered(p.row_max[row + (warp_index() * S::MI + mi) * 16 + g + half * 8]) : 0.0f;
+    walk<S>(buffers, p.k_packed, first, end, [&](int column, const typename S::T* b) {
+      float s[S::MI][S::NI][4];
+      scores<S>(s, a, b);
+      const bool choosy = special(p, row, S::BM, column, S::BN);
+      float by_column[S::column_values] = {};
+      LARR_UNROLL
+      for (int mi = 0; mi < S::MI; mi++)
+        LARR_UNROLL
+        for (int half = 0; half < 2; half++) {
+          const int i = row + (warp_index() * S::MI + mi) * 16 + g + half * 8;
+          float by_row = 0;
+          LARR_UNROLL
+          for (int ni = 0; ni < S::NI; ni++)
+            LARR_UNROLL
+            for (int x = 0; x < 2; x++) {
+              const int j = column + ni * 8 + 2 * t + x;
+              const float s2 = s[mi][ni][half * 2 + x] * c;
+              float e = exp2_fast(s2 - top[mi][half]), f = e;
+              if (online) f = exp2_fast(s2 - unordered(p.column_max[j]));
+              if (choosy && !counts(p, i, j)) e = f = 0;
+              by_row += e;
+              by_column[ni * 2 + x] += f;
+            }
+          const float y = by_row - lost[mi][half], sum = total[mi][half] + y;
+          lost[mi][half] = (sum - total[mi][half]) - y;
+          total[mi][half] = sum;
+        }
+      reduce_columns<S::column_values>(by_column);
+      constexpr int kept = S::column_values >= 8 ? S::column_values / 8 : 1;
+      LARR_UNROLL
+      for (int v = 0; v < kept; v++) {
+        const int value = S::column_values >= 8 ? g * kept + v : g / 2;
+        scratch[warp_index() * S::BN + value / 2 * 8 + 2 * t + value % 2] = by_column[v];
+      }
+      block_barrier();
+      if (thread_index() < S::BN) {
+        float sum = 0;
+        for (int w = 0; w < S::warps; w++) sum += scratch[w * S::BN + thread_index()];
+        float* to = p.column_sum + int64_t(block_x()) * p.rows + column + thread_index();
+        *to = fresh ? sum : *to + sum;
+      }
+    });
+    LARR_UNROLL
+    for (int mi = 0; mi < S::MI; mi++)
+      LARR_UNROLL
+      for (int half = 0; half < 2; half++) {
+        float sum = total[mi][half];
+        sum += warp_shuffle_xor(sum, 1);
+        sum += warp_shuffle_xor(sum, 2);
+        if (t == 0) p.row_sum[int64_t(block_y()) * p.rows + row + (warp_index() * S::MI + mi) * 16 + g + half * 8] = sum;
+      }
+  }
+}
+
+// A thread a row: what the pair still has to learn, log2(2^top sum + 2^own) - own, never by cancelling.
+LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) lse(Plan p) {
+  auto* scratch = reinterpret_cast<double*>(shared_memory());
+  const double ln2 = 0.69314718055994530942;
+  const Mode mode = *p.mode;
+  const double scale = double(scale_of(p));
+  double loss = 0;
+  const int i = block_x() * reduce_threads + thread_index();
+  if (i < p.rows) {
+    const auto excess = [&](double top, double sum, double own) {
+      const double x = sum > 0 ? top + log2(sum) - own : -1e300;
+      return x > 0 ? x + log1p(exp2(-x)) / ln2 : log1p(exp2(x)) / ln2;
+    };
+    float row_weight = 0, column_weight = 0, lse_row = 0, lse_col = 0;
+    double own_share = 0;
+    if (mode == Mode::invalid) {
+      lse_row = lse_col = bits_to_float(0x7fc00000);
+      loss = i < p.batch ? double(lse_row) : 0;
+    } else if (i < p.batch) {
+      double row_sum = 0, column_sum = 0;
+      for (int y = 0; y < p.sum_splits; y++) row_sum += double(p.row_sum[int64_t(y) * p.rows + i]);
+      for (int x = 0; x < p.sum_chunks; x++) column_sum += double(p.column_sum[int64_t(x) * p.rows + i]);
+      const bool online = mode == Mode::online;
+      const double own = scale * p.diagonal[i] / ln2;
+      const double row_excess = excess(online ? double(unordered(p.row_max[i])) : 0.0, row_sum, own);
+      const double column_excess = excess(online ? double(unordered(p.column_max[i])) : 0.0, column_sum, own);
+      const double row_lse = own + row_excess, column_lse = own + column_excess;
+      loss = (row_excess + column_excess) * ln2;
+      lse_row = float(row_lse * ln2), lse_col = float(column_lse * ln2);
+      row_weight = float(online ? row_lse : exp2(-row_lse)), column_weight = float(online ? column_lse : exp2(-column_lse));
+      own_share = expm1(-row_excess * ln2) + expm1(-column_excess * ln2);
+    }
+    p.row_weight[i] = row_weight;
+    p.column_weight[i] = column_weight;
+    p.own[i] = own_share;
+    if (i < p.batch && p.lse_row) p.lse_row[i] = lse_row;
+    if (i < p.batch && p.lse_col) p.lse_col[i] = lse_col;
+  }
+  const double sum = block_sum(loss, scratch);
+  if (thread_index() == 0) p.loss_part[block_x()] = sum;
+}
+
+// Pass 2. Block (x, y, z): row tile x of q (z = 0) or of k (z = 1) against split y of the other's rows; 2 B G's off-diagonal product.
+template <class S>
+LARR_KERNEL void LARR_BOUNDS(S::threads, 1) gradients(Plan p) {
+  const Mode mode = *p.mode;
+  if (mode == Mode::invalid) return;
+  auto* a = reinterpret_cast<typename S::T*>(shared_memory());
+  auto* buffers = a + S::BM * S::stride;
+  const bool online = mode == Mode::online, of_k = block_z() == 1;
+  const float c = scale_of(p) * log2e;
+  const int g = lane_index() / 4, t = lane_index() % 4, row = block_x() * S::BM;
+  const float *weight_i = of_k ? p.column_weight : p.row_weight, *weight_j = of_k ? p.row_weight : p.column_weight;
+  const void *mine = of_k ? p.k_packed : p.q_packed, *others = of_k ? p.q_packed : p.k_packed;
+  int first, end;
+  share(p.rows / S::BN, block_y(), grid_y(), first, end);
+  float out[S::MI][S::D / 8][4] = {}, wi[S::MI][2];
+  LARR_UNROLL
+  for (int mi = 0; mi < S::MI; mi++)
+    LARR_UNROLL
+    for (int half = 0; half < 2; half++) wi[mi][half] = weight_i[row + (warp_index() * S::MI + mi) * 16 + g + half * 8];
+  load_rows<S>(a, mine, row, S::BM);
+  walk<S>(buffers, others, first, end, [&](int column, const typename S::T* b) {
+    float s[S::MI][S::NI][4];
+    scores<S>(s, a, b);
+    const bool choosy = special(p, row, S::BM, column, S::BN);
+    LARR_UNROLL
+    for (int ni = 0; ni < S::NI; ni++)
+      LARR_UNROLL
+      for (int x = 0; x < 2; x++) {
+        const int j = column + ni * 8 + 2 * t + x;
+        const float wj = weight_j[j];
+        LARR_UNROLL
+        for (int mi = 0; mi < S::MI; mi++)
+          LARR_UNROLL
+          for (int half = 0; half < 2; half++) {
+            float& value = s[mi][ni][half * 2 + x];
+            const float s2 = value * c;
+            value = online ? exp2_fast(s2 - wi[mi][half]) + exp2_fast(s2 - wj) : exp2_fast(s2) * (wi[mi][half] + wj);
+            if (choosy && !counts(p, row + (warp_index() * S::MI + mi) * 16 + g + half * 8, j)) value = 0;
+          }
+      }
+    multiply<S>(out, s, b);
+  });
+  float* to = p.gradient_part + (int64_t(block_y()) * 2 + block_z()) * p.rows * S::D;
+  LARR_UNROLL
+  for (int mi = 0; mi < S::MI; mi++)
+    LARR_UNROLL
+    for (int n = 0; n < S::D / 8; n++)
+      LARR_UNROLL
+      for (int x = 0; x < 4; x++) {
+        const int i = row + (warp_index() * S::MI + mi) * 16 + g + x / 2 * 8;
+        to[int64_t(i) * S::D + n * 8 + 2 * t + x % 2] = out[mi][n][x];
+      }
+}
+
+// A warp a row. dscale = sum_i q_i . dq_i / scale.
+template <int D>
+LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) finish(Plan p) {
+  auto* scratch = reinterpret_cast<double*>(shared_memory());
+  const bool invalid = *p.mode == Mode::invalid;
+  const float factor = invalid ? bits_to_float(0x7fc00000) : float(double(scale_of(p)) / (2.0 * double(p.batch)));
+  double dscale = 0;
+  const int i = block_x() * (reduce_threads / 32) + warp_index();
+  if (i < p.batch) {
+    const float own = float(p.own[i]);
+    for (int x = lane_index(); x < p.dim; x += 32) {
+      const float q = given(p.q, p.bf16_storage, i * p.q_stride + x), k = given(p.k, p.bf16_storage, i * p.k_stride + x);
+      float dq = 0, dk = 0;
+      if (!invalid)
+        for (int y = 0; y < p.gradient_splits; y++) {
+          dq += p.gradient_part[(int64_t(y) * 2 * p.rows + i) * D + x];
+          dk += p.gradient_part[((int64_t(y) * 2 + 1) * p.rows + i) * D + x];
+        }
+      dscale += double(q) * double(dq);
+      p.dq[int64_t(i) * p.dim + x] = factor * (dq + own * k);
+      p.dk[int64_t(i) * p.dim + x] = factor * (dk + own * q);
+    }
+    if (lane_index() == 0) dscale += p.own[i] * p.diagonal[i];
+  }
+  const double sum = block_sum(dscale, scratch);
+  if (thread_index() == 0) p.dscale_part[block_x()] = invalid ? double(factor) : sum;
+}
+
+LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) total(Plan p) {
+  auto* scratch = reinterpret_cast<double*>(shared_memory());
+  double loss = 0, dscale = 0;
+  for (int b = thread_index(); b < p.reduce_blocks; b += reduce_threads) loss += p.loss_part[b];
+  for (int b = thread_index(); b < p.finish_blocks; b += reduce_threads) dscale += p.dscale_part[b];
+  loss = block_sum(loss, scratch);
+  dscale = block_sum(dscale, scratch);
+  if (thread_index() == 0) {
+    p.result[0] = loss / (2.0 * double(p.batch));
+    p.result[1] = dscale / (2.0 * double(p.batch));
+  }
+}
+
+// The launches of one call. Walks<T, D> brings the two passes over the tiles; everything round them is the same for all of them.
+template <class T, int D, class Walks>
+void launch_all(const Plan& p, const Walks& walks, void* stream) {
+  launch(prepare<T, D, typename Walks::Packing>, {p.norm_blocks}, 256, 32 * sizeof(float), stream, p);
+  walks.pass1(p, stream);
+  launch(lse, {p.reduce_blocks}, reduce_threads, 32 * sizeof(double), stream, p);
+  if (p.dq) {
+    walks.pass2(p, stream);
+    launch(finish<D>, {p.finish_blocks}, reduce_threads, 32 * sizeof(double), stream, p);
+  }
+  launch(total, {}, reduce_threads, 32 * sizeof(double), stream, p);
+}
+
+// The walks over tiles by mma.sync.
+template <class S>
+struct PortableWalks {
+  using Packing = RowPacking<S::D>;
+  static Cut cut(int multiprocessors) { return {128, S::BM, S::BN, S::BM, S::BN, 2 * multiprocessors, (S::D <= 128 ? 2 : 1) * multiprocessors}; }
+  void pass1(const Plan& p, void* stream) const {
+    const Extent grid{p.sum_chunks, p.sum_splits};
+    launch(maxima<S>, grid, S::threads, S::shared_bytes, stream, p);
+    launch(sums<S>, grid, S::threads, S::shared_bytes, stream, p);
+  }
+  void pass2(const Plan& p, void* stream) const {
+    launch(gradients<S>, {p.rows / S::BM, p.gradient_splits, 2}, S::threads, S::shared_bytes, stream, p);
+  }
+};
+
+}  // namespace larr::cuda::infonce

@@ -1,0 +1,157 @@
+// Random scene encoders with their float64 answers, for the tests of the emulated and the real GPU.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "larr/kernels.h"
+
+namespace larr::test {
+
+constexpr float poison = 7.5e33f;
+
+// Counts a check, and says `what` failed where it is not `good`.
+using Expect = std::function<void(bool good, const std::string& what)>;
+
+struct EncoderCase {
+  EncoderShape shape;
+  int entries;
+  int64_t rows;
+  double logit_size = 1;  // multiplies the query: large ones make attention sharp
+};
+
+struct EncoderProblem {
+  EncoderShape shape;
+  double logit_size;
+  std::vector<std::vector<float>> weight;  // in the order of EncoderWeights
+  std::vector<float> embeddings;
+  std::vector<int32_t> field_of, rows;
+  int64_t n_rows;
+
+  EncoderWeights weights() const {
+    const auto& w = weight;
+    return {w[0].data(), w[1].data(),  w[2].data(),  w[3].data(),  w[4].data(),  w[5].data(),  w[6].data(),  w[7].data(),  w[8].data(),
+            w[9].data(), w[10].data(), w[11].data(), w[12].data(), w[13].data(), w[14].data(), w[15].data(), w[16].data(), w[17].data()};
+  }
+  EncoderTable table() const { return {embeddings.data(), field_of.data(), int64_t(field_of.size())}; }
+  std::string name() const {
+    return "rows=" + std::to_string(n_rows) + " n=" + std::to_string(shape.fields) + " d=" + std::to_string(shape.dim) + " heads=" + std::to_string(shape.heads) +
+           " ffn=" + std::to_string(shape.ffn) + " hidden=" + std::to_string(shape.head_hidden) + " out=" + std::to_string(shape.out);
+  }
+};
+
+inline EncoderProblem make_encoder_problem(const EncoderCase& c, uint64_t seed) {
+  std::mt19937_64 engine(seed);
+  std::normal_distribution<double> normal;
+  const EncoderShape& s = c.shape;
+  EncoderProblem p{s, c.logit_size, {}, {}, {}, {}, c.rows};
+  const auto fill = [&](int64_t n, double std, double mean = 0) {
+    std::vector<float> x(static_cast<size_t>(n));
+    for (float& v : x) v = float(mean + std * normal(engine));
+    return x;
+  };
+  const int64_t d = s.dim, f = s.ffn, h = s.head_hidden, o = s.out;
+  const double in = 1 / std::sqrt(double(d));
+  p.weight = {fill(d, c.logit_size), fill(s.fields * d, .3),
+              fill(3 * d * d, in), fill(3 * d, .1), fill(d * d, in), fill(d, .1), fill(d, .1, 1), fill(d, .1),
+              fill(f * d, in), fill(f, .1), fill(d * f, 1 / std::sqrt(double(f))), fill(d, .1), fill(d, .1, 1), fill(d, .1),
+              fill(h * d, in), fill(h, .1), fill(o * h, 1 / std::sqrt(double(h))), fill(o, .1)};
+  p.embeddings = fill(int64_t(c.entries) * d, 1);
+  std::vector<std::vector<int32_t>> of(static_cast<size_t>(s.fields));
+  for (int e = 0; e < c.entries; e++) {
+    p.field_of.push_back(e % s.fields);
+    of[size_t(e % s.fields)].push_back(e);
+  }
+  p.rows.resize(size_t(c.rows * s.fields));
+  for (size_t i = 0; i < p.rows.size(); i++) {
+    const auto& choices = of[i % size_t(s.fields)];
+    p.rows[i] = choices.empty() || engine() % 8 == 0 ? -1 : choices[engine() % choices.size()];
+  }
+  if (c.rows > 1) std::fill_n(p.rows.begin(), s.fields, -1);  // nothing known at all
+  return p;
+}
+
+// The exact answers for some rows, and how far rounding alone moves them.
+struct EncoderAnswer {
+  std::vector<double> z, attention;
+  double scale = 1;     // of z
+  double rounding = 0;  // of z: of the same operators composed in f32, and of moving every number by its last bit
+};
+
+inline EncoderAnswer answer(const EncoderProblem& p, const std::vector<int32_t>& rows) {
+  const int64_t n = int64_t(rows.size()) / p.shape.fields;
+  EncoderAnswer a;
+  a.z.resize(size_t(n * p.shape.out));
+  a.attention.resize(size_t(n * p.shape.heads * (1 + p.shape.fields)));
+  encoder_reference(p.shape, p.weights(), p.table(), rows.data(), n, a.z.data(), a.attention.data());
+  std::vector<float> composed(a.z.size());
+  encoder_composed(p.shape, p.weights(), p.table(), rows.data(), n, composed.data(), nullptr);
+  EncoderProblem moved = p;
+  std::mt19937_64 engine(rows.size());
+  const auto move = [&](std::vector<float>& x) {
+    for (float& v : x) v = std::nextafter(v, engine() % 2 ? std::numeric_limits<float>::infinity() : -std::numeric_limits<float>::infinity());
+  };
+  for (auto& w : moved.weight) move(w);
+  move(moved.embeddings);
+  std::vector<double> moved_z(a.z.size());
+  encoder_reference(moved.shape, moved.weights(), moved.table(), rows.data(), n, moved_z.data(), nullptr);
+  for (size_t i = 0; i < a.z.size(); i++) {
+    a.scale = std::max(a.scale, std::fabs(a.z[i]));
+    a.rounding = std::max({a.rounding, std::fabs(double(composed[i]) - a.z[i]), 4 * std::fabs(moved_z[i] - a.z[i])});
+  }
+  return a;
+}
+
+inline double z_tolerance(const EncoderProblem& p, const EncoderAnswer& a, Dtype compute) {
+  if (compute == Dtype::f32) return 5e-6 * a.scale + 4 * a.rounding;
+  // Two or three numbers normalised are little more than their signs and order, which rounding to bf16 may turn over: there only NaN fails.
+  return p.shape.dim < 8 ? 1e9 : 4e-2 * a.scale * (1 + 16.0 / double(p.shape.dim)) + 3e4 * a.rounding;
+}
+
+// Infinite where any is NaN or the sizes differ.
+template <class T>
+double largest_error(const T* got, const std::vector<double>& wanted) {
+  double worst = 0;
+  for (size_t i = 0; i < wanted.size(); i++) {
+    if (!std::isfinite(got[i])) return std::numeric_limits<double>::infinity();
+    worst = std::max(worst, std::fabs(double(got[i]) - wanted[i]));
+  }
+  return worst;
+}
+
+inline void expect_close(const Expect& expect, const EncoderProblem& p, const EncoderAnswer& a, Dtype compute, const float* z, const float* attention,
+                         const std::string& what) {
+  const double z_error = largest_error(z, a.z);
+  expect(z_error <= z_tolerance(p, a, compute), what + " z off by " + std::to_string(z_error));
+  if (!attention) return;
+  const double attention_error = largest_error(attention, a.attention);
+  expect(attention_error <= 4e-6 * std::max(1.0, p.logit_size * p.logit_size), what + " attention off by " + std::to_string(attention_error));
+}
+
+// Scores against the z of the same call, summed in double.
+inline void expect_scores(const Expect& expect, const EncoderProblem& p, const std::vector<float>& z, const std::vector<float>& targets, bool one_target,
+                          const std::vector<float>& scores, const std::string& what) {
+  const int64_t out = p.shape.out;
+  double worst = 0;
+  for (int64_t i = 0; i < p.n_rows; i++) {
+    double sum = 0, size = 1;
+    for (int64_t c = 0; c < out; c++) {
+      const double term = double(z[size_t(i * out + c)]) * double(targets[size_t((one_target ? 0 : i * out) + c)]);
+      sum += term;
+      size += std::fabs(term);
+    }
+    const double error = std::fabs(double(scores[size_t(i)]) - sum) / size;
+    worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
+  }
+  expect(worst <= 1e-6, what + (one_target ? " scores of one target" : " scores") + " off by " + std::to_string(worst) + " of their terms");
+}
+
+// The CUDA kernels emulated on the CPU: listed cases, then random ones (encoder_emulated.cpp).
+void check_encoder_emulated(const Expect& expect, int random_cases);
+
+}  // namespace larr::test
