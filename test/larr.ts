@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-const program = join(root, 'packages', 'trainer', 'bin', 'larr.mjs');
+export const program = join(root, 'packages', 'trainer', 'bin', 'larr.mjs');
 
 export interface Outcome {
   code: number | null;

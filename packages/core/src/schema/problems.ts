@@ -52,6 +52,13 @@ function describeIssue(issue: Issue, root: unknown, shape: JsonSchemaNode): stri
   }
   if (issue.code === 'invalid_type' && valueAt(root, issue.path) === undefined)
     return [`${at}: missing (a ${issue.expected} is needed).`];
+  const given = valueAt(root, issue.path);
+  if (issue.code === 'invalid_type') {
+    const wanted = issue.expected === 'int' ? 'whole number' : issue.expected;
+    return [`${at}: ${JSON.stringify(given)} is not ${/^[aeiou]/.test(wanted) ? 'an' : 'a'} ${wanted}.`];
+  }
+  if (issue.code === 'too_small' || issue.code === 'too_big')
+    return [`${at}: ${issue.message}, not ${JSON.stringify(given)}`];
   return [`${at}: ${issue.message}`];
 }
 

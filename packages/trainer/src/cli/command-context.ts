@@ -1,21 +1,29 @@
 // What every `larr` command has in common: options, where output goes, how it stops, how errors become exit codes.
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { exitCode, LarrError, UsageError } from '@larr/core';
+import { dirname, resolve } from 'node:path';
+import { exitCode, LarrError, mustBeDirectory, problemsOf, UsageError } from '@larr/core';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { z } from 'zod';
+import { Configuration, ConfigurationShape } from './configuration.js';
 import { requireDevice } from './device.js';
 
-/** Options that every command takes. */
-export interface CommonOptions {
-  config?: string;
-  out?: string;
+/** Options that mean the same wherever they are taken; a command takes those that mean something to it (`withOptions`). */
+export interface SharedOptions {
+  config: string | undefined;
   seed: number;
   device: string;
   threads: number;
-  json: boolean;
 }
+
+/** What `action` itself looks at. */
+interface ActionOptions extends Partial<SharedOptions> {
+  json: boolean;
+  out?: string;
+}
+
+/** Of a command that takes these shared options, and --json as all do. */
+export type OptionsOf<K extends keyof SharedOptions = never> = Pick<SharedOptions, K> & { json: boolean };
 
 /** What a command's action gets beside its options. */
 export interface CommandContext {
@@ -58,16 +66,28 @@ export function seedList(choice: SeedChoice, first: number): number[] {
   return 'list' in choice ? choice.list : Array.from({ length: choice.count }, (_, i) => first + i);
 }
 
-/** Adds the options every command takes. */
-export function withCommonOptions(command: Command): Command {
-  return command
-    .option('--config <file>', 'JSON file with settings; a section for each stage')
-    .option('--seed <n>', 'seed of everything random', wholeNumber(0), 1)
-    .addOption(
-      new Option('--device <device>', 'where to compute: cpu, cuda or cuda:N').default('cpu').argParser(device),
-    )
-    .option('--threads <n>', 'threads to compute with', wholeNumber(1), availableParallelism())
-    .option('--json', 'print one JSON document on stdout and nothing else', false);
+const sharedOptions: Record<keyof SharedOptions, () => Option> = {
+  config: () =>
+    new Option('--config <file>', 'JSON file with settings; a section for each stage (docs/configuration.md)'),
+  seed: () => new Option('--seed <n>', 'seed of everything random').argParser(wholeNumber(0)).default(1),
+  device: () =>
+    new Option('--device <device>', 'where to compute: cpu, cuda or cuda:N').argParser(device).default('cpu'),
+  threads: () =>
+    new Option('--threads <n>', 'threads to compute with').argParser(wholeNumber(1)).default(availableParallelism()),
+};
+
+/** Adds the shared options that mean something to a command, and --json. Any other is refused as unknown. */
+export function withOptions(command: Command, ...names: (keyof SharedOptions)[]): Command {
+  for (const name of names) command.addOption(sharedOptions[name]());
+  return command.option('--json', 'print one JSON document on stdout and nothing else', false);
+}
+
+/** Those of a command that makes data: it computes with DuckDB, on the CPU, and says so where another device is asked for. */
+export function withDataOptions(command: Command): Command {
+  withOptions(command, 'config', 'seed', 'threads');
+  return command.addOption(
+    new Option('--device <device>', 'cpu: data are made on the CPU alone').argParser(cpuAlone).default('cpu'),
+  );
 }
 
 function device(text: string): string {
@@ -75,32 +95,39 @@ function device(text: string): string {
   return text;
 }
 
+function cpuAlone(text: string): string {
+  if (device(text) !== 'cpu') throw new InvalidArgumentError('Data are made on the CPU alone: leave it out.');
+  return text;
+}
+
 /**
- * Reads `--config`: a JSON object validated by `schema`, whose sections have defaults, so that no file means all defaults.
- * @throws UsageError when the file is missing, is not JSON, or holds a setting that does not exist or has a wrong value.
+ * Reads `--config`: a JSON object whose sections have defaults, so that no file means all defaults.
+ * @throws UsageError `CONFIG_MISSING`, `CONFIG_NOT_JSON`; `CONFIG_INVALID` with every setting that does not exist or has a wrong value
  */
-export function readConfig<T extends z.ZodType>(schema: T, file: string | undefined): z.infer<T> {
-  let value: unknown = {};
-  if (file !== undefined) {
-    let text: string;
-    try {
-      text = readFileSync(file, 'utf8');
-    } catch {
-      throw new UsageError(
-        'CONFIG_MISSING',
-        `the configuration file ${file} can't be read; check the path given to --config`,
-      );
-    }
-    try {
-      value = JSON.parse(text);
-    } catch (error) {
-      throw new UsageError('CONFIG_NOT_JSON', `${file} is not JSON: ${(error as Error).message}`);
-    }
+export function readConfig(file: string | undefined): Configuration {
+  if (file === undefined) return Configuration.parse({});
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    throw new UsageError(
+      'CONFIG_MISSING',
+      `the configuration file ${file} can't be read; check the path given to --config`,
+    );
   }
-  const parsed = schema.safeParse(value);
-  if (!parsed.success)
-    throw new UsageError('CONFIG_INVALID', `${file ?? 'the configuration'}: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError('CONFIG_NOT_JSON', `${file} is not JSON: ${(error as Error).message}`);
+  }
+  const parsed = Configuration.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const problems = problemsOf(ConfigurationShape, parsed.error, value).map((problem) => `  ${problem}`);
+  throw new UsageError(
+    'CONFIG_INVALID',
+    `${file} is not a valid configuration (docs/configuration.md):\n${problems.join('\n')}`,
+  );
 }
 
 function createProgress(): { show: CommandContext['progress']; end(): void } {
@@ -143,23 +170,46 @@ function createProgress(): { show: CommandContext['progress']; end(): void } {
   };
 }
 
+/** How a command takes its output and an interruption. */
+export interface ActionKind {
+  /** What --out names; checked before any work. Default: a directory. */
+  out?: 'directory' | 'file';
+  /**
+   * What Ctrl-C leads to: `goes on`, the command saves where it is, and the same command continues; `starts over`, it stops at once
+   * and leaves nothing; `ends` (default), the process ends as any other.
+   */
+  interrupted?: 'goes on' | 'starts over' | 'ends';
+}
+
+const farewells = {
+  'goes on': { now: 'saving, then stopping', reason: 'interrupted; the same command goes on from here' },
+  'starts over': {
+    now: 'stopping',
+    reason: 'interrupted; nothing was written or replaced, and the same command starts over',
+  },
+};
+
 /**
  * Makes a commander action of `work`: its result is printed as JSON with `--json`, else handed to `present`, whose text
  * goes to stderr. Errors end the program with exit code 2 (wrong usage) or 1 (failed), an interruption with 1.
  */
-export function action<O extends CommonOptions, R>(
+export function action<O extends ActionOptions, R>(
   work: (options: O, context: CommandContext) => Promise<R>,
   present: (result: R) => string,
+  { out = 'directory', interrupted = 'ends' }: ActionKind = {},
 ): (options: O) => Promise<void> {
   return async (options) => {
     const stop = new AbortController();
+    const farewell = interrupted === 'ends' ? null : farewells[interrupted];
     const onSignal = (signal: NodeJS.Signals) => {
       if (stop.signal.aborted) process.exit(1); // the second one does not wait
-      process.stderr.write(`\nlarr: ${signal}: saving, then stopping (again to stop at once)\n`);
-      stop.abort(new LarrError('INTERRUPTED', 'interrupted; the same command goes on from here'));
+      process.stderr.write(`\nlarr: ${signal}: ${farewell!.now} (again to stop at once)\n`);
+      stop.abort(new LarrError('INTERRUPTED', farewell!.reason));
     };
-    process.on('SIGINT', onSignal);
-    process.on('SIGTERM', onSignal);
+    if (farewell !== null) {
+      process.on('SIGINT', onSignal);
+      process.on('SIGTERM', onSignal);
+    }
     const bars: { end(): void }[] = [];
     const say = (line: string) => {
       for (const bar of bars) bar.end();
@@ -167,11 +217,15 @@ export function action<O extends CommonOptions, R>(
     };
     const progress = createProgress();
     bars.push(progress);
-    // Read by the math libraries when they are loaded, which commands do only inside `work`.
-    process.env.OMP_NUM_THREADS = String(options.threads);
-    process.env.LARR_THREADS = String(options.threads);
+    if (options.threads !== undefined) {
+      // Read by the math libraries when they are loaded, which commands do only inside `work`.
+      process.env.OMP_NUM_THREADS = String(options.threads);
+      process.env.LARR_THREADS = String(options.threads);
+    }
     try {
-      await requireDevice(options.device);
+      if (options.out !== undefined)
+        await mustBeDirectory(out === 'file' ? dirname(resolve(options.out)) : options.out);
+      if (options.device !== undefined) await requireDevice(options.device);
       const result = await work(options, { signal: stop.signal, say, progress: progress.show });
       progress.end();
       if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -186,11 +240,28 @@ export function action<O extends CommonOptions, R>(
   };
 }
 
+/** A path as it can be pasted into a shell. */
+export function shellWord(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
+/** What the system says where a program can do nothing about it. */
+const systemTroubles: Record<string, string> = {
+  EACCES: 'permission is denied',
+  EPERM: 'permission is denied',
+  ENOSPC: 'the disk is full',
+  EROFS: 'the file system is read-only',
+  EMFILE: 'too many files are open (ulimit -n)',
+  EDQUOT: 'the disk quota is used up',
+};
+
 /** Reports an error (one line for people; with `--json` a document too) and sets the exit code. */
 export function fail(error: unknown, json: boolean): void {
-  const known = error instanceof LarrError;
-  const code = known ? error.code : 'INTERNAL';
-  const message = error instanceof Error ? error.message : String(error);
+  const trouble = error instanceof Error ? systemTroubles[(error as NodeJS.ErrnoException).code ?? ''] : undefined;
+  const known = error instanceof LarrError || trouble !== undefined;
+  const code = error instanceof LarrError ? error.code : trouble !== undefined ? 'SYSTEM' : 'INTERNAL';
+  const said = error instanceof Error ? error.message : String(error);
+  const message = trouble === undefined ? said : `${trouble}: ${said}`;
   process.stderr.write(`larr: ${message} [${code}]\n`);
   if (!known && error instanceof Error && error.stack) process.stderr.write(`${error.stack}\n`);
   if (json) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);

@@ -17,12 +17,14 @@ export const FinetuneConfig = z.strictObject({
     .default('cosine')
     .describe('sim of eq. 10: cosine, dot product, or the negative squared distance.'),
   asymmetric: z.boolean().default(false).describe('Two heads W_a and W_b; vectors that are stored are those of W_a.'),
-  userUserWeight: weight.default(0.1).describe('α. Above 0.2 it pulled the other kinds down.'),
-  poiPoiWeight: weight.default(1).describe('β'),
+  userUserWeight: weight
+    .default(0.1)
+    .describe('α: weight of user–user pairs. Above 0.2 it pulled the other kinds down.'),
+  poiPoiWeight: weight.default(1).describe('β: weight of POI–POI pairs.'),
   userPoiWeight: weight
     .default(0.3)
     .describe(
-      'γ. Behaviour texts name the dishes of the very POIs that a user took, so much of this kind is learnt by copying words: more of it made later choices harder to tell, not easier.',
+      'γ: weight of user–POI pairs. Behaviour texts name the dishes of the very POIs that a user took, so much of this kind is learnt by copying words: more of it made later choices harder to tell, not easier.',
     ),
   dishWeight: weight
     .default(1)
@@ -46,13 +48,13 @@ export const FinetuneConfig = z.strictObject({
     .describe(
       'Pairs encoded at a time. A batch above it is encoded in pieces, its gradient cached between (GradCache): the same result in less memory.',
     ),
-  temperature: z.number().positive().default(0.07).describe('τ at the end …'),
-  initialTemperature: z.number().positive().default(0.2).describe('… and at the beginning; it falls geometrically.'),
-  learningRate: z.number().positive().default(5e-4),
-  warmupShare: z.number().min(0).max(1).default(0.05),
+  temperature: z.number().positive().default(0.07).describe('τ at the end.'),
+  initialTemperature: z.number().positive().default(0.2).describe('τ at the beginning; it falls geometrically.'),
+  learningRate: z.number().positive().default(5e-4).describe('Peak rate.'),
+  warmupShare: z.number().min(0).max(1).default(0.05).describe('Share of the steps with a rising rate.'),
   finalShare: z.number().min(0).max(1).default(0.05).describe('The cosine ends at this share of the peak rate.'),
-  weightDecay: weight.default(0.01),
-  clipNorm: z.number().positive().default(1),
+  weightDecay: weight.default(0.01).describe('Decoupled weight decay (AdamW).'),
+  clipNorm: z.number().positive().default(1).describe('Largest gradient norm.'),
   hidePlaceShare: z
     .number()
     .min(0)
@@ -69,16 +71,19 @@ export const FinetuneConfig = z.strictObject({
     .describe('Share of user–POI batches drawn from one place, where the schema says which that is (`place.poi`).'),
   heldOutPois: count.default(1000).describe('POIs kept out of every pair and evaluated on; at most a third of all.'),
   heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
-  precision: z.enum(['f32', 'bf16']).default('f32'),
+  precision: z.enum(['f32', 'bf16']).default('f32').describe('Arithmetic of the products; weights stay f32.'),
   evaluateEvery: count
     .default(500)
     .describe('Steps between measurements on held-out POIs and users (without the probe).'),
-  checkpointEvery: count.default(200),
-  logEvery: count.default(20),
+  checkpointEvery: count.default(200).describe('Steps between checkpoints.'),
+  logEvery: count.default(20).describe('Steps between lines of metrics.jsonl.'),
   gate: z
     .strictObject({
-      poiPoiRecallAt10: z.number().default(0.6),
-      withinCityAuc: z.number().default(0.6),
+      poiPoiRecallAt10: z
+        .number()
+        .default(0.6)
+        .describe('Share of held-out POIs found among the nearest ten by their other half.'),
+      withinCityAuc: z.number().default(0.6).describe("AUC of users' later choices among POIs of the same place."),
       probeGain: z.number().default(0.01).describe('R² of the true attributes must pass the stage-1 states by this.'),
     })
     .prefault({})

@@ -14,7 +14,11 @@ export interface LanguageStagesOptions {
   split?: string | undefined;
   /** The run directory: stage1/, stage2/ and vectors/ go there. */
   out: string;
-  config: { pretrain?: PretrainConfigInput | undefined; finetune?: FinetuneConfigInput | undefined };
+  config: {
+    pretrain?: PretrainConfigInput | undefined;
+    finetune?: FinetuneConfigInput | undefined;
+    embed?: { saveSeconds: number } | undefined;
+  };
   seed: number;
   device: string;
   signal?: AbortSignal | undefined;
@@ -50,7 +54,7 @@ export async function ensureVectors(options: LanguageStagesOptions): Promise<Lan
     onNotice?.(
       `stage 2 ${verdict === 'failed' ? 'falls short of its gate' : 'could not be judged by its gate'} (${reason}); stage 3 takes its vectors all the same`,
     );
-  const embedded = await embedDataset({ ...shared, model: stage2, output: vectors });
+  const embedded = await embedDataset({ ...shared, ...config.embed, model: stage2, output: vectors });
   return { vectors, pretrain: pretrained, finetune: finetuned, embed: embedded };
 }
 

@@ -5,14 +5,14 @@ const count = z.int().positive();
 
 /** The shape of a decoder made here. The default suits two CPU cores and a corpus of some megabytes. */
 export const DecoderShape = z.strictObject({
-  hiddenSize: count.default(128),
-  layers: count.default(3),
-  heads: count.default(4),
-  keyValueHeads: count.default(2),
-  feedForwardSize: count.default(352),
+  hiddenSize: count.default(128).describe('Width of the states.'),
+  layers: count.default(3).describe('Decoder layers.'),
+  heads: count.default(4).describe('Attention heads.'),
+  keyValueHeads: count.default(2).describe('Heads of keys and values (grouped-query attention).'),
+  feedForwardSize: count.default(352).describe('Width of the feed-forward layers.'),
   contextLength: count.default(384).describe('Longest text in tokens; longer ones are cut, and counted.'),
   vocabularySize: count.default(2000).describe('Byte-level BPE vocabulary, special tokens of keywords not counted.'),
-  tiedHead: z.boolean().default(true),
+  tiedHead: z.boolean().default(true).describe('Whether the output layer shares the token embeddings.'),
 });
 
 /** Settings of stage 1 (method.md, section 2). The run depends on these, the dataset and the seed alone, never on the clock. */
@@ -29,7 +29,7 @@ export const PretrainConfig = z.strictObject({
     .min(0)
     .default(1_200_000)
     .describe('Tokens to train on. 0 writes the untrained model (ablation noCPT).'),
-  tokensPerStep: count.default(2048),
+  tokensPerStep: count.default(2048).describe('Tokens in a step.'),
   generalShare: z
     .number()
     .min(0)
@@ -41,8 +41,8 @@ export const PretrainConfig = z.strictObject({
   learningRate: z.number().positive().default(3e-3).describe('Peak rate. The paper has 1e-4 for 7 B parameters.'),
   warmupShare: z.number().min(0).max(1).default(0.05).describe('Share of the steps with a rising rate.'),
   finalShare: z.number().min(0).max(1).default(0.05).describe('The cosine ends at this share of the peak rate.'),
-  weightDecay: z.number().min(0).default(0.01),
-  clipNorm: z.number().positive().default(1),
+  weightDecay: z.number().min(0).default(0.01).describe('Decoupled weight decay (AdamW).'),
+  clipNorm: z.number().positive().default(1).describe('Largest gradient norm.'),
   precision: z.enum(['f32', 'bf16']).default('f32').describe('Arithmetic of the products; weights stay f32.'),
   heldOutDocuments: count.default(64).describe('Documents of each kind kept out of training, for the perplexity.'),
   evaluateEvery: count.default(200).describe('Steps between measurements of the held-out perplexity.'),

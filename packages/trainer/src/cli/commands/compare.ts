@@ -2,20 +2,20 @@ import type { Command } from 'commander';
 import type { CompareResult } from '../../experiments/compare.js';
 import {
   action,
-  type CommonOptions,
   commaSeparated,
+  type OptionsOf,
   readConfig,
   type SeedChoice,
   seedChoice,
   seedList,
   wholeNumber,
-  withCommonOptions,
+  withOptions,
 } from '../command-context.js';
-import { Configuration } from '../configuration.js';
-import { stageReporter, trainingReporter } from '../reporters.js';
+import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
+import { vectorsFor } from '../vectors.js';
 
-interface CompareCommandOptions extends CommonOptions {
+interface CompareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
   models: string[];
@@ -51,8 +51,12 @@ export function compareTable(result: CompareResult): string {
 }
 
 export function registerCompare(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program.command('compare').description('train models side by side over several seeds and tabulate them'),
+    'config',
+    'seed',
+    'device',
+    'threads',
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
@@ -65,26 +69,8 @@ export function registerCompare(program: Command): void {
       action<CompareCommandOptions, CompareResult>(
         async (options, context) => {
           const { compare } = await import('../../experiments/compare.js');
-          const { modelKind } = await import('../../models/index.js');
-          const { ensureVectors } = await import('../../pipeline/language-stages.js');
-          const config = readConfig(Configuration, options.config);
-          const semantic = options.models.some((name) => modelKind(name).semantic);
-          const vectors =
-            options.vectors ??
-            (semantic
-              ? (
-                  await ensureVectors({
-                    data: options.data,
-                    split: options.split,
-                    out: options.out,
-                    config,
-                    seed: options.seed,
-                    device: options.device,
-                    signal: context.signal,
-                    ...stageReporter(context),
-                  })
-                ).vectors
-              : undefined);
+          const config = readConfig(options.config);
+          const vectors = await vectorsFor({ ...options, config }, context);
           return compare({
             data: options.data,
             split: options.split,
@@ -100,6 +86,7 @@ export function registerCompare(program: Command): void {
           });
         },
         (result) => compareTable(result),
+        { interrupted: 'goes on' },
       ),
     );
 }

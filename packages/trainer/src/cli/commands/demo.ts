@@ -14,21 +14,22 @@ import type { CompareResult } from '../../experiments/compare.js';
 import {
   action,
   type CommandContext,
-  type CommonOptions,
+  type OptionsOf,
   readConfig,
   type SeedChoice,
   seedChoice,
   seedList,
+  shellWord,
   wholeNumber,
-  withCommonOptions,
+  withOptions,
 } from '../command-context.js';
-import { Configuration } from '../configuration.js';
+import { type Configuration, checkVectorWidth } from '../configuration.js';
 import { stageReporter, trainingReporter } from '../reporters.js';
 import { compareTable } from './compare.js';
 import { qualityTable } from './finetune.js';
 import { serve } from './serve.js';
 
-interface DemoOptions extends CommonOptions {
+interface DemoOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   out: string;
   scale: WorldScale;
   seeds: SeedChoice;
@@ -47,7 +48,8 @@ export interface DemoResult extends CompareResult {
 
 /** Makes the world, unless `out` already holds it. @throws UsageError `RUN_OF_OTHER_DATA` where it holds another one */
 async function ensureWorld(
-  { out, scale, seed }: Pick<DemoOptions, 'out' | 'scale' | 'seed'>,
+  { out, scale, seed, threads }: Pick<DemoOptions, 'out' | 'scale' | 'seed' | 'threads'>,
+  config: Configuration,
   { signal, progress, say }: CommandContext,
 ): Promise<string> {
   const data = join(out, 'data');
@@ -66,6 +68,8 @@ async function ensureWorld(
     scale,
     seed,
     output: data,
+    ...config.prepare,
+    threads,
     signal,
     onProgress: ({ stage, done, total }) => progress(stage, done, total),
   });
@@ -84,9 +88,10 @@ async function demo(options: DemoOptions, context: CommandContext): Promise<Demo
   const { ensureVectors } = await import('../../pipeline/language-stages.js');
   const { out, seed, device } = options;
   const { signal, say } = context;
-  const config = readConfig(Configuration, options.config);
+  const config = readConfig(options.config);
   const seeds = seedList(options.seeds, seed);
-  const data = await ensureWorld(options, context);
+  checkVectorWidth(config);
+  const data = await ensureWorld(options, config, context);
   const stages = await ensureVectors({ data, out, config, seed, device, signal, ...stageReporter(context) });
   say(qualityTable(stages.finetune));
   const result = await compare({
@@ -106,10 +111,14 @@ async function demo(options: DemoOptions, context: CommandContext): Promise<Demo
 }
 
 export function registerDemo(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program
       .command('demo')
       .description('the whole line on the built-in world: data, language model, LARR, report, bundle'),
+    'config',
+    'seed',
+    'device',
+    'threads',
   )
     .option('--out <dir>', 'run directory; a stopped demo goes on', join('runs', 'demo'))
     .addOption(new Option('--scale <scale>', 'how large the world is').choices(WORLD_SCALES).default('small'))
@@ -124,7 +133,8 @@ export function registerDemo(program: Command): void {
         demo,
         (result) =>
           `\n${compareTable(result)}\n\nreport  ${result.report}\nbundle  ${result.bundle}\n` +
-          `done in ${result.seconds.toFixed(0)} s${options.serve ? '' : `; serve it with: larr serve --bundle ${result.bundle}`}`,
+          `done in ${result.seconds.toFixed(0)} s${options.serve ? '' : `; serve it with: larr serve --bundle ${shellWord(result.bundle)}`}`,
+        { interrupted: 'goes on' },
       )(options);
       if (options.serve && !process.exitCode) {
         // With --json the comparison is the one document on stdout; the server then says on stderr where it listens.

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, withOptions } from '../command-context.js';
 import { textTable } from '../text-table.js';
 
 interface Finding {
@@ -77,10 +77,10 @@ export async function examine(): Promise<{ ok: boolean; findings: Finding[] }> {
 }
 
 export function registerDoctor(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program.command('doctor').description('say what was found: compilers, LibTorch, GPU, instruction sets'),
   ).action(
-    action<CommonOptions, Awaited<ReturnType<typeof examine>>>(
+    action<OptionsOf, Awaited<ReturnType<typeof examine>>>(
       async () => {
         const result = await examine();
         if (!result.ok) process.exitCode = 1;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { EmbedResult } from '../../embedding/vectors.js';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
 import { stageReporter } from '../reporters.js';
 
-interface EmbedCommandOptions extends CommonOptions {
+interface EmbedCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
   model: string;
@@ -12,8 +12,12 @@ interface EmbedCommandOptions extends CommonOptions {
 }
 
 export function registerEmbed(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program.command('embed').description('embed every scene keyword and POI of a dataset ahead of time'),
+    'config',
+    'seed',
+    'device',
+    'threads',
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
@@ -30,6 +34,7 @@ export function registerEmbed(program: Command): void {
             model: options.model,
             output: options.out,
             users: options.users,
+            saveSeconds: readConfig(options.config).embed.saveSeconds,
             seed: options.seed,
             device: options.device,
             signal: context.signal,
@@ -40,6 +45,7 @@ export function registerEmbed(program: Command): void {
           Object.entries({ 'scene keywords': scene, POIs: pois, ...(users && { users }) })
             .map(([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`)
             .join('\n'),
+        { interrupted: 'goes on' },
       ),
     );
 }

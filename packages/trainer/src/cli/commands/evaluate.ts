@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { Evaluation, Slice } from '../../training/evaluate.js';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, withOptions } from '../command-context.js';
 import { textTable } from '../text-table.js';
 
-interface EvaluateCommandOptions extends CommonOptions {
+interface EvaluateCommandOptions extends OptionsOf<'device' | 'threads'> {
   run: string;
   data: string;
   split?: string;
@@ -16,8 +16,10 @@ function sliceName({ kind, field, value }: Slice): string {
 }
 
 export function registerEvaluate(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program.command('evaluate').description('measure a trained model on the test part: figures, calibration, slices'),
+    'device',
+    'threads',
   )
     .requiredOption(
       '--run <dir>',

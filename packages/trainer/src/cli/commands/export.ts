@@ -1,15 +1,18 @@
 import type { Command } from 'commander';
 import type { ExportResult } from '../../exporting/export-bundle.js';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, withOptions } from '../command-context.js';
 
-interface ExportCommandOptions extends CommonOptions {
+interface ExportCommandOptions extends OptionsOf<'threads'> {
   run: string;
   data: string;
   out: string;
 }
 
 export function registerExport(program: Command): void {
-  withCommonOptions(program.command('export').description('write a trained model as a bundle that `larr serve` loads'))
+  withOptions(
+    program.command('export').description('write a trained model as a bundle that `larr serve` loads'),
+    'threads',
+  )
     .requiredOption(
       '--run <dir>',
       "run directory of one model: `larr train`'s --out, or models/<name>-seed<n> of a comparison",

@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
 import type { FinetuneResult } from '../../embedding/finetune.js';
-import { action, type CommonOptions, readConfig, withCommonOptions } from '../command-context.js';
-import { Configuration } from '../configuration.js';
+import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
 import { stageReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
 
-interface FinetuneCommandOptions extends CommonOptions {
+interface FinetuneCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
   model: string;
@@ -33,25 +32,35 @@ export function qualityTable({ before, after, gate, alarms }: FinetuneResult): s
 }
 
 export function registerFinetune(program: Command): void {
-  withCommonOptions(program.command('finetune').description('stage 2: make the language model a text embedder'))
+  withOptions(
+    program.command('finetune').description('stage 2: make the language model a text embedder'),
+    'config',
+    'seed',
+    'device',
+    'threads',
+  )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
     .requiredOption('--model <dir>', 'what `larr pretrain` wrote')
     .requiredOption('--out <dir>', 'directory of the embedder; a stopped run goes on')
     .action(
-      action<FinetuneCommandOptions, FinetuneResult>(async (options, context) => {
-        const { finetune } = await import('../../embedding/finetune.js');
-        return finetune({
-          dataset: options.data,
-          split: options.split,
-          model: options.model,
-          output: options.out,
-          config: readConfig(Configuration, options.config).finetune,
-          seed: options.seed,
-          device: options.device,
-          signal: context.signal,
-          ...stageReporter(context),
-        });
-      }, qualityTable),
+      action<FinetuneCommandOptions, FinetuneResult>(
+        async (options, context) => {
+          const { finetune } = await import('../../embedding/finetune.js');
+          return finetune({
+            dataset: options.data,
+            split: options.split,
+            model: options.model,
+            output: options.out,
+            config: readConfig(options.config).finetune,
+            seed: options.seed,
+            device: options.device,
+            signal: context.signal,
+            ...stageReporter(context),
+          });
+        },
+        qualityTable,
+        { interrupted: 'goes on' },
+      ),
     );
 }

@@ -8,10 +8,10 @@ import {
   UsageError,
 } from '@larr/core';
 import type { Command } from 'commander';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, withDataOptions } from '../command-context.js';
 import { datasetSummary, showProgress } from './prepare.js';
 
-interface ImportCommandOptions extends CommonOptions {
+interface ImportCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   in: string;
   out: string;
 }
@@ -20,7 +20,7 @@ const importers = { frappe: importFrappe, entree: importEntree, coupon: importCo
 
 export function registerImport(program: Command): void {
   const names = Object.keys(importers);
-  withCommonOptions(
+  withDataOptions(
     program
       .command('import')
       .description('make a dataset of public data, from the files as their publisher ships them'),
@@ -30,7 +30,7 @@ export function registerImport(program: Command): void {
     .requiredOption('--out <dir>', 'dataset directory to write')
     .action((dataset: string, options: ImportCommandOptions) =>
       action<ImportCommandOptions, DatasetManifest>(
-        ({ in: input, out: output, seed, threads }, { signal, progress }) => {
+        async ({ in: input, out: output, seed, threads, config }, { signal, progress }) => {
           const importer = importers[dataset as keyof typeof importers];
           if (importer === undefined) {
             const nearest = nearestName(dataset, names);
@@ -42,6 +42,7 @@ export function registerImport(program: Command): void {
           return importer({
             input,
             output,
+            ...readConfig(config).prepare,
             seed,
             threads,
             signal,
@@ -49,6 +50,7 @@ export function registerImport(program: Command): void {
           });
         },
         (manifest) => datasetSummary(options.out, manifest),
+        { interrupted: 'starts over' },
       )(options),
     );
 }

@@ -1,10 +1,10 @@
-import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { type DraftOptions, draftSchema, type SchemaDraft, UsageError, writeFileAtomic } from '@larr/core';
 import type { Command } from 'commander';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, shellWord, withOptions } from '../command-context.js';
 
-interface InitCommandOptions extends CommonOptions {
+interface InitCommandOptions extends OptionsOf {
   events: string;
   users?: string;
   pois?: string;
@@ -15,7 +15,7 @@ interface InitCommandOptions extends CommonOptions {
 }
 
 export function registerInit(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program
       .command('init')
       .description('write a schema file by looking at your tables; then read and change it (docs/data.md)'),
@@ -30,7 +30,14 @@ export function registerInit(program: Command): void {
     .action((options: InitCommandOptions) =>
       action<InitCommandOptions, { out: string } & Omit<SchemaDraft, 'text'>>(
         async ({ events, users, pois, name, user, poi, out }) => {
-          if (existsSync(out)) {
+          const there = await stat(out).catch(() => null);
+          if (there?.isDirectory()) {
+            throw new UsageError(
+              'OUT_NOT_A_FILE',
+              `${out} is a directory; name the schema file to write, in it perhaps`,
+            );
+          }
+          if (there !== null) {
             throw new UsageError(
               'FILE_EXISTS',
               `${out} is there already and may hold your changes; give another --out or remove it`,
@@ -54,9 +61,10 @@ export function registerInit(program: Command): void {
         },
         ({ out, remarks }) =>
           [
-            `${out} is written. Read it, then: larr prepare --schema ${out} --check`,
+            `${out} is written. Read it, then: larr prepare --schema ${shellWord(out)} --check`,
             ...remarks.map((r) => `  ${r}`),
           ].join('\n'),
+        { out: 'file' },
       )(options),
     );
 }

@@ -8,14 +8,15 @@ import {
   readSchema,
   UsageError,
 } from '@larr/core';
-import type { Command } from 'commander';
-import { action, type CommandContext, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { type Command, InvalidArgumentError } from 'commander';
+import { action, type CommandContext, type OptionsOf, readConfig, withDataOptions } from '../command-context.js';
+import { memoryLimit } from '../configuration.js';
 import { textTable } from '../text-table.js';
 
-interface PrepareCommandOptions extends CommonOptions {
+interface PrepareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   schema: string;
   out?: string;
-  memory: string;
+  memory?: string;
   check: boolean;
 }
 
@@ -29,10 +30,10 @@ export function datasetSummary(directory: string, manifest: DatasetManifest): st
       orders === null ? '–' : orders.toLocaleString('en'),
     ]),
   );
-  const { name, users, pois } = manifest;
+  const { name, users, pois, notes = [] } = manifest;
   return (
     `${directory}: "${name}", ${users.toLocaleString('en')} users, ${pois.toLocaleString('en')} POIs\n` +
-    textTable(['split / part', 'rows', 'clicks', 'orders'], rows)
+    [textTable(['split / part', 'rows', 'clicks', 'orders'], rows), ...notes.map((note) => `note: ${note}`)].join('\n')
   );
 }
 
@@ -104,8 +105,14 @@ function reportText(report: PreparationReport): string {
   return lines.join('\n');
 }
 
+function memoryOption(text: string): string {
+  const parsed = memoryLimit.safeParse(text);
+  if (!parsed.success) throw new InvalidArgumentError(`It must be a size: ${parsed.error.issues[0]!.message}.`);
+  return text;
+}
+
 export function registerPrepare(program: Command): void {
-  withCommonOptions(
+  withDataOptions(
     program.command('prepare').description('make a dataset of your own tables by a schema file (docs/data.md)'),
   )
     .requiredOption(
@@ -114,27 +121,30 @@ export function registerPrepare(program: Command): void {
     )
     .option('--out <dir>', 'dataset directory to write')
     .option('--check', 'tell what would be done, and write nothing', false)
-    .option('--memory <limit>', "DuckDB's memory limit; the rest is spilled to disk", '2GB')
+    .option('--memory <limit>', "DuckDB's memory limit; the rest is spilled to disk (2GB)", memoryOption)
     .action((options: PrepareCommandOptions) =>
       action<PrepareCommandOptions, DatasetManifest | PreparationReport>(
-        async ({ schema, out, seed, threads, memory, check }, { signal, progress }) => {
+        async ({ schema, out, seed, threads, memory, check, config }, { signal, progress }) => {
           if (out === undefined && !check)
             throw new UsageError(
               'OUT_MISSING',
               'say where the dataset shall be written with --out, or only look with --check',
             );
+          const { memoryLimit, rowsPerShard } = readConfig(config).prepare;
           const settings = {
             schema: await readSchema(schema),
             baseDirectory: dirname(schema),
             seed,
             threads,
-            memoryLimit: memory,
+            memoryLimit: memory ?? memoryLimit,
+            rowsPerShard,
             signal,
             progress: showProgress(progress, check ? 'check' : 'prepare'),
           };
           return check ? explainPreparation(settings) : prepare(out!, settings);
         },
         (result) => ('format' in result ? datasetSummary(options.out!, result) : reportText(result)),
+        { interrupted: 'starts over' },
       )(options),
     );
 }

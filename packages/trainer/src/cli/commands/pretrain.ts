@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
 import type { PretrainResult } from '../../pretraining/pretrain.js';
-import { action, type CommonOptions, readConfig, withCommonOptions } from '../command-context.js';
-import { Configuration } from '../configuration.js';
+import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
 import { stageReporter } from '../reporters.js';
 
-interface PretrainCommandOptions extends CommonOptions {
+interface PretrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
   model?: string;
@@ -12,8 +11,12 @@ interface PretrainCommandOptions extends CommonOptions {
 }
 
 export function registerPretrain(program: Command): void {
-  withCommonOptions(
+  withOptions(
     program.command('pretrain').description("stage 1: continue a language model's pretraining on texts about POIs"),
+    'config',
+    'seed',
+    'device',
+    'threads',
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
@@ -23,7 +26,7 @@ export function registerPretrain(program: Command): void {
       action<PretrainCommandOptions, PretrainResult>(
         async (options, context) => {
           const { pretrain } = await import('../../pretraining/pretrain.js');
-          const { pretrain: config } = readConfig(Configuration, options.config);
+          const { pretrain: config } = readConfig(options.config);
           return pretrain({
             dataset: options.data,
             split: options.split,
@@ -38,6 +41,7 @@ export function registerPretrain(program: Command): void {
         ({ tokens, seconds, perplexity }) =>
           `stage 1: ${tokens.toLocaleString('en')} tokens in ${seconds.toFixed(1)} s; held-out perplexity ` +
           `${perplexity.domain?.toFixed(2) ?? '–'} on POI texts, ${perplexity.general?.toFixed(2) ?? '–'} on general text`,
+        { interrupted: 'goes on' },
       ),
     );
 }

@@ -1,9 +1,9 @@
 import { openDataset, UsageError } from '@larr/core';
 import type { Command } from 'commander';
-import { action, type CommonOptions, wholeNumber, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, wholeNumber, withOptions } from '../command-context.js';
 import { textTable } from '../text-table.js';
 
-interface RecallCommandOptions extends CommonOptions {
+interface RecallCommandOptions extends OptionsOf<'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
   model: string;
@@ -25,7 +25,12 @@ function keyword(text: string, before: Record<string, string>): Record<string, s
 }
 
 export function registerRecall(program: Command): void {
-  withCommonOptions(program.command('recall').description('find the POIs whose texts suit a question or a scene'))
+  withOptions(
+    program.command('recall').description('find the POIs whose texts suit a question or a scene'),
+    'seed',
+    'device',
+    'threads',
+  )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
     .requiredOption('--model <dir>', 'what `larr finetune` wrote')

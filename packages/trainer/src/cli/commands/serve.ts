@@ -4,9 +4,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { LarrError } from '@larr/core';
 import type { Command } from 'commander';
-import { type CommonOptions, fail, wholeNumber, withCommonOptions } from '../command-context.js';
+import { fail, type OptionsOf, wholeNumber, withOptions } from '../command-context.js';
 
-interface ServeOptions extends CommonOptions {
+interface ServeOptions extends OptionsOf<'threads'> {
   bundle: string;
   host: string;
   port: number;
@@ -63,7 +63,7 @@ export function serve(
 }
 
 export function registerServe(program: Command): void {
-  withCommonOptions(program.command('serve').description('serve a bundle over HTTP'))
+  withOptions(program.command('serve').description('serve a bundle over HTTP'), 'threads')
     .requiredOption('--bundle <dir>', 'what `larr export` wrote')
     .option('--host <host>', 'address to listen on', '127.0.0.1')
     .option('--port <port>', 'port to listen on; 0 picks a free one', wholeNumber(0), 8080)

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import type { TrainResult } from '../../training/train.js';
-import { action, type CommonOptions, readConfig, wholeNumber, withCommonOptions } from '../command-context.js';
-import { Configuration } from '../configuration.js';
-import { stageReporter, trainingReporter } from '../reporters.js';
+import { action, type OptionsOf, readConfig, wholeNumber, withOptions } from '../command-context.js';
+import { trainingReporter } from '../reporters.js';
+import { vectorsFor } from '../vectors.js';
 
-interface TrainCommandOptions extends CommonOptions {
+interface TrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
   model: string;
@@ -14,7 +14,13 @@ interface TrainCommandOptions extends CommonOptions {
 }
 
 export function registerTrain(program: Command): void {
-  withCommonOptions(program.command('train').description('stage 3: train one recommendation model'))
+  withOptions(
+    program.command('train').description('stage 3: train one recommendation model'),
+    'config',
+    'seed',
+    'device',
+    'threads',
+  )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
     .requiredOption('--model <name>', 'ple, larr, dnn, wide-deep, deepfm …; an unknown name lists them all')
@@ -24,17 +30,11 @@ export function registerTrain(program: Command): void {
     .action(
       action<TrainCommandOptions, TrainResult>(
         async (options, context) => {
-          const { modelKind } = await import('../../models/index.js');
-          const { ensureVectors } = await import('../../pipeline/language-stages.js');
           const { loadTrainingData } = await import('../../training/data.js');
           const { trainModel } = await import('../../training/train.js');
-          const config = readConfig(Configuration, options.config);
-          const { semantic } = modelKind(options.model);
+          const config = readConfig(options.config);
           const { data: dataset, split, out, seed, device } = options;
-          const stages = { data: dataset, split, out, config, seed, device, signal: context.signal };
-          const vectors =
-            options.vectors ??
-            (semantic ? (await ensureVectors({ ...stages, ...stageReporter(context) })).vectors : undefined);
+          const vectors = await vectorsFor({ ...options, models: [options.model], config }, context);
           const data = await loadTrainingData({
             data: dataset,
             split,
@@ -60,6 +60,7 @@ export function registerTrain(program: Command): void {
           `${model}: CTR AUC ${metrics.ctrAuc.toFixed(4)}, logloss ${metrics.ctrLogloss.toFixed(4)}` +
           `${metrics.ctcvrAuc === null ? '' : `, CTCVR AUC ${metrics.ctcvrAuc.toFixed(4)}`} on the test part; ` +
           `trained in ${seconds.toFixed(1)} s (${Math.round(samplesPerSecond).toLocaleString('en')} samples/s)`,
+        { interrupted: 'goes on' },
       ),
     );
 }

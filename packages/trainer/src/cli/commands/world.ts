@@ -1,8 +1,8 @@
 import { generateWorld, WORLD_SCALES, type WorldScale, type WorldSummary } from '@larr/core';
 import { type Command, Option } from 'commander';
-import { action, type CommonOptions, withCommonOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, withDataOptions } from '../command-context.js';
 
-interface WorldCommandOptions extends CommonOptions {
+interface WorldCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   out: string;
   scale: WorldScale;
   granularity: 'coarse' | 'fine';
@@ -10,7 +10,7 @@ interface WorldCommandOptions extends CommonOptions {
 }
 
 export function registerWorld(program: Command): void {
-  withCommonOptions(program.command('world').description('make the built-in food-delivery world (docs/world.md)'))
+  withDataOptions(program.command('world').description('make the built-in food-delivery world (docs/world.md)'))
     .requiredOption('--out <dir>', 'dataset directory to write')
     .addOption(new Option('--scale <scale>', 'how large').choices(WORLD_SCALES).default('small'))
     .addOption(
@@ -26,6 +26,8 @@ export function registerWorld(program: Command): void {
             scale: options.scale,
             seed: options.seed,
             output: options.out,
+            ...readConfig(options.config).prepare,
+            threads: options.threads,
             categoryGranularity: options.granularity,
             sceneEffects: options.sceneEffects,
             signal,
@@ -35,6 +37,7 @@ export function registerWorld(program: Command): void {
           `${made.output}: ${made.impressions.toLocaleString('en')} impressions of ${made.pois.toLocaleString('en')} POIs to ` +
           `${made.users.toLocaleString('en')} users over ${made.days} days; ${made.clicks.toLocaleString('en')} clicks, ` +
           `${made.orders.toLocaleString('en')} orders`,
+        { interrupted: 'starts over' },
       ),
     );
 }

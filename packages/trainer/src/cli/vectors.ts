@@ -1,0 +1,41 @@
+// Where a command that trains gets the language model's vectors from: given, or made by the stages before.
+import { openDataset } from '@larr/core';
+import type { CommandContext } from './command-context.js';
+import { type Configuration, checkVectorWidth } from './configuration.js';
+import { stageReporter } from './reporters.js';
+
+interface VectorsWanted {
+  models: readonly string[];
+  data: string;
+  split?: string | undefined;
+  /** --vectors */
+  vectors?: string | undefined;
+  out: string;
+  config: Configuration;
+  seed: number;
+  device: string;
+}
+
+/**
+ * The vectors that these models need: those given, which are checked before anything is trained, or those that the language stages
+ * make in `out`. Undefined where no model takes any.
+ * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; DataError `NO_VECTORS`, `VECTORS_MISMATCH`
+ */
+export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<string | undefined> {
+  const { modelKind } = await import('../models/index.js');
+  const { models, data, split, vectors, out, config, seed, device } = wanted;
+  const semantic = models.filter((name) => modelKind(name).semantic);
+  if (semantic.length === 0) return undefined;
+  if (vectors !== undefined) {
+    const { checkVectors } = await import('../embedding/vectors-manifest.js');
+    const { resolveTrainConfig } = await import('../training/config.js');
+    const dataset = await openDataset(data, split);
+    const { dimension } = await checkVectors(vectors, dataset);
+    for (const name of semantic) resolveTrainConfig(name, dataset.manifest.training, config.train, dimension);
+    return vectors;
+  }
+  checkVectorWidth(config);
+  const { ensureVectors } = await import('../pipeline/language-stages.js');
+  const stages = { data, split, out, config, seed, device, signal: context.signal, ...stageReporter(context) };
+  return (await ensureVectors(stages)).vectors;
+}
