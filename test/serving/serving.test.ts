@@ -366,6 +366,19 @@ describe('the larr-server program', () => {
     }
   });
 
+  it('says which port is taken, and what to do', async () => {
+    const taken = createServer({ bundle, port: server.port });
+    await expect(taken).rejects.toMatchObject({
+      code: 'PORT_IN_USE',
+      message: expect.stringMatching(new RegExp(`port ${server.port} of 127\\.0\\.0\\.1 is in use.*--port`)),
+    });
+    await expect(createServer({ bundle, host: '192.0.2.1', port: 0 })).rejects.toMatchObject({
+      code: 'ADDRESS_UNKNOWN',
+    });
+    // The one that has it goes on.
+    expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
+  });
+
   it('exits 2 on wrong usage, naming the option', async () => {
     for (const args of [[], ['--bundle', bundle, '--threads', 'many'], ['--bundle', bundle, '--colour']]) {
       const ended = await start(args);

@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net';
+import { LarrError, mustBeDirectory } from '@larr/core';
 import { type AppState, createApp, DEFAULT_LIMITS, type Limits } from './api/app.js';
 import type { ModelIdentity } from './api/contracts.js';
 import { EventLog } from './events/event-log.js';
@@ -36,17 +37,52 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+/** What the system's refusal to listen means, and what to do about it. */
+function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  const say = (code: string, message: string) => new LarrError(code, message, { cause: error });
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return say(
+        'PORT_IN_USE',
+        `port ${port} of ${host} is in use by another program. Stop that one, or take another port: --port ${port < 65_535 ? port + 1 : 8080}, or --port 0 for any that is free`,
+      );
+    case 'EACCES':
+      return say(
+        'PORT_FORBIDDEN',
+        `port ${port} of ${host} is not this user's to listen on. Take one from 1024 up: --port 8080`,
+      );
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return say(
+        'ADDRESS_UNKNOWN',
+        `${host} is no address of this machine. Use --host 127.0.0.1 for this machine alone, or --host 0.0.0.0 for all its networks`,
+      );
+    default:
+      return error;
+  }
+}
+
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
- * @throws the system's error when the address cannot be listened on; DataError EVENT_LOG_CORRUPT
+ * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY for
+ * `events`; DataError EVENT_LOG_CORRUPT
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
+  if (options.events !== undefined) await mustBeDirectory(options.events);
   const events = options.events === undefined ? null : await EventLog.open(options.events);
   const state: AppState = { model: null, events, stopping: false };
   const app = createApp(state, metrics, { ...DEFAULT_LIMITS, ...options.limits });
   const host = options.host ?? '127.0.0.1';
-  await app.listen({ host, port: options.port ?? 8080 });
+  const wanted = options.port ?? 8080;
+  try {
+    await app.listen({ host, port: wanted });
+  } catch (error) {
+    await app.close();
+    await events?.close();
+    throw cannotListen(error as NodeJS.ErrnoException, host, wanted);
+  }
   const { port } = app.server.address() as AddressInfo;
 
   const loading = loadRankingModel(options.bundle, {

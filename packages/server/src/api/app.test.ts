@@ -33,8 +33,10 @@ beforeEach(() => {
   state.stopping = false;
 });
 
-const post = (payload: string | object, headers: Record<string, string> = { 'content-type': 'application/json' }) =>
-  app.inject({ method: 'POST', url: '/v1/rank', payload, headers });
+const post = (
+  payload: string | Buffer | object,
+  headers: Record<string, string> = { 'content-type': 'application/json' },
+) => app.inject({ method: 'POST', url: '/v1/rank', payload, headers });
 const good = { user: 'u', scene: {}, candidates: ['a', 'bbb', 'cc'] };
 
 describe('the HTTP layer', () => {
@@ -52,7 +54,20 @@ describe('the HTTP layer', () => {
     expect(reply.headers['x-request-id']).toBe('abc-1');
   });
 
-  const refused: [string, string | object, string, string?][] = [
+  it('takes every character of UTF-8 as it is', async () => {
+    const candidates = ['茶', 'café', '🍜'];
+    const reply = await post(Buffer.from(JSON.stringify({ ...good, candidates })));
+    expect(
+      reply
+        .json()
+        .ranked.map(({ poi }: { poi: string }) => poi)
+        .sort(),
+    ).toEqual(candidates.sort());
+  });
+
+  const refused: [string, string | Buffer | object, string, string?][] = [
+    ['a body that is not UTF-8', Buffer.from('{"user":"caf\xe9","candidates":["a"]}', 'latin1'), 'BODY_NOT_JSON'],
+    ['a body with a byte order mark', '\ufeff{"user":"u","candidates":["a"]}', 'BODY_NOT_JSON'],
     ['a body that is not JSON', '{"user": ', 'BODY_NOT_JSON'],
     ['an empty body', '', 'BODY_NOT_JSON'],
     ['a body that is no object', '[1]', 'BODY_INVALID'],
@@ -159,6 +174,10 @@ describe('the HTTP layer', () => {
       expect(
         (await send(taking, [event, { ...event, id: 'e3', time: 'yesterday evening' }])).json().error,
       ).toMatchObject({ code: 'BODY_INVALID', field: 'events[1].time' });
+      expect((await send(taking, [{ ...event, id: 'e4', time: '1768046400' }])).json().error).toMatchObject({
+        code: 'BODY_INVALID',
+        field: 'events[0].time',
+      });
       const document = (await taking.inject('/openapi.json')).json();
       const { example } = document.paths['/v1/events'].post.requestBody.content['application/json'];
       expect((await send(taking, example.events)).statusCode).toBe(200);

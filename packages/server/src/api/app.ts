@@ -158,7 +158,8 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
       },
       async (request) => {
         request.body.events.forEach(({ time }, i) => {
-          if (localTime(time) !== null) return;
+          // Digits alone would be read as seconds or milliseconds, whichever they look like.
+          if (localTime(time) !== null && !/^-?\d+(\.\d+)?$/.test(time)) return;
           const field = `events[${i}].time`;
           throw new ApiError(400, 'BODY_INVALID', `${field} is not a time; ISO 8601 is expected`, field);
         });

@@ -24,10 +24,18 @@ export function checkDepth(body: Buffer, limit: number): void {
   }
 }
 
+/** Refuses what is not UTF-8 instead of putting replacement characters into ids; a byte order mark is no JSON either. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** Parses a JSON body. Throws `BODY_NOT_JSON` with the reason and nothing of the server's. Own `__proto__` keys are refused. */
 export function parseJsonBody(body: Buffer, depthLimit: number): unknown {
   checkDepth(body, depthLimit);
-  const text = body.toString('utf8');
+  let text: string;
+  try {
+    text = utf8.decode(body);
+  } catch {
+    throw new ApiError(400, 'BODY_NOT_JSON', 'the body is not valid UTF-8, which JSON is');
+  }
   if (text.trim() === '') throw new ApiError(400, 'BODY_NOT_JSON', 'the body is empty; a JSON object is expected');
   let value: unknown;
   try {

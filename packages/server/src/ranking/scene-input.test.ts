@@ -2,35 +2,42 @@ import { defineSchema } from '@larr/core';
 import { expect, it } from 'vitest';
 import { SceneInput } from './scene-input.js';
 
-const input = new SceneInput(
-  defineSchema({
-    name: 'scene',
-    tables: { events: 'events.csv' },
-    keys: { user: 'user', poi: 'poi' },
-    time: 'time',
-    labels: { click: 'click' },
-    missing: ['unknown'],
-    features: {
-      categorical: [
-        { name: 'user', value: 'events.user' },
-        { name: 'poi', value: 'events.poi' },
-        { name: 'weather', value: 'events.weather' },
-      ],
-      dense: [{ name: 'wind', value: 'events.wind', missing: ['calm'] }],
-    },
-    keywords: {
-      scene: [
-        { name: 'time', value: { derive: 'timeSlot' } },
-        { name: 'warmth', value: { derive: 'temperatureWords', of: 'events.temperature', unit: 'celsius' } },
-      ],
-    },
-    splits: { random: { kind: 'random', ratios: [0.8, 0.1, 0.1] } },
-  }),
-);
+const sceneInput = (time: 'time' | { column: 'time'; unit: 's' | 'ms' }) =>
+  new SceneInput(
+    defineSchema({
+      name: 'scene',
+      tables: { events: 'events.csv' },
+      keys: { user: 'user', poi: 'poi' },
+      time,
+      labels: { click: 'click' },
+      missing: ['unknown'],
+      features: {
+        categorical: [
+          { name: 'opened', value: { derive: 'hour', time: 'events.opened' }, missing: ['0'] },
+          { name: 'user', value: 'events.user' },
+          { name: 'poi', value: 'events.poi' },
+          { name: 'weather', value: 'events.weather' },
+        ],
+        dense: [{ name: 'wind', value: 'events.wind', missing: ['calm'] }],
+      },
+      keywords: {
+        scene: [
+          { name: 'time', value: { derive: 'timeSlot' } },
+          { name: 'warmth', value: { derive: 'temperatureWords', of: 'events.temperature', unit: 'celsius' } },
+        ],
+      },
+      splits: { random: { kind: 'random', ratios: [0.8, 0.1, 0.1] } },
+    }),
+  );
+const input = sceneInput('time');
 
 it.each([
   ['time', 'yesterday evening'],
   ['time', true],
+  // Seconds or milliseconds? A number does not say.
+  ['time', 1769861100],
+  ['time', '1769861100'],
+  ['opened', 1769861100],
   ['temperature', 'warm'],
   ['wind', 'strong'],
 ])('refuses %s: %s, which training could not have read either', (name, value) => {
@@ -44,4 +51,12 @@ it('takes numbers, their texts, times, markers of missing values and nothing', (
   expect(input.read(scene).event).toEqual(scene);
   expect(input.read({ time: null, temperature: 3, wind: '' }).event).toEqual({ time: null, temperature: 3, wind: '' });
   expect(input.read({ temperature: 'unknown' }).event).toEqual({ temperature: 'unknown' });
+  expect(input.read({ opened: 0 }).event).toEqual({ opened: 0 });
+});
+
+it('takes a number for a time whose unit the schema states', () => {
+  const counted = sceneInput({ column: 'time', unit: 's' });
+  for (const time of [1769861100, '1769861100', '2026-01-31 12:05'])
+    expect(counted.read({ time }).event).toEqual({ time });
+  expect(() => counted.read({ time: true })).toThrow(/number of seconds/);
 });

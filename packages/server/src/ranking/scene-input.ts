@@ -10,14 +10,33 @@ import {
 import { ApiError } from '../api/errors.js';
 import type { SceneValues } from './ranking-model.js';
 
-type Check = { kind: 'time'; unit: Parameters<typeof localTime>[1] } | { kind: 'number'; missing: ReadonlySet<string> };
+type Check =
+  | { kind: 'time'; unit: Parameters<typeof localTime>[1]; missing: ReadonlySet<string> }
+  | { kind: 'number'; missing: ReadonlySet<string> };
+
+/** Whether a time column counts something, so that numbers say a time. Without a stated unit they would be guessed at by their size. */
+const counts = (unit: Parameters<typeof localTime>[1]): boolean => unit !== undefined && unit !== 'timestamp';
+
+/** What a refused value ought to have been. */
+function expectation(check: Check): string {
+  if (check.kind === 'number') return 'a number is expected';
+  const iso = 'a time as text, ISO 8601 as in "2026-01-31T12:05:00",';
+  const units = { s: 'seconds', ms: 'milliseconds', us: 'microseconds', timestamp: '' } as const;
+  return counts(check.unit)
+    ? `${iso} or a number of ${units[check.unit!]} since 1970 is expected`
+    : `${iso} is expected; a number does not say its unit`;
+}
 
 /** Whether a feature would get a value out of this; what is missing needs none. */
 function readable(value: SceneValues[string], check: Check): boolean {
   const text = canonicalText(value);
   if (text === null || text === '') return true;
-  if (check.kind === 'time') return typeof value !== 'boolean' && localTime(value, check.unit) !== null;
-  return check.missing.has(text) || !Number.isNaN(numberOf(value));
+  if (check.missing.has(text)) return true;
+  if (check.kind === 'time') {
+    const number = typeof value === 'number' || /^-?\d+(\.\d+)?$/.test(text);
+    return typeof value !== 'boolean' && (!number || counts(check.unit)) && localTime(value, check.unit) !== null;
+  }
+  return !Number.isNaN(numberOf(value));
 }
 
 /**
@@ -56,10 +75,13 @@ export class SceneInput {
       inputs.forEach((reference, i) => {
         const kind = derivation === null ? plain : derivation.takes[i]!;
         if (kind === 'text' || !reference.startsWith('events.')) return;
-        add(reference.slice('events.'.length), kind === 'time' ? { kind, unit: undefined } : { kind, missing });
+        add(
+          reference.slice('events.'.length),
+          kind === 'time' ? { kind, unit: undefined, missing } : { kind, missing },
+        );
       });
     };
-    if (time !== undefined) add(time, { kind: 'time', unit });
+    if (time !== undefined) add(time, { kind: 'time', unit, missing: new Set() });
     const layout = featureLayout(schema);
     for (const { value, missing } of layout.categorical) collect(value, missing, 'text');
     for (const { value, missing } of layout.dense) collect(value, missing, 'number');
@@ -86,9 +108,12 @@ export class SceneInput {
       if (this.#columns.has(name)) {
         const unread = this.#checks.get(name)?.find((check) => !readable(value, check));
         if (unread !== undefined) {
-          const expected =
-            unread.kind === 'time' ? 'a time, ISO 8601 as in 2026-01-31T12:05:00, is expected' : 'a number is expected';
-          throw new ApiError(400, 'SCENE_VALUE_INVALID', `${field}: ${expected}, or null`, field);
+          throw new ApiError(
+            400,
+            'SCENE_VALUE_INVALID',
+            `${field}: ${expectation(unread)}; null where it is missing`,
+            field,
+          );
         }
         event[name] = value;
       } else if (!this.#keywords.has(name)) {
