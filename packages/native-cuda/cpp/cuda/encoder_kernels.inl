@@ -84,13 +84,15 @@ LARR_DEVICE void normalise_attention(const EncoderPlan& p, const EncoderCall& ca
   for (int pair = lane; pair < count * p.heads; pair += lanes) {
     const int row = pair % count, head = pair / count;
     const int32_t* mine = tokens + row * p.fields;
+    // A missing token's logit is read as the aggregation token's: it does not raise the maximum, and all loads go out at once.
     const float own = p.logits[head];
     float top = own;
-    for (int f = 0; f < p.fields; f++)
-      if (mine[f] >= 0) top = fmaxf(top, p.logits[int64_t(mine[f]) * p.heads + head]);
+    for (int f = 0; f < p.fields; f++) top = fmaxf(top, p.logits[int64_t(mine[f] < 0 ? 0 : mine[f]) * p.heads + head]);
     float sum = exp2_fast(own - top);
-    for (int f = 0; f < p.fields; f++)
-      if (mine[f] >= 0) sum += exp2_fast(p.logits[int64_t(mine[f]) * p.heads + head] - top);
+    for (int f = 0; f < p.fields; f++) {
+      const float term = exp2_fast(p.logits[int64_t(mine[f] < 0 ? 0 : mine[f]) * p.heads + head] - top);
+      sum += mine[f] < 0 ? 0.0f : term;
+    }
     const Normaliser normaliser{top, 1.0f / sum};
     normalisers[pair] = normaliser;
     if (call.attention && first + row < call.n) {
@@ -356,40 +358,52 @@ LARR_DEVICE void through_hidden(const typename P::Operand (&a)[Width / 16], Weig
   }
 }
 
-// Columns [first_column, first_column + Width) of 16 rows: to z, and their share of the scores.
-template <int Width>
-LARR_DEVICE void put_out(const EncoderPlan& p, const EncoderCall& call, int64_t first, int first_column, const float (&y)[Width / 8][4], float (&score)[2]) {
-  const int lane = lane_index(), g = lane / 4, t = lane % 4;
-  struct alignas(8) Pair {
-    float left, right;
-  };
+struct alignas(8) Pair {
+  float left, right;
+};
+
+// Calls use(half, row, column, left, right) for the lane's pairs of neighbouring columns, in the two of 16 rows that it holds.
+template <int Width, class Use>
+LARR_DEVICE void each_pair(const EncoderCall& call, int64_t first, int first_column, const float (&y)[Width / 8][4], const Use& use) {
+  const int g = lane_index() / 4, t = lane_index() % 4;
   LARR_UNROLL
   for (int half = 0; half < 2; half++) {
-    const int64_t row = first + g + 8 * half;
+    const int64_t row = first + 8 * half + g;
     if (row >= call.n) continue;
-    float* z = call.z + row * p.out;
-    const float* target = call.targets + row * call.target_stride;
     LARR_UNROLL
-    for (int j = 0; j < Width / 8; j++) {
-      const int column = first_column + 8 * j + 2 * t;
-      const float left = y[j][2 * half], right = y[j][2 * half + 1];
-      if (p.out % 2 == 0) {
-        if (column >= p.out) continue;
-        if (call.z) *reinterpret_cast<Pair*>(z + column) = {left, right};
-        if (call.scores) {
-          const Pair other = *reinterpret_cast<const Pair*>(target + column);
-          score[half] += left * other.left + right * other.right;
-        }
-      } else {
-        LARR_UNROLL
-        for (int e = 0; e < 2; e++) {
-          if (column + e >= p.out) continue;
-          if (call.z) z[column + e] = e ? right : left;
-          if (call.scores) score[half] += (e ? right : left) * target[column + e];
-        }
-      }
-    }
+    for (int j = 0; j < Width / 8; j++) use(half, row, first_column + 8 * j + 2 * t, y[j][2 * half], y[j][2 * half + 1]);
   }
+}
+
+// Columns [first_column, first_column + Width) of z.
+template <int Width>
+LARR_DEVICE void put_z(const EncoderPlan& p, const EncoderCall& call, int64_t first, int first_column, const float (&y)[Width / 8][4]) {
+  if (p.out % 2 == 0)
+    each_pair<Width>(call, first, first_column, y, [&](int, int64_t row, int column, float left, float right) {
+      if (column < p.out) *reinterpret_cast<Pair*>(call.z + row * p.out + column) = {left, right};
+    });
+  else
+    each_pair<Width>(call, first, first_column, y, [&](int, int64_t row, int column, float left, float right) {
+      if (column < p.out) call.z[row * p.out + column] = left;
+      if (column + 1 < p.out) call.z[row * p.out + column + 1] = right;
+    });
+}
+
+// The share of those columns in the scores.
+template <int Width>
+LARR_DEVICE void add_scores(const EncoderPlan& p, const EncoderCall& call, int64_t first, int first_column, const float (&y)[Width / 8][4], float (&score)[2]) {
+  if (p.out % 2 == 0)
+    each_pair<Width>(call, first, first_column, y, [&](int half, int64_t row, int column, float left, float right) {
+      if (column >= p.out) return;
+      const Pair target = *reinterpret_cast<const Pair*>(call.targets + row * call.target_stride + column);
+      score[half] += left * target.left + right * target.right;
+    });
+  else
+    each_pair<Width>(call, first, first_column, y, [&](int half, int64_t row, int column, float left, float right) {
+      const float* target = call.targets + row * call.target_stride + column;
+      if (column < p.out) score[half] += left * target[0];
+      if (column + 1 < p.out) score[half] += right * target[1];
+    });
 }
 
 template <class P, int Width>
@@ -443,7 +457,8 @@ LARR_KERNEL void LARR_BOUNDS(32 * fused_warps, 1) encode_fused(EncoderPlan p, En
       }
       through_hidden<P, Width>(a, ring, head1_bias, p.head_hidden, x);
       add_vector(x, head2_bias + from);
-      put_out<Width>(p, call, first, from, x, score);
+      if (call.z) put_z<Width>(p, call, first, from, x);
+      if (call.scores) add_scores<Width>(p, call, first, from, x, score);
     }
     if (call.scores) {
       LARR_UNROLL

@@ -39,7 +39,9 @@ float rounded(float x) {
   return x;
 }
 
-void check(const EncoderShape& s, const EncoderTable& table) {
+}  // namespace
+
+void encoder_detail::check(const EncoderShape& s, const EncoderTable& table) {
   const auto refuse = [](const std::string& what) { throw std::invalid_argument("scene encoder: " + what); };
   const auto positive = [&](const char* name, int value) {
     if (value < 1) refuse(std::string(name) + " must be at least 1, got " + std::to_string(value));
@@ -57,7 +59,46 @@ void check(const EncoderShape& s, const EncoderTable& table) {
       refuse("fieldOf[" + std::to_string(e) + "] = " + std::to_string(table.field_of[e]) + " is not a field from 0 to " + std::to_string(s.fields - 1));
 }
 
-}  // namespace
+void encoder_detail::fold(const EncoderShape& shape, const EncoderWeights& w, const EncoderTable& table, float* logits, float* values, int64_t stride) {
+  const int d = shape.dim, heads = shape.heads, head_dim = d / heads;
+  // logit_h(x) = q_h . (W_k,h x + b_k,h) / sqrt(head_dim) = u_h . x + c_h: one vector a head instead of a projection.
+  const float *wq = w.in_proj_weight, *wk = wq + int64_t(d) * d, *wv = wk + int64_t(d) * d;
+  const float *bq = w.in_proj_bias, *bk = bq + d, *bv = bk + d;
+  std::vector<double> u(size_t(heads) * size_t(d), 0.0), constant(size_t(heads), 0.0);
+  for (int h = 0; h < heads; h++)
+    for (int i = h * head_dim; i < (h + 1) * head_dim; i++) {
+      double q = double(bq[i]);
+      for (int x = 0; x < d; x++) q += double(wq[int64_t(i) * d + x]) * double(w.agg[x]);
+      q *= 1.4426950408889634074 / std::sqrt(double(head_dim));
+      constant[size_t(h)] += q * double(bk[i]);
+      for (int x = 0; x < d; x++) u[size_t(h) * size_t(d) + size_t(x)] += q * double(wk[int64_t(i) * d + x]);
+    }
+  constexpr int64_t per_task = 64;
+  parallel(int((table.entries + per_task) / per_task), [&](int task) {
+    std::vector<double> token(static_cast<size_t>(d));
+    for (int64_t e = task * per_task; e < std::min(table.entries + 1, (task + 1) * per_task); e++) {
+      for (int x = 0; x < d; x++)
+        token[size_t(x)] = e == 0 ? double(w.agg[x])
+                                  : double(table.embeddings[(e - 1) * d + x]) + double(w.field[int64_t(table.field_of[e - 1]) * d + x]);
+      for (int h = 0; h < heads; h++) {
+        double logit = constant[size_t(h)];
+        for (int x = 0; x < d; x++) logit += u[size_t(h) * size_t(d) + size_t(x)] * token[size_t(x)];
+        logits[e * heads + h] = float(logit);
+      }
+      for (int i = 0; i < d; i++) {
+        double value = double(bv[i]);
+        for (int x = 0; x < d; x++) value += double(wv[int64_t(i) * d + x]) * token[size_t(x)];
+        values[e * stride + i] = float(value);
+      }
+    }
+  });
+}
+
+void encoder_detail::refuse_entry(int64_t row, int field, int32_t entry, const int32_t* field_of, int64_t entries) {
+  const std::string where = "rows[" + std::to_string(row) + "][" + std::to_string(field) + "] = " + std::to_string(entry);
+  if (entry < 0 || entry >= entries) throw std::out_of_range(where + " is neither -1 nor an entry from 0 to " + std::to_string(entries - 1));
+  throw std::out_of_range(where + " is an entry of field " + std::to_string(field_of[entry]) + ", not of field " + std::to_string(field));
+}
 
 struct SceneEncoder::State {
   EncoderShape shape;
@@ -116,48 +157,18 @@ SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& w, c
   s.round_weights = compute == Dtype::bf16;
   s.field_of.assign(table.field_of, table.field_of + table.entries);
   s.floats.reserve(32);
-  const int d = shape.dim, heads = shape.heads, head_dim = d / heads, width = padded(d);
+  const int d = shape.dim, heads = shape.heads, width = padded(d);
   Plan& p = s.plan;
   p.fields = shape.fields;
   p.heads = heads;
   p.dim = d;
-  p.head_dim = head_dim;
+  p.head_dim = d / heads;
   p.out = shape.out;
   p.width = width;
 
-  // logit_h(x) = q_h . (W_k,h x + b_k,h) / sqrt(head_dim) = u_h . x + c_h: one vector a head instead of a projection.
-  const float *wq = w.in_proj_weight, *wk = wq + int64_t(d) * d, *wv = wk + int64_t(d) * d;
-  const float *bq = w.in_proj_bias, *bk = bq + d, *bv = bk + d;
-  std::vector<double> u(size_t(heads) * size_t(d), 0.0), constant(size_t(heads), 0.0);
-  for (int h = 0; h < heads; h++)
-    for (int i = h * head_dim; i < (h + 1) * head_dim; i++) {
-      double q = double(bq[i]);
-      for (int x = 0; x < d; x++) q += double(wq[int64_t(i) * d + x]) * double(w.agg[x]);
-      q *= 1.4426950408889634074 / std::sqrt(double(head_dim));
-      constant[size_t(h)] += q * double(bk[i]);
-      for (int x = 0; x < d; x++) u[size_t(h) * size_t(d) + size_t(x)] += q * double(wk[int64_t(i) * d + x]);
-    }
   float* logits = s.keep(size_t(1 + table.entries) * size_t(heads));
   float* values = s.keep(size_t(1 + table.entries) * size_t(width));
-  constexpr int64_t per_task = 64;
-  parallel(int((table.entries + per_task) / per_task), [&](int task) {
-    std::vector<double> token(static_cast<size_t>(d));
-    for (int64_t e = task * per_task; e < std::min(table.entries + 1, (task + 1) * per_task); e++) {
-      for (int x = 0; x < d; x++)
-        token[size_t(x)] = e == 0 ? double(w.agg[x])
-                                  : double(table.embeddings[(e - 1) * d + x]) + double(w.field[int64_t(table.field_of[e - 1]) * d + x]);
-      for (int h = 0; h < heads; h++) {
-        double logit = constant[size_t(h)];
-        for (int x = 0; x < d; x++) logit += u[size_t(h) * size_t(d) + size_t(x)] * token[size_t(x)];
-        logits[e * heads + h] = float(logit);
-      }
-      for (int i = 0; i < d; i++) {
-        double value = double(bv[i]);
-        for (int x = 0; x < d; x++) value += double(wv[int64_t(i) * d + x]) * token[size_t(x)];
-        values[e * width + i] = float(value);
-      }
-    }
-  });
+  fold(shape, w, table, logits, values, width);
   p.logits = logits;
   p.values = values;
 
@@ -206,10 +217,7 @@ void encode_blocks(const Path& path, const Plan& plan, const std::vector<int32_t
             for (int f = 0; f < fields; f++) {
               const int32_t entry = rows[i * fields + f];
               if (entry == -1 || (entry >= 0 && entry < entries && field_of[size_t(entry)] == f)) continue;
-              const std::string where = "rows[" + std::to_string(i) + "][" + std::to_string(f) + "] = " + std::to_string(entry);
-              if (entry < 0 || entry >= entries)
-                throw std::out_of_range(where + " is neither -1 nor an entry from 0 to " + std::to_string(entries - 1));
-              throw std::out_of_range(where + " is an entry of field " + std::to_string(field_of[size_t(entry)]) + ", not of field " + std::to_string(f));
+              refuse_entry(i, f, entry, field_of.data(), entries);
             }
           done(first, n, [&](float* z, int64_t stride) {
             path.block(plan, rows + first * fields, n, z, stride, attention ? attention + first * per_row : nullptr, memory.data());

@@ -46,6 +46,14 @@ struct Path {
 
 const Path& path_of(Isa isa, Dtype compute);
 
+// Throws std::invalid_argument where the sizes or the table's fields make no sense.
+void check(const EncoderShape& shape, const EncoderTable& table);
+// Per token (0 is the aggregation token, 1 + e entry e) one logit a head, times log2(e), and W_v (e + pos). logits [1 + entries, heads],
+// values [1 + entries][stride], of which the first d of each row are written.
+void fold(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, float* logits, float* values, int64_t stride);
+// Throws the std::out_of_range that says why rows[row][field] = entry is not allowed.
+[[noreturn]] void refuse_entry(int64_t row, int field, int32_t entry, const int32_t* field_of, int64_t entries);
+
 extern const Path f32_plain, f32_avx2, f32_avx512, bf16_avx512, bf16_amx;
 
 }  // namespace larr::encoder_detail
