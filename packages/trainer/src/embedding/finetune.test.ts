@@ -5,12 +5,15 @@ import { join } from 'node:path';
 import { readSafetensors } from '@larr/core';
 import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { reportPage } from '../../test/report-page.js';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { pretrain } from '../pretraining/pretrain.js';
+import { readRecord } from '../report/run-record.js';
 import type { FinetuneConfigInput } from './config.js';
 import { disposeEmbedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
 import { finetune } from './finetune.js';
 import type { Gate } from './gate.js';
+import { modelDigest } from './model-digest.js';
 import { loadPoiIndex, recall } from './recall.js';
 import { embedDataset } from './vectors.js';
 
@@ -74,6 +77,12 @@ describe('finetune', () => {
       ['probe', 'not judged'],
     ]);
     expect(result.gate.reason).toContain('does not know the true attributes');
+    const { inputs, config } = (await readRecord(output))!;
+    expect(inputs.model).toEqual({ path: stage1, sha256: await modelDigest(stage1) });
+    expect(config).toMatchObject({ steps: 160, temperature: 0.07 });
+    const page = reportPage(output);
+    for (const text of ['not judged', 'does not know the true attributes', result.after.poiPoi!.recallAt10.toFixed(3)])
+      expect(page).toContain(text);
   });
 
   it('interrupted, goes on with the losses of an unbroken run', async () => {
@@ -212,6 +221,10 @@ describe('embedDataset', () => {
     const second = await embedDataset({ dataset, model, output, users: true });
     expect([second.scene.computed, second.pois.computed, second.users!.computed]).toEqual([0, 0, 0]);
     expect(readFileSync(join(output, 'pois.safetensors')).equals(before)).toBe(true);
+    expect((await readRecord(output))!.sittings).toHaveLength(1);
+    expect(reportPage(output)).toContain('mean cosine');
+    const parts = readFileSync(join(output, 'metrics.jsonl'), 'utf8').trim().split('\n');
+    expect(parts.map((line) => JSON.parse(line).vectors)).toEqual([2, 90, 60]);
     const other = await embedDataset({ dataset, model: join(root, 'micro-7'), output });
     expect(other.pois.computed).toBe(90);
   });

@@ -15,6 +15,8 @@ import {
 import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { parseConfig } from '../pretraining/config.js';
 import { adamW, notFinite, readSummary, type StageProgress } from '../pretraining/pretrain.js';
+import { recordRun, runDataset } from '../report/run-record.js';
+import { writeFinetuneReport } from '../report/stage-reports.js';
 import { FinetuneConfig, type FinetuneConfigInput } from './config.js';
 import { contrastiveStep, effectiveNegatives } from './contrastive-step.js';
 import { disposeEmbedder, type Embedder, saveEmbedder } from './embedder.js';
@@ -70,7 +72,8 @@ interface Cursor {
  * `L_ft = α L_uu + β L_pp + γ L_up` is followed in expectation: each step draws one kind in proportion to its weight. At a
  * small budget many cheap steps learn more than few complete ones.
  *
- * Writes the model with projection.safetensors, metrics.jsonl and gate.json into `output`; resumes from its checkpoint there.
+ * Writes the model with projection.safetensors, metrics.jsonl, gate.json, run.json and report.html into `output`; resumes from its
+ * checkpoint there.
  *
  * @throws DataError `NO_PAIRS` where the dataset has no pair of any kind; TrainingError `LOSS_NOT_FINITE`, with the last
  *   good checkpoint kept.
@@ -79,6 +82,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
   const config = parseConfig(FinetuneConfig, options.config, 'stage 2');
   const dataset = await openDataset(options.dataset, options.split);
+  const parent = await modelDigest(options.model);
   const identity = runIdentity({
     stage: 2,
     // of the result's form: a gate of three verdicts
@@ -86,7 +90,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
     config,
     seed,
     dataset: dataset.manifest,
-    model: await modelDigest(options.model),
+    model: parent,
   });
   const summary = join(output, 'stage.json');
   const finished = await readSummary<FinetuneResult>(summary, identity);
@@ -114,29 +118,41 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         `${options.dataset} has no pairs to learn from: it needs POIs with texts on both sides (poiBusiness, poiBasic), users with profile and behaviour texts, or pairs of user and POI.`,
       );
     }
-    await startProjection(embedder, material, config, signal);
-    const before = await measureQuality(embedder, material, signal, { probing: true });
-    const trained = await train();
-    const after = await measureQuality(embedder, material, signal, { probing: true });
-    const gate = judge(before, after, config);
-    const alarms = [...trained.alarms, ...(await collapsed(embedder, material, signal))];
-    for (const alarm of alarms) onNotice?.(alarm);
-    const result: FinetuneResult = {
-      steps: config.steps,
-      tokens: trained.cursor.tokens,
-      tokensPerSecond: Math.round(trained.cursor.tokens / Math.max(trained.cursor.seconds, 1e-9)),
-      seconds: trained.cursor.seconds,
-      truncatedTexts: material.texts.truncated,
-      before,
-      after,
-      gate,
-      alarms,
+    const work = async (): Promise<FinetuneResult> => {
+      await startProjection(embedder, material, config, signal);
+      const before = await measureQuality(embedder, material, signal, { probing: true });
+      const trained = await train();
+      const after = await measureQuality(embedder, material, signal, { probing: true });
+      const gate = judge(before, after, config);
+      const alarms = [...trained.alarms, ...(await collapsed(embedder, material, signal))];
+      for (const alarm of alarms) onNotice?.(alarm);
+      await saveEmbedder(output, embedder);
+      const findings = { ...gate, before, after, alarms };
+      await writeFileAtomic(join(output, 'gate.json'), `${JSON.stringify(findings, null, 2)}\n`);
+      return {
+        steps: config.steps,
+        tokens: trained.cursor.tokens,
+        tokensPerSecond: Math.round(trained.cursor.tokens / Math.max(trained.cursor.seconds, 1e-9)),
+        seconds: trained.cursor.seconds,
+        truncatedTexts: material.texts.truncated,
+        before,
+        after,
+        gate,
+        alarms,
+      };
     };
-    await saveEmbedder(output, embedder);
-    await writeFileAtomic(
-      join(output, 'gate.json'),
-      `${JSON.stringify({ ...gate, before, after, alarms }, null, 2)}\n`,
-    );
+    const run = {
+      stage: 'finetune' as const,
+      identity,
+      config,
+      seed,
+      device,
+      dataset: runDataset(dataset),
+      inputs: { model: { path: options.model, sha256: parent } },
+    };
+    const { result, record } = await recordRun(output, run, signal, work);
+    await writeFinetuneReport(output, result, record);
+    // Last, since it says that the stage is finished.
     await writeFileAtomic(summary, `${JSON.stringify({ identity, result }, null, 2)}\n`);
     await dropStage(output);
     return result;

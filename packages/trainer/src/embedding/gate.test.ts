@@ -48,10 +48,10 @@ test('what there is no data for, or too little, is neither passed nor failed, an
     expect(check.reason).not.toBe('');
     expect(gate.reason).toContain(check.reason);
   }
-  // Ten of twelve are found by chance; an error of .12 reaches from chance to the threshold.
+  // Ten of twelve are found by chance; an error of .06 reaches from the threshold to more than half-way to chance.
   expect(verdicts({ ...good, poiPoi: recall(0.3, 12) })[1]).toBe('not judged');
-  expect(verdicts({ ...good, withinCityAuc: 0.55, withinCityError: 0.12, choices: 9 })[2]).toBe('not judged');
-  const partly = judge(before, { ...good, withinCityAuc: 0.9, withinCityError: 0.12, choices: 9 }, config);
+  expect(verdicts({ ...good, withinCityAuc: 0.55, withinCityError: 0.06, choices: 9 })[2]).toBe('not judged');
+  const partly = judge(before, { ...good, withinCityAuc: 0.9, withinCityError: 0.06, choices: 9 }, config);
   expect(partly.verdict).toBe('passed');
   expect(partly.reason).toMatch(/withinCityAuc: its standard error over 9 choices/);
 });

@@ -66,8 +66,8 @@ function withinCityCheck(after: EmbeddingQuality, config: FinetuneConfig): GateC
       'no user took a held-out POI in the validation part that others could be told from',
     );
   }
-  // An error that reaches from chance to the threshold would let vectors pass that tell nothing.
-  if (threshold > 0.5 && error >= threshold - 0.5) {
+  // With a larger error, vectors would pass that are nearer to chance than to the threshold.
+  if (threshold > 0.5 && error > (threshold - 0.5) / 2) {
     const reason = `its standard error over ${choices} choices is ${error.toFixed(3)}: too few to tell ${threshold} from chance (0.5)`;
     return unjudged(name, value, error, threshold, reason);
   }

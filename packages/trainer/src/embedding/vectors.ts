@@ -14,6 +14,8 @@ import {
 import { getRngState, setRngState } from '@larr/torch';
 import { pickKeywords } from '../pretraining/documents.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
+import { recordRun, runDataset } from '../report/run-record.js';
+import { writeEmbedReport } from '../report/stage-reports.js';
 import { disposeEmbedder, type Embedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
 import { PartialVectors } from './partial-vectors.js';
 import { embedderDigest, type VectorsManifest } from './vectors-manifest.js';
@@ -58,7 +60,7 @@ export interface SceneEntry {
  * Embeds what stage 3 and the server read (method.md, section 4): every scene keyword on its own, every POI's and, where
  * asked for, every user's comprehensive text. Writes scene.safetensors with scene.json, pois.safetensors, users.safetensors
  * ("embeddings", f32 [rows, dimension]; a row of zeros where there is no text), text digests beside each, and vectors.json
- * last: a directory without it is not whole.
+ * last: a directory without it is not whole. Beside them run.json, metrics.jsonl and report.html.
  *
  * Run again with the same model, only texts that changed are embedded; with another model, everything. A run that was stopped
  * or killed goes on after the last batch that it saved, to the same bytes.
@@ -75,51 +77,67 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     await mkdir(output, { recursive: true });
     await rm(join(output, 'vectors.json'), { force: true });
     const entries = sceneEntries(dataset);
-    const parts = {
-      scene: sceneTexts(dataset, entries),
-      pois: poiTexts(dataset, await dataset.poiTexts()),
-      ...(options.users === true && { users: userTexts(dataset, await dataset.userTexts()) }),
-    };
-    const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
-    const tally = { step: 0, tokens: 0, seconds: 0, truncated: 0 };
-    const result: Record<string, { vectors: number; computed: number }> = {};
-    const tell = () =>
-      onProgress?.({
-        stage: 'embed',
-        step: tally.step,
-        steps,
-        loss: null,
-        tokensPerSecond: tally.seconds > 0 ? tally.tokens / tally.seconds : 0,
-      });
-    for (const [part, texts] of Object.entries(parts)) {
-      const base = tally.step;
-      let last = performance.now();
-      result[part] = await embedFile(
-        join(output, `${part}.safetensors`),
-        texts,
-        embedder,
-        model,
-        tally,
-        { signal, saveSeconds },
-        (done, tokens) => {
-          const now = performance.now();
-          tally.tokens += tokens;
-          tally.seconds += (now - last) / 1000;
-          last = now;
-          tally.step = base + done;
-          tell();
+    const work = async (): Promise<{ result: EmbedResult; lines: object[] }> => {
+      const parts = {
+        scene: sceneTexts(dataset, entries),
+        pois: poiTexts(dataset, await dataset.poiTexts()),
+        ...(options.users === true && { users: userTexts(dataset, await dataset.userTexts()) }),
+      };
+      const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
+      const tally = { step: 0, tokens: 0, seconds: 0, truncated: 0 };
+      const result: Record<string, { vectors: number; computed: number }> = {};
+      const lines: object[] = [];
+      const tell = () =>
+        onProgress?.({
+          stage: 'embed',
+          step: tally.step,
+          steps,
+          loss: null,
+          tokensPerSecond: tally.seconds > 0 ? tally.tokens / tally.seconds : 0,
+        });
+      for (const [part, texts] of Object.entries(parts)) {
+        const base = tally.step;
+        const { tokens, seconds } = tally;
+        let last = performance.now();
+        result[part] = await embedFile(
+          join(output, `${part}.safetensors`),
+          texts,
+          embedder,
+          model,
+          tally,
+          { signal, saveSeconds },
+          (done, read) => {
+            const now = performance.now();
+            tally.tokens += read;
+            tally.seconds += (now - last) / 1000;
+            last = now;
+            tally.step = base + done;
+            tell();
+          },
+        );
+        // Texts that were there already, or stand several times, are not among those that were computed.
+        tally.step = base + texts.length;
+        lines.push({ part, ...result[part], tokens: tally.tokens - tokens, seconds: tally.seconds - seconds });
+      }
+      tell();
+      if (tally.truncated > 0) {
+        onNotice?.(
+          `${tally.truncated} texts are longer than the context of ${embedder.model.decoder.config.contextLength} tokens and were cut.`,
+        );
+      }
+      await writeFileAtomic(join(output, 'scene.json'), `${JSON.stringify(entries, null, 1)}\n`);
+      return {
+        lines,
+        result: {
+          scene: result.scene!,
+          pois: result.pois!,
+          users: result.users ?? null,
+          tokens: tally.tokens,
+          tokensPerSecond: Math.round(tally.seconds > 0 ? tally.tokens / tally.seconds : 0),
+          truncatedTexts: tally.truncated,
         },
-      );
-      // Texts that were there already, or stand several times, are not among those that were computed.
-      tally.step = base + texts.length;
-    }
-    tell();
-    if (tally.truncated > 0) {
-      onNotice?.(
-        `${tally.truncated} texts are longer than the context of ${embedder.model.decoder.config.contextLength} tokens and were cut.`,
-      );
-    }
-    await writeFileAtomic(join(output, 'scene.json'), `${JSON.stringify(entries, null, 1)}\n`);
+      };
+    };
     const manifest: VectorsManifest = {
       format: 'larr-vectors',
       version: 2,
@@ -128,15 +146,31 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
       model,
       dimension: embedder.projection.shape[0]!,
     };
-    await writeFileAtomic(join(output, 'vectors.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-    return {
-      scene: result.scene!,
-      pois: result.pois!,
-      users: result.users ?? null,
-      tokens: tally.tokens,
-      tokensPerSecond: Math.round(tally.seconds > 0 ? tally.tokens / tally.seconds : 0),
-      truncatedTexts: tally.truncated,
+    const run = {
+      stage: 'embed' as const,
+      identity: createHash('sha256')
+        .update(JSON.stringify([manifest, options.users === true]))
+        .digest('hex'),
+      config: { users: options.users === true, dimension: manifest.dimension },
+      seed,
+      device,
+      dataset: runDataset(dataset),
+      inputs: { model: { path: options.model, sha256: model } },
     };
+    const {
+      result: { result, lines },
+      record,
+      unchanged,
+    } = await recordRun(output, run, signal, work, async ({ result: { scene, pois, users } }) =>
+      [scene, pois, users].every((part) => !part?.computed),
+    );
+    if (!unchanged) {
+      await writeFileAtomic(join(output, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+      await writeEmbedReport(output, result, await sceneLikeness(output, entries), record);
+    }
+    // Last: a directory without it is not whole.
+    await writeFileAtomic(join(output, 'vectors.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+    return result;
   } finally {
     disposeEmbedder(embedder);
   }
@@ -147,6 +181,29 @@ export function sceneEntries(dataset: Dataset): SceneEntry[] {
   return dataset.split.scene.flatMap(({ field, texts }) =>
     texts.filter((text) => text !== '').map((text) => ({ field, text })),
   );
+}
+
+/** The mean cosine between the texts of each scene field: method.md, section 7 on why it is worth knowing. */
+async function sceneLikeness(output: string, entries: readonly SceneEntry[]) {
+  const { tensors } = await readSafetensors(join(output, 'scene.safetensors'));
+  const { data, shape } = tensors.embeddings!;
+  const width = shape[1]!;
+  const vectors = data as Float32Array;
+  return [...new Set(entries.map(({ field }) => field))].map((field) => {
+    const rows = entries.flatMap((entry, row) => (entry.field === field ? [row] : []));
+    // The mean over pairs of unit vectors follows from the length of their sum.
+    const sum = new Float64Array(width);
+    for (const row of rows) {
+      const own = vectors.subarray(row * width, (row + 1) * width);
+      const length = Math.hypot(...own) || 1;
+      own.forEach((x, i) => {
+        sum[i]! += x / length;
+      });
+    }
+    const n = rows.length;
+    const squared = sum.reduce((total, x) => total + x * x, 0);
+    return { field, texts: n, cosine: n < 2 ? null : (squared - n) / (n * (n - 1)) };
+  });
 }
 
 /** The keywords that one vector is made from; none where there is no text. */

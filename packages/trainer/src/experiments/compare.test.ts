@@ -1,7 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { reportPage } from '../../test/report-page.js';
 import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from '../../test/synthetic-data.js';
+import { readRecord } from '../report/run-record.js';
+import { vectorsDigest } from '../training/vectors-digest.js';
 import { compareOn, runDirectory } from './compare.js';
 
 const figures = ['ctrAuc', 'ctrLogloss', 'ctcvrAuc', 'ctrGauc', 'ctcvrGauc', 'seconds'];
@@ -46,11 +49,26 @@ test('compare tabulates means and standard deviations over seeds, resumes, and w
   expect(result.differences).toHaveLength(2);
   expect(result.differences[0]).toMatchObject({ a: 'larr', b: 'ple', metric: 'ctrAuc' });
 
-  const page = readFileSync(join(out, 'report.html'), 'utf8');
-  expect(page).not.toMatch(/https?:|src=|href=|@import|url\(|<script/);
-  for (const text of ['synthetic', result.models[0]!.ctrAuc.toFixed(4), 'heavy rain', 'prefers-color-scheme:dark']) {
+  expect(result.seedsVary).toEqual({
+    stages: ['train'],
+    vectors: await vectorsDigest(vectors),
+    note: expect.stringContaining('Seeds vary stage 3 alone'),
+  });
+  const page = reportPage(out);
+  for (const text of ['synthetic', result.models[0]!.ctrAuc.toFixed(4), 'heavy rain', result.seedsVary.note]) {
     expect(page).toContain(text);
   }
+  const run = (await readRecord(out))!;
+  expect(run).toMatchObject({ stage: 'compare', seed: [1, 2, 3], inputs: { vectors: { path: vectors } } });
+  expect(run.sittings.map(({ outcome }) => outcome)).toEqual(['stopped', 'finished']);
+  expect(run.config).toMatchObject({ models: { ple: { epochs: 2, batchSize: 128 }, larr: { epochs: 2 } } });
+  const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  expect(lines.map((line) => JSON.parse(line).model)).toEqual(['ple', 'larr', 'ple', 'larr', 'ple', 'larr']);
+
+  // Asked for again, a finished comparison is as it was.
+  expect(await compareOn(data, options)).toEqual(result);
+  expect(await readRecord(out)).toEqual(run);
+  expect(reportPage(out)).toBe(page);
   data.dispose();
 });
 

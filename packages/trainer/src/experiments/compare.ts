@@ -1,13 +1,17 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrainingError, UsageError, writeFileAtomic } from '@larr/core';
+import { checkVectors } from '../embedding/vectors-manifest.js';
 import { modelKind } from '../models/index.js';
-import { writeReport } from '../report/report.js';
-import type { TrainConfigInput } from '../training/config.js';
+import { writeCompareReport } from '../report/compare-report.js';
+import { type RunDescription, recordRun, runDataset } from '../report/run-record.js';
+import { resolveTrainConfig, type TrainConfigInput } from '../training/config.js';
 import { loadTrainingData, type TrainingData } from '../training/data.js';
 import type { RankingMetrics } from '../training/evaluate.js';
 import { type TrainProgress, type TrainResult, trainModel } from '../training/train.js';
+import { vectorsDigest } from '../training/vectors-digest.js';
 import { measureOracle, type OracleMetrics } from './oracle.js';
 import { mean, pairedTest, standardDeviation } from './paired-test.js';
 
@@ -19,7 +23,7 @@ export interface CompareOptions {
   models: string[];
   /** how many seeds (1 … n), or which */
   seeds: number | number[];
-  /** the directory of the comparison: one run directory per model and seed in models/, compare.json, report.html */
+  /** the directory of the comparison: one run directory per model and seed in models/, run.json, metrics.jsonl, compare.json, report.html */
   out: string;
   /** what `larr embed` wrote; needed by LARR and its variants */
   vectors?: string | undefined;
@@ -54,6 +58,13 @@ export interface CompareModel extends CompareFigures {
 export interface CompareResult {
   dataset: string;
   seeds: number[];
+  /** What the seeds are of, and so what standard deviations and tests speak of. */
+  seedsVary: {
+    stages: ['train'];
+    /** sha256 of the language model's vectors, the same for every seed; null where no model takes them */
+    vectors: string | null;
+    note: string;
+  };
   models: CompareModel[];
   split: string;
   /** what the world's true probabilities score on the same test rows: the ceiling; null on real data */
@@ -90,9 +101,40 @@ export async function compare(options: CompareOptions): Promise<CompareResult> {
 export async function compareOn(data: TrainingData, options: CompareOptions): Promise<CompareResult> {
   const { seeds, models } = checkOptions(options);
   await mkdir(options.out, { recursive: true });
+  const run = await describeRun(data, options, models, seeds);
+  const path = join(options.out, 'compare.json');
+  let results: TrainResult[] = [];
+  const { result, record } = await recordRun(
+    options.out,
+    run,
+    options.signal,
+    async () => {
+      results = await trainAll(data, options, models, seeds);
+      return tabulateAll(data, options, models, seeds, results, run.inputs.vectors?.sha256 ?? null);
+    },
+    async (again) => (await readFile(path, 'utf8').catch(() => '')) === asJson(again),
+  );
+  const lines = results.map(({ model, seed, metrics, seconds }) =>
+    JSON.stringify({ model, seed, ...metrics, seconds }),
+  );
+  await writeFileAtomic(join(options.out, 'metrics.jsonl'), lines.map((line) => `${line}\n`).join(''));
+  await writeFileAtomic(path, asJson(result));
+  const directoryOf = (model: string, seed: number) => runDirectory(options.out, model, seed);
+  await writeCompareReport(join(options.out, 'report.html'), result, results, directoryOf, record);
+  return result;
+}
+
+const asJson = (result: CompareResult): string => `${JSON.stringify(result, null, 2)}\n`;
+
+/** Trains what is not finished, seed by seed, so that a stopped comparison has whole rows to show. */
+async function trainAll(
+  data: TrainingData,
+  options: CompareOptions,
+  models: string[],
+  seeds: number[],
+): Promise<TrainResult[]> {
   const results: TrainResult[] = [];
   for (const seed of seeds) {
-    // seed by seed, so that a stopped comparison has whole rows to show
     for (const model of models) {
       if (options.signal?.aborted)
         throw new TrainingError('INTERRUPTED', 'the comparison was stopped between two runs');
@@ -109,21 +151,61 @@ export async function compareOn(data: TrainingData, options: CompareOptions): Pr
       options.onResult?.(result);
     }
   }
+  return results;
+}
+
+async function tabulateAll(
+  data: TrainingData,
+  options: CompareOptions,
+  models: string[],
+  seeds: number[],
+  results: TrainResult[],
+  vectors: string | null,
+): Promise<CompareResult> {
   const { manifest, splitName } = data.dataset;
   const oraclePath = join(options.data, 'controls', 'oracle.parquet');
-  const result: CompareResult = {
+  return {
     dataset: manifest.name,
     seeds,
+    seedsVary: {
+      stages: ['train'],
+      vectors,
+      note:
+        vectors === null
+          ? 'Seeds vary the training of the recommendation models (stage 3).'
+          : 'Seeds vary stage 3 alone: one language model, trained once, gave the vectors of every seed. Standard deviations and tests say nothing of how its own training would vary.',
+    },
     models: models.map((name) => tabulate(name, results)),
     split: splitName,
     oracle: existsSync(oraclePath) ? await measureOracle(oraclePath, data.test.samples) : null,
     differences: differences(models, results),
   };
-  await writeFileAtomic(join(options.out, 'compare.json'), `${JSON.stringify(result, null, 2)}\n`);
-  await writeReport(join(options.out, 'report.html'), result, results, (model, seed) =>
-    runDirectory(options.out, model, seed),
-  );
-  return result;
+}
+
+async function describeRun(
+  data: TrainingData,
+  { vectors, config, limit }: CompareOptions,
+  models: string[],
+  seeds: number[],
+): Promise<RunDescription> {
+  const { dataset } = data;
+  const semantic = models.some((name) => modelKind(name).semantic);
+  const dimension = semantic ? (await checkVectors(vectors!, dataset)).dimension : undefined;
+  const configs = models.map((name) => {
+    const width = modelKind(name).semantic ? dimension : undefined;
+    return [name, resolveTrainConfig(name, dataset.manifest.training, config, width)];
+  });
+  const description = {
+    stage: 'compare' as const,
+    config: { models: Object.fromEntries(configs), ...(limit !== undefined && { limit }) },
+    seed: seeds,
+    device: data.device,
+    dataset: runDataset(dataset),
+    inputs: { ...(semantic && { vectors: { path: vectors!, sha256: await vectorsDigest(vectors!) } }) },
+  };
+  const { contentDigest, split } = description.dataset;
+  const decisive = [description.config, seeds, contentDigest, split, description.inputs.vectors?.sha256];
+  return { ...description, identity: createHash('sha256').update(JSON.stringify(decisive)).digest('hex') };
 }
 
 function checkOptions(options: CompareOptions): { seeds: number[]; models: string[] } {

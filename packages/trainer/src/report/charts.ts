@@ -20,7 +20,7 @@ export interface ChartOptions {
 
 const WIDTH = 520;
 const HEIGHT = 300;
-const MARGIN = { top: 14, right: 14, bottom: 42, left: 58 };
+const MARGIN = { top: 14, right: 14, bottom: 42, left: 70 };
 
 /** A line chart. Series without points are left out; with none at all the chart says so. */
 export function lineChart(series: Series[], options: ChartOptions): string {
@@ -124,7 +124,9 @@ export function dotPlot(rows: DotRow[], options: { title: string; x: string; cei
 }
 
 function figure(title: string, body: string, legend: Series[]): string {
-  const keys = [...new Map(legend.map((s) => [s.name, s.colour]))]
+  const names = [...new Map(legend.map((s) => [s.name, s.colour]))];
+  // With one series, the title says what it is.
+  const keys = (names.length > 1 ? names : [])
     .map(([name, colour]) => `<span class="key"><i class="c${colour}"></i>${escapeText(name)}</span>`)
     .join('');
   return `<figure><figcaption>${escapeText(title)}</figcaption>${body}${keys ? `<div class="legend">${keys}</div>` : ''}</figure>`;

@@ -30,6 +30,14 @@ td small,th small{margin-left:6px;color:var(--quiet);font-size:11.5px;font-weigh
 .best{background:var(--mark);color:var(--accent);font-weight:650}
 .none{color:var(--quiet)}
 .up{color:var(--up);font-weight:650}.down{color:var(--down);font-weight:650}
+th.words,td.words{white-space:normal;text-align:left;min-width:260px}
+.good{color:var(--up)}.bad{color:var(--down)}.open{color:var(--quiet)}
+td.good,td.bad,td.open{font-weight:650}
+.facts th{width:130px;color:var(--quiet);font-weight:400}.facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}
+.facts tr:first-child th,.facts tr:first-child td{border-top:0}
+.scroll+details{margin-top:12px}
+code{font-size:.92em}
+.alarm{margin:0 0 8px;padding:12px 16px;border:1px solid var(--down);border-radius:12px;color:var(--down)}
 tr.ceiling th,tr.ceiling td{border-top:2px solid var(--line);color:var(--quiet);font-style:italic;font-weight:400}
 tr.group th{padding-top:18px;color:var(--accent);font-size:12px;letter-spacing:.03em}
 .slices th,.slices td{padding-top:5px;padding-bottom:5px}

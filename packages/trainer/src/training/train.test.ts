@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Samples } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
 import { expect, test } from 'vitest';
+import { reportPage } from '../../test/report-page.js';
 import {
   syntheticData,
   syntheticSamples,
@@ -11,6 +12,7 @@ import {
   tinyConfig,
 } from '../../test/synthetic-data.js';
 import { modelNames } from '../models/index.js';
+import { readRecord } from '../report/run-record.js';
 import { requireBothClasses } from './data.js';
 import { ResidentPart } from './resident-part.js';
 import { trainModel } from './train.js';
@@ -54,12 +56,38 @@ for (const model of modelNames) {
   });
 }
 
+test('a run directory says what the run was made with, and shows it on a page of its own', async () => {
+  const data = syntheticData();
+  const out = temporaryDirectory();
+  const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+  const config = { ...tinyConfig, epochs: 2 };
+  const result = await trainModel(data, { model: 'larr', out, seed: 4, config, vectors });
+  expect(await readRecord(out)).toMatchObject({
+    stage: 'train',
+    seed: 4,
+    device: 'cpu',
+    dataset: { name: 'synthetic', split: 'random', contentDigest: '0'.repeat(64) },
+    inputs: { vectors: { path: vectors, sha256: expect.stringMatching(/^[0-9a-f]{64}$/) } },
+    // what was given, and what was not
+    config: { model: 'larr', epochs: 2, align: { lambda: 0.05 }, dtype: 'f32' },
+    sittings: [{ outcome: 'finished' }],
+  });
+  const page = reportPage(out);
+  const { metrics, validation, calibration } = result;
+  for (const figure of [metrics.ctrAuc, metrics.ctcvrGauc!, validation.ctrLogloss, calibration.ctr.ece])
+    expect(page).toContain(figure.toFixed(4));
+  for (const text of ['Training loss', 'Validation AUC', 'predicted against observed', 'POIs unseen', 'heavy rain'])
+    expect(page).toContain(text);
+  data.dispose();
+});
+
 test('data without orders train and report clicks alone', async () => {
   const data = syntheticData({ orders: false });
   const out = temporaryDirectory();
   const result = await trainModel(data, { model: 'ple', out, seed: 1, config: { ...tinyConfig, epochs: 2 } });
   expect(result.metrics).toMatchObject({ ctcvrAuc: null, ctcvrGauc: null, ctcvrLogloss: null });
   expect(result.calibration.ctcvr).toBeNull();
+  expect(reportPage(out)).not.toContain('CTCVR AUC');
   data.dispose();
 });
 
@@ -112,7 +140,9 @@ for (const model of ['ple', 'larr', 'dnn']) {
       'metrics.jsonl',
       'model.json',
       'model.safetensors',
+      'report.html',
       'result.json',
+      'run.json',
     ]);
     // a finished run is read back
     expect(await run(out)).toEqual(resumed);

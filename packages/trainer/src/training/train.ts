@@ -25,6 +25,8 @@ import { checkVectors } from '../embedding/vectors-manifest.js';
 import type { Parameters } from '../layers/parameters.js';
 import { createModel, modelKind } from '../models/index.js';
 import type { Batch, ModelInputs, RecommendationModel } from '../models/inputs.js';
+import { recordRun, runDataset } from '../report/run-record.js';
+import { writeTrainReport } from '../report/train-report.js';
 import { loadCheckpoint, saveCheckpoint, type TrainingPosition, type TrainingState } from './checkpoint.js';
 import { resolveTrainConfig, type TrainConfig, type TrainConfigInput } from './config.js';
 import type { TrainingData } from './data.js';
@@ -48,7 +50,7 @@ export interface TrainProgress {
 export interface TrainOptions {
   /** one of `modelNames` */
   model: string;
-  /** the run directory: checkpoints, metrics.jsonl, result.json */
+  /** the run directory: run.json, checkpoints, metrics.jsonl, result.json, report.html */
   out: string;
   seed: number;
   /** overrides of defaults and of the dataset's recommendation */
@@ -122,7 +124,8 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       contentDigest: manifest.contentDigest,
     },
   };
-  const identity = await identityOf(description, options, data.train);
+  const vectors = semantic ? { path: options.vectors!, sha256: await vectorsDigest(options.vectors!) } : null;
+  const identity = identityOf(description, options.seed, data.train, vectors?.sha256 ?? null);
   await mkdir(options.out, { recursive: true });
   const paths = runPaths(options.out);
 
@@ -151,33 +154,47 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
     }
     const log = await openMetricsLog(paths.metrics, resumed?.step ?? 0);
     await writeFileAtomic(paths.description, `${JSON.stringify(description, null, 2)}\n`);
-    const position = await runEpochs(data, model, state, config, {
-      identity,
-      paths,
-      log,
-      options,
-      start: resumed,
-    });
-    tidy(() => parameters.load(loadSafetensors(paths.weights).tensors));
-    const evaluation = await evaluate(model, data.test.part, data.test.samples, dataset.split, inputs, config);
-    const validation = measure(data.validation.samples, await predict(model, data.validation.part, inputs, config));
-    const result: TrainResult = {
-      format: 'larr-run',
-      version: 1,
-      model: options.model,
-      dataset: manifest.name,
-      split: splitName,
-      schemaDigest: manifest.schemaDigest,
-      seed: options.seed,
-      config,
-      parameters: parameters.count(),
-      epochs: position.epoch,
-      bestEpoch: position.best!.epoch,
-      validation,
-      seconds: position.seconds,
-      samplesPerSecond: (position.epoch * data.train.rows) / position.seconds,
-      ...evaluation,
+    const work = async (): Promise<TrainResult> => {
+      const position = await runEpochs(data, model, state, config, {
+        identity,
+        paths,
+        log,
+        options,
+        start: resumed,
+      });
+      tidy(() => parameters.load(loadSafetensors(paths.weights).tensors));
+      const evaluation = await evaluate(model, data.test.part, data.test.samples, dataset.split, inputs, config);
+      const validation = measure(data.validation.samples, await predict(model, data.validation.part, inputs, config));
+      return {
+        format: 'larr-run',
+        version: 1,
+        model: options.model,
+        dataset: manifest.name,
+        split: splitName,
+        schemaDigest: manifest.schemaDigest,
+        seed: options.seed,
+        config,
+        parameters: parameters.count(),
+        epochs: position.epoch,
+        bestEpoch: position.best!.epoch,
+        validation,
+        seconds: position.seconds,
+        samplesPerSecond: (position.epoch * data.train.rows) / position.seconds,
+        ...evaluation,
+      };
     };
+    const run = {
+      stage: 'train' as const,
+      identity,
+      config: { model: options.model, ...config },
+      seed: options.seed,
+      device: data.device,
+      dataset: runDataset(dataset),
+      inputs: { ...(vectors && { vectors }) },
+    };
+    const { result, record } = await recordRun(options.out, run, options.signal, work);
+    await writeTrainReport(options.out, result, record);
+    // Last, since it says that the run is finished.
     await writeFileAtomic(paths.result, `${JSON.stringify({ ...result, identity }, null, 2)}\n`);
     return result;
   } finally {
@@ -390,14 +407,13 @@ function notFinite(loss: number, position: TrainingPosition, config: TrainConfig
 }
 
 /** Everything that decides the numbers of a run, as one digest. */
-async function identityOf(description: ModelDescription, options: TrainOptions, train: TrainingPart): Promise<string> {
-  const vectors = options.vectors && modelKind(options.model).semantic ? await vectorsDigest(options.vectors) : null;
+function identityOf(description: ModelDescription, seed: number, train: TrainingPart, vectors: string | null): string {
   // how often to save or log changes no number, and the budget none but by the order of rows
   const { checkpointSeconds: _, logEvery: __, memoryBudgetMiB: ___, ...config } = description.config;
   const { rows } = train;
   const windowRows = train.windowRows ?? undefined;
   return createHash('sha256')
-    .update(JSON.stringify({ ...description, config, seed: options.seed, rows, vectors, windowRows }))
+    .update(JSON.stringify({ ...description, config, seed, rows, vectors, windowRows }))
     .digest('hex');
 }
 
