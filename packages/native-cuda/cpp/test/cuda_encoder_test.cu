@@ -65,7 +65,7 @@ std::vector<T> rows_of(const std::vector<T>& all, const std::vector<int64_t>& ro
 void check_case(const Expect& expect, const EncoderCase& c, uint64_t seed, int device) {
   const EncoderProblem p = make_encoder_problem(c, seed);
   const int64_t n = p.n_rows, out = p.shape.out, per_row = int64_t(p.shape.heads) * (1 + p.shape.fields);
-  const auto sample = sampled(n, 200);
+  const auto sample = sampled(n, 100);
   const EncoderAnswer exact = answer(p, rows_of(p.rows, sample, p.shape.fields));
   for (Dtype compute : {Dtype::f32, Dtype::bf16}) {
     const std::string what = "CUDA encoder " + p.name() + " " + name(compute);
@@ -280,7 +280,7 @@ void bench_cuda_encoder(int device) {
         check(cudaMemset(z.data(), 0xff, size_t(n) * 128 * sizeof(float)), "poison");
         encoder.encode(rows.data(), n, z.data(), nullptr, nullptr, nullptr);
         check(cudaDeviceSynchronize(), "the scene encoder");
-        const auto sample = sampled(n, 64);
+        const auto sample = sampled(n, 48);
         const EncoderAnswer exact = answer(p, rows_of(p.rows, sample, 10));
         std::vector<float> got;
         for (int64_t row : sample) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../device/threads.h"
 #include "larr/kernels.h"
 
 namespace larr::test {
@@ -25,6 +26,12 @@ struct EncoderCase {
   double logit_size = 1;  // multiplies the query: large ones make attention sharp
 };
 
+// w in the order of EncoderWeights.
+inline EncoderWeights weights_of(const std::vector<std::vector<float>>& w) {
+  return {w[0].data(), w[1].data(),  w[2].data(),  w[3].data(),  w[4].data(),  w[5].data(),  w[6].data(),  w[7].data(),  w[8].data(),
+          w[9].data(), w[10].data(), w[11].data(), w[12].data(), w[13].data(), w[14].data(), w[15].data(), w[16].data(), w[17].data()};
+}
+
 struct EncoderProblem {
   EncoderShape shape;
   double logit_size;
@@ -33,11 +40,7 @@ struct EncoderProblem {
   std::vector<int32_t> field_of, rows;
   int64_t n_rows;
 
-  EncoderWeights weights() const {
-    const auto& w = weight;
-    return {w[0].data(), w[1].data(),  w[2].data(),  w[3].data(),  w[4].data(),  w[5].data(),  w[6].data(),  w[7].data(),  w[8].data(),
-            w[9].data(), w[10].data(), w[11].data(), w[12].data(), w[13].data(), w[14].data(), w[15].data(), w[16].data(), w[17].data()};
-  }
+  EncoderWeights weights() const { return weights_of(weight); }
   EncoderTable table() const { return {embeddings.data(), field_of.data(), int64_t(field_of.size())}; }
   std::string name() const {
     return "rows=" + std::to_string(n_rows) + " n=" + std::to_string(shape.fields) + " d=" + std::to_string(shape.dim) + " heads=" + std::to_string(shape.heads) +
@@ -84,25 +87,31 @@ struct EncoderAnswer {
 };
 
 inline EncoderAnswer answer(const EncoderProblem& p, const std::vector<int32_t>& rows) {
-  const int64_t n = int64_t(rows.size()) / p.shape.fields;
-  EncoderAnswer a;
-  a.z.resize(size_t(n * p.shape.out));
-  a.attention.resize(size_t(n * p.shape.heads * (1 + p.shape.fields)));
-  encoder_reference(p.shape, p.weights(), p.table(), rows.data(), n, a.z.data(), a.attention.data());
-  std::vector<float> composed(a.z.size());
-  encoder_composed(p.shape, p.weights(), p.table(), rows.data(), n, composed.data(), nullptr);
-  EncoderProblem moved = p;
+  const int64_t fields = p.shape.fields, n = int64_t(rows.size()) / fields, out = p.shape.out, per_row = int64_t(p.shape.heads) * (1 + fields);
+  auto weight = p.weight;
+  auto embeddings = p.embeddings;
   std::mt19937_64 engine(rows.size());
   const auto move = [&](std::vector<float>& x) {
     for (float& v : x) v = std::nextafter(v, engine() % 2 ? std::numeric_limits<float>::infinity() : -std::numeric_limits<float>::infinity());
   };
-  for (auto& w : moved.weight) move(w);
-  move(moved.embeddings);
-  std::vector<double> moved_z(a.z.size());
-  encoder_reference(moved.shape, moved.weights(), moved.table(), rows.data(), n, moved_z.data(), nullptr);
+  for (auto& w : weight) move(w);
+  move(embeddings);
+  EncoderTable moved_table = p.table();
+  moved_table.embeddings = embeddings.data();
+  EncoderAnswer a;
+  a.z.resize(size_t(n * out));
+  a.attention.resize(size_t(n * per_row));
+  std::vector<float> composed(a.z.size());
+  std::vector<double> moved(a.z.size());
+  parallel(int(n), [&](int row) {
+    const int32_t* here = rows.data() + row * fields;
+    encoder_reference(p.shape, weights_of(p.weight), p.table(), here, 1, a.z.data() + row * out, a.attention.data() + row * per_row);
+    encoder_composed(p.shape, weights_of(p.weight), p.table(), here, 1, composed.data() + row * out, nullptr);
+    encoder_reference(p.shape, weights_of(weight), moved_table, here, 1, moved.data() + row * out, nullptr);
+  });
   for (size_t i = 0; i < a.z.size(); i++) {
     a.scale = std::max(a.scale, std::fabs(a.z[i]));
-    a.rounding = std::max({a.rounding, std::fabs(double(composed[i]) - a.z[i]), 4 * std::fabs(moved_z[i] - a.z[i])});
+    a.rounding = std::max({a.rounding, std::fabs(double(composed[i]) - a.z[i]), 4 * std::fabs(moved[i] - a.z[i])});
   }
   return a;
 }
