@@ -105,3 +105,51 @@ test('a schema file may hold comments or be a module; TypeScript is refused with
   for (const file of ['s.ts', 'none.mjs'])
     await expect(readSchema(join(directory, file))).rejects.toMatchObject({ code: 'SCHEMA_NOT_MODULE' });
 });
+
+test('keys are found by their values where names say nothing, words for nothing are missing, and numbers stay numbers', async () => {
+  let shown = 'at,who,what,weather,price,hour_of_day,bought\n';
+  for (let i = 0; i < 1500; i++)
+    shown += `2026-05-${String(1 + Math.floor(i / 300)).padStart(2, '0')} ${10 + (i % 9)}:00,${1 + ((i * 7) % 80)},F${(i * 11) % 60},${i % 3 ? '晴' : 'n/a'},${i % 5 ? 8 + (i % 70) : 'NA'},${i % 24},${(i * 31) % 10 < 3 ? 1 : 0}\n`;
+  let people = 'number;nick;lives_in\n';
+  for (let u = 1; u <= 80; u++) people += `${u};"小明; ""${u}""";${cities[u % 2]}\n`;
+  let films = 'code,title,plot,town\n';
+  for (let f = 0; f < 60; f++) films += `F${f},Film ${f},"一部电影, 第${f}部",${f % 4 ? cities[f % 2] : ''}\n`;
+  const directory = await folder({ 'shown.csv': shown, 'people.csv': people, 'films.csv': films });
+  const draft = await draftSchema({
+    events: 'shown.csv',
+    users: 'people.csv',
+    pois: 'films.csv',
+    baseDirectory: directory,
+  });
+  await writeFile(join(directory, 'schema.json'), draft.text);
+  const schema = await readSchema(join(directory, 'schema.json'));
+  expect(schema).toMatchObject({
+    keys: { user: 'who', poi: 'what' },
+    tables: {
+      users: { path: 'people.csv', delimiter: ';', key: 'number' },
+      pois: { path: 'films.csv', key: 'code' },
+    },
+    labels: { order: 'bought' },
+    place: { poi: 'town', user: 'lives_in' },
+    missing: ['NA', 'n/a'],
+  });
+  expect(schema.features.dense.map((f) => f.name)).toContain('price');
+  // A plot is one POI's own: as an ID it would only say again which POI it is.
+  expect(schema.features.categorical.map((f) => f.name)).not.toContain('plot');
+  expect(schema.keywords.poi.map((k) => k.name)).toContain('plot');
+  const output = join(directory, 'out');
+  await prepare(output, { schema, baseDirectory: directory });
+  const dataset = await openDataset(output);
+  expect(dataset.manifest.users).toBe(80);
+  expect((await dataset.poiTexts())[3]!.map((k) => k.text)).toContain('一部电影, 第3部');
+});
+
+test('a file that cannot be drafted from is named by a path that can be found', async () => {
+  const directory = await folder({ 'a.csv': 'colour,size\nred,3\nblue,4\n', 'empty.csv': 'user,poi\n' });
+  const draft = (events: string) => draftSchema({ events, baseDirectory: directory });
+  await expect(draft('a.csv')).rejects.toMatchObject({
+    code: 'KEY_NOT_FOUND',
+    message: expect.stringContaining(join(directory, 'a.csv')),
+  });
+  await expect(draft('empty.csv')).rejects.toMatchObject({ code: 'TABLE_EMPTY' });
+});

@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path';
-import { DuckdbSession, ident } from '../duckdb/session.js';
+import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError, DataError, didYouMean } from '../errors.js';
 import { likelyDelimiter, type OpenSource, openSource, reading } from '../prepare/sources.js';
 import { timeSql } from '../prepare/sql-values.js';
@@ -40,20 +40,31 @@ interface ColumnSketch {
   length: number;
   /** Its values are 0 and 1 (or true and false) and both occur. */
   binary: boolean;
+  /** The table has about as many values as rows: each says which row it is, and little else. */
+  personal: boolean;
+  /** Which of the words for nothing it holds, as they are written. */
+  nothings: string[];
+  /** No value occurs twice, and none is missing. */
+  unique: boolean;
   /** Unit of numbers that look like times. */
   unit: 's' | 'ms' | 'us' | null;
 }
 
 type Table = 'events' | 'users' | 'pois';
 /** Of each table: its file as the schema names it and as messages do, and its delimiter where it is no comma. */
+/** Key columns that were found by their values. */
+type Links = Partial<Record<'users' | 'pois', { event: string; own: string }>>;
 type Sources = Partial<Record<Table, { path: string; where: string; delimiter?: string }>>;
+
+/** Words that people and programs write where there is nothing, in lower case. */
+const nothings = ['n/a', 'na', 'nan', 'null', 'none', 'nil', 'unknown', 'undefined', '-', '--', '?', '\\n'];
 
 /** Rows that are looked at. */
 const lookedAt = 200_000;
 
 const patterns = {
-  user: /^(user|uid|customer|member|visitor|account|person|buyer|client)(_?(id|key|no|number))?$/i,
-  poi: /^(poi|item|iid|shop|store|restaurant|merchant|product|app|movie|place|venue|business|sku|wm_poi)(_?(id|key|no|number))?$/i,
+  user: /^(user|uid|customer|member|visitor|account|person|buyer|client|rider|guest|passenger|reader|viewer|listener|player|student|subscriber)(_?(id|key|no|number))?$/i,
+  poi: /^(poi|item|iid|shop|store|restaurant|merchant|product|app|movie|film|place|venue|business|sku|wm_poi|station|hotel|book|song|track|video|game|course|listing|property|article)(_?(id|key|no|number))?$/i,
   row: /^(row|event|impression|log|request)?_?(row_?)?id$/i,
   time: /^(time|timestamp|ts|date|datetime|event_?time|created(_at)?|at|when|occurred(_at)?)$/i,
   click: /^(is_?)?(click(ed|s)?|clk|label|target|opened|y)$/i,
@@ -62,10 +73,10 @@ const patterns = {
   temperature: /temp(erature)?/i,
   latitude: /(^|_)lat(itude)?$/i,
   longitude: /(^|_)(lon|lng|longitude)$/i,
-  city: /(^|_)city$/i,
-  home: /^(home|home_?city|city)$/i,
+  city: /(^|_)(city|town|municipality)$/i,
+  home: /^(home|home_?(city|town)|city|town|lives_in|residence)$/i,
   title: /^(name|title)$/i,
-  place: /^(city|location|address|district|area)$/i,
+  place: /^(city|town|location|address|district|area)$/i,
   skewed: /price|cost|count|num|amount|distance|sales|fee/i,
 };
 
@@ -88,31 +99,60 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
     const delimiter = likelyDelimiter(opened);
     if (delimiter !== null) opened = await openSource(db, { path, delimiter }, table, options.baseDirectory);
     sources[table] = delimiter === null ? { path: file, where: path } : { path: file, where: path, delimiter };
-    sketches[table] = await sketchTable(db, opened);
+    sketches[table] = await sketchTable(db, table, opened);
   }
-  return compose(options, sketches, sources);
+  const links: Links = {};
+  for (const table of ['users', 'pois'] as const) {
+    const link = await linkByValues(db, sketches, table);
+    if (link !== null) links[table] = link;
+  }
+  return compose(options, sketches, sources, links);
 }
 
-async function sketchTable(db: DuckdbSession, source: OpenSource): Promise<ColumnSketch[]> {
-  await reading(db, source, () =>
-    db.run(`CREATE OR REPLACE TABLE sketch AS SELECT * FROM ${source.sql} LIMIT ${lookedAt}`),
-  );
-  const { n } = await db.row<{ n: bigint }>('SELECT count(*) AS n FROM sketch');
+/**
+ * The column of the events whose values are those of a unique column of another table: its key, whatever the two are called. Of
+ * several, the one that meets most of the table (an hour meets the first two dozen of numbered users).
+ */
+async function linkByValues(
+  db: DuckdbSession,
+  sketches: Record<Table, ColumnSketch[]>,
+  table: 'users' | 'pois',
+): Promise<{ event: string; own: string } | null> {
+  let best: { event: string; own: string; met: number } | null = null;
+  for (const own of sketches[table].filter((c) => c.unique && c.kind !== 'time' && c.kind !== 'list')) {
+    for (const event of sketches.events.filter((c) => c.distinct > 1 && !c.binary && c.kind !== 'list')) {
+      const { met, distinct } = await db.row<{ met: number; distinct: number }>(
+        `SELECT count(*)::INTEGER AS distinct, count(*) FILTER (v IN (SELECT ${ident(own.name)}::VARCHAR FROM ${table}))::INTEGER AS met
+         FROM (SELECT DISTINCT ${ident(event.name)}::VARCHAR AS v FROM events WHERE ${ident(event.name)}::VARCHAR <> '')`,
+      );
+      if (met >= 0.8 * distinct && met > (best?.met ?? 1)) best = { event: event.name, own: own.name, met };
+    }
+  }
+  return best;
+}
+
+async function sketchTable(db: DuckdbSession, table: Table, source: OpenSource): Promise<ColumnSketch[]> {
+  await reading(db, source, () => db.run(`CREATE TABLE ${table} AS SELECT * FROM ${source.sql} LIMIT ${lookedAt}`));
+  const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n FROM ${table}`);
   if (n === 0n)
     throw new DataError('TABLE_EMPTY', `${source.where} has no rows, so there is nothing to draft a schema from.`, {
       file: source.where,
     });
   const sketches: ColumnSketch[] = [];
-  for (const [name, type] of await db.columns('SELECT * FROM sketch')) {
+  for (const [name, type] of await db.columns(`SELECT * FROM ${table}`)) {
     const c = ident(name);
-    const text = type.endsWith('[]') ? `array_to_string(${c}, ', ')` : `${c}::VARCHAR`;
-    const readTime = timeSql({ sql: c, type });
-    const found = await db.row<Record<string, number | null>>(
-      `SELECT count(DISTINCT nullif(${text}, ''))::INTEGER AS "distinct", count(*) FILTER (${text} IS NULL OR ${text} = '')::DOUBLE / count(*) AS missing,
-       min(TRY_CAST(${text} AS DOUBLE)) AS min, max(TRY_CAST(${text} AS DOUBLE)) AS max, avg(length(${text})) AS length,
-       count(*) FILTER (${text} <> '' AND TRY_CAST(${text} AS DOUBLE) IS NULL)::INTEGER AS words,
-       count(*) FILTER (lower(${text}) NOT IN ('0', '1', 'true', 'false'))::INTEGER AS other,
-       ${type.endsWith('[]') ? '1' : `count(*) FILTER (${text} <> '' AND ${readTime} IS NULL)::INTEGER`} AS timeless FROM sketch`,
+    const whole = type.endsWith('[]') ? `array_to_string(${c}, ', ')` : `${c}::VARCHAR`;
+    const nothing = `lower(trim(${whole})) IN (${nothings.map(literal).join(', ')})`;
+    const text = `CASE WHEN ${nothing} THEN NULL ELSE ${whole} END`;
+    const readTime = `CASE WHEN ${nothing} THEN NULL ELSE ${type.endsWith('[]') ? 'NULL' : timeSql({ sql: c, type })} END`;
+    const found = await db.row<Record<string, number | null> & { nothings: { items: string[] } | null }>(
+      `SELECT count(DISTINCT nullif(text, ''))::INTEGER AS "distinct", count(*) FILTER (text IS NULL OR text = '')::DOUBLE / count(*) AS missing,
+       min(TRY_CAST(text AS DOUBLE)) AS min, max(TRY_CAST(text AS DOUBLE)) AS max, avg(length(text)) AS length,
+       count(*) FILTER (text <> '' AND TRY_CAST(text AS DOUBLE) IS NULL)::INTEGER AS words,
+       count(*) FILTER (lower(text) NOT IN ('0', '1', 'true', 'false'))::INTEGER AS other,
+       count(*) FILTER (text <> '' AND time IS NULL)::INTEGER AS timeless,
+       list(DISTINCT whole ORDER BY whole) FILTER (text IS NULL AND whole IS NOT NULL) AS nothings
+       FROM (SELECT ${whole} AS whole, ${text} AS text, ${readTime} AS time FROM ${table})`,
     );
     const distinct = found.distinct!;
     const numeric = distinct > 0 && found.words === 0;
@@ -138,9 +178,23 @@ async function sketchTable(db: DuckdbSession, source: OpenSource): Promise<Colum
               ? 'us'
               : null;
     const binary = found.other === 0 && found.missing === 0 && distinct === 2;
-    sketches.push({ name, kind, distinct, missing: found.missing!, min, max, length: found.length ?? 0, binary, unit });
+    const unique = found.missing === 0 && BigInt(distinct) === n;
+    const personal = n >= 20n && distinct * 2 > Number(n);
+    sketches.push({
+      name,
+      unique,
+      personal,
+      nothings: found.nothings?.items ?? [],
+      kind,
+      distinct,
+      missing: found.missing!,
+      min,
+      max,
+      length: found.length ?? 0,
+      binary,
+      unit,
+    });
   }
-  await db.run('DROP TABLE sketch');
   return sketches;
 }
 
@@ -150,7 +204,12 @@ function tableSource({ path, delimiter }: { path: string; delimiter?: string }, 
   return { path, ...(delimiter === undefined ? {} : { delimiter }), ...(key === undefined ? {} : { key }) };
 }
 
-function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, sources: Sources): SchemaDraft {
+function compose(
+  options: DraftOptions,
+  tables: Record<Table, ColumnSketch[]>,
+  sources: Sources,
+  links: Links,
+): SchemaDraft {
   const { events, users, pois } = tables;
   const remarks: string[] = [];
   const comments = new Map<string, string>();
@@ -183,7 +242,8 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, s
       events.find((c) => patterns[which].test(c.name)) ??
       events.find((c) =>
         tables[which === 'user' ? 'users' : 'pois'].some((o) => o.name === c.name && /id$|key$/i.test(c.name)),
-      );
+      ) ??
+      events.find((c) => c.name === links[which === 'user' ? 'users' : 'pois']?.event);
     if (found !== undefined) return found.name;
     throw new ConfigError(
       'KEY_NOT_FOUND',
@@ -191,7 +251,7 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, s
     );
   };
   const keys = { user: key('user'), poi: key('poi') };
-  comments.set('keys', 'columns of the events, by their names');
+  comments.set('keys', 'columns of the events, by their names or because their values are those of the other table');
   for (const name of Object.values(keys)) take('events', name);
   const source = (table: 'users' | 'pois', eventKey: string) => {
     const source = sources[table];
@@ -199,6 +259,7 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, s
     const pattern = patterns[table === 'users' ? 'user' : 'poi'];
     const own =
       tables[table].find((c) => c.name === eventKey) ??
+      tables[table].find((c) => links[table]?.event === eventKey && c.name === links[table].own) ??
       tables[table].find((c) => pattern.test(c.name)) ??
       tables[table].find((c) => /^(id|key)$/i.test(c.name));
     if (own === undefined) {
@@ -326,7 +387,8 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, s
         continue;
       }
       // Free text would be a value of its own in nearly every row.
-      const free = c.kind === 'text' && (c.length > 40 || patterns.title.test(c.name));
+      const free =
+        c.kind === 'text' && (c.length > 40 || patterns.title.test(c.name) || (table !== 'events' && c.personal));
       if (!free && c.distinct <= 100_000) categorical.push({ name: called(c.name), value: ref });
       if (c.kind === 'number' || c.kind === 'boolean') continue;
       if (table === 'events') {
@@ -369,6 +431,8 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, s
           { of: 'poi' as const, measures, windows: [7, 28] },
           { of: 'user' as const, measures, windows: [28] },
         ];
+  const missing = [...new Set(Object.values(tables).flatMap((columns) => columns.flatMap((c) => c.nothings)))].sort();
+  comments.set('missing', 'words that stand where there is nothing');
   comments.set('features', 'few-valued columns as ID features, the rest of the numbers as dense ones');
   comments.set('features.statistics', 'trailing windows in days that end before the day of the event');
   comments.set('keywords', 'words for the language model; each is wrapped in special tokens of its own');
@@ -391,6 +455,7 @@ function compose(options: DraftOptions, tables: Record<Table, ColumnSketch[]>, s
       : { time: timeColumn.unit === null ? timeColumn.name : { column: timeColumn.name, unit: timeColumn.unit } }),
     labels,
     ...(place === undefined ? {} : { place }),
+    ...(missing.length === 0 ? {} : { missing }),
     ...(negatives === undefined ? {} : { negatives }),
     features: {
       categorical,

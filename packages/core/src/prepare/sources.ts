@@ -107,7 +107,10 @@ async function mustBeFile(path: string, table: string): Promise<void> {
     );
 }
 
-/** The column names of a CSV file: its first line, which DuckDB reads as one text from wherever the file lies. */
+/**
+ * The column names of a CSV file: its first line, which DuckDB reads as one text from wherever the file lies. Read without regard to quotes,
+ * later lines may mix kinds of line ends (a quoted text has its own), which only the loose mode stands.
+ */
 async function readHeader(
   db: DuckdbSession,
   file: string,
@@ -117,12 +120,18 @@ async function readHeader(
   const { where } = source;
   const lines = await reading(db, source, () =>
     db.rows<{ line: string | null }>(
-      `SELECT line FROM read_csv(${file}, auto_detect = false, columns = {'line': 'VARCHAR'}, header = false, delim = '\u001f', quote = '', escape = '', max_line_size = 16777216) LIMIT 1`,
+      `SELECT line FROM read_csv(${file}, auto_detect = false, columns = {'line': 'VARCHAR'}, header = false, delim = '\u001f', quote = '', escape = '', strict_mode = false, max_line_size = 16777216) LIMIT 1`,
     ),
   );
   const line = (lines[0]?.line ?? '').replace(/^\ufeff/, '').replace(/\r$/, '');
   if (line.trim() === '')
     throw new DataError('TABLE_EMPTY', `${where} is empty: its first line has to name the columns.`, { file: where });
+  if ((line.match(/"/g) ?? []).length % 2 === 1)
+    throw new DataError(
+      'BAD_HEADER',
+      `${where}: the header opens a quotation mark and does not close it in its line. Name the columns in one line.`,
+      { file: where, row: 1 },
+    );
   const names = splitHeader(line, delimiter).map((name, i) => (name.trim() === '' ? `column${i}` : name.trim()));
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
