@@ -1,20 +1,14 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
-import { clipGradNorm, manualSeed, ones, type Tensor, warmupCosine } from '@larr/torch';
+import { manualSeed, ones, type Tensor } from '@larr/torch';
 import { decoderParameters, growVocabulary } from '../language-model/decoder.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
-import {
-  appendMetric,
-  dropStage,
-  restoreStage,
-  rewindMetrics,
-  runIdentity,
-  saveStage,
-} from '../language-model/stage-checkpoint.js';
+import { dropStage, readSummary, runIdentity } from '../language-model/stage-checkpoint.js';
+import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
 import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { parseConfig } from '../pretraining/config.js';
-import { adamW, notFinite, readSummary, type StageProgress } from '../pretraining/pretrain.js';
+import type { StageProgress } from '../pretraining/pretrain.js';
 import { recordRun, runDataset } from '../report/run-record.js';
 import { writeFinetuneReport } from '../report/stage-reports.js';
 import { FinetuneConfig, type FinetuneConfigInput } from './config.js';
@@ -54,10 +48,8 @@ export interface FinetuneResult {
   alarms: string[];
 }
 
-interface Cursor {
-  step: number;
+interface Cursor extends StageCursor {
   tokens: number;
-  seconds: number;
   /** Batches drawn so far of each kind. */
   drawn: Record<PairKind, number>;
   /** Running mean of loss / ln B of each kind. */
@@ -165,82 +157,48 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
       if (embedder.otherProjection !== null) parameters.otherProjection = embedder.otherProjection;
       // The head takes no part here; a tied one is the embedding.
       if (!model.decoder.config.tiedHead) delete parameters.head;
-      const all = Object.values(parameters);
-      for (const parameter of all) parameter.requiresGrad_();
-      using optimizer = adamW(parameters, config.learningRate, config.weightDecay);
-      const cursor: Cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? {
-        step: 0,
-        tokens: 0,
-        seconds: 0,
-        drawn: { userUser: 0, poiPoi: 0, userPoi: 0, dish: 0 },
-        level: {},
-      };
-      if (cursor.step > 0) onNotice?.(`Stage 2 goes on from step ${cursor.step}.`);
-      const metrics = join(output, 'metrics.jsonl');
-      await rewindMetrics(metrics, cursor.step);
-      const { steps } = config;
-      const schedule = warmupCosine({
-        warmup: Math.ceil(steps * config.warmupShare),
-        total: steps,
-        minRatio: config.finalShare,
+      // The batch of the last step, for what is logged of it.
+      let last: { kind: PairKind; loss: number; groups: Int32Array; temperature: number } | undefined;
+      const cursor = await runStageLoop<Cursor>({
+        number: 2,
+        output,
+        identity,
+        steps: config.steps,
+        config,
+        parameters,
+        beginning: {
+          step: 0,
+          tokens: 0,
+          seconds: 0,
+          drawn: { userUser: 0, poiPoi: 0, userPoi: 0, dish: 0 },
+          level: {},
+        },
+        step(cursor) {
+          const kind = drawKind(sources, config, cursor.step, seed);
+          const batch = sources.get(kind)!(cursor.drawn[kind]++);
+          const fall = config.temperature / config.initialTemperature;
+          const temperature = config.initialTemperature * fall ** (cursor.step / config.steps);
+          const loss = contrastiveStep(embedder, batch, temperature, config);
+          const tokens = [...batch.a, ...batch.b].reduce((sum, ids) => sum + ids.length, 0);
+          cursor.tokens += tokens;
+          const level = loss / Math.log(batch.a.length);
+          cursor.level[kind] = cursor.level[kind] === undefined ? level : 0.95 * cursor.level[kind] + 0.05 * level;
+          last = { kind, loss, groups: batch.groups, temperature };
+          return { loss, tokens };
+        },
+        line({ level }) {
+          const { kind, loss, groups, temperature } = last!;
+          // 1 is chance: the loss of vectors that tell nothing.
+          return { pair: kind, loss, level, effectiveNegatives: effectiveNegatives(groups), temperature };
+        },
+        async evaluate({ step, level }) {
+          for (const stuck of atChance(level)) onNotice?.(`Step ${step}: ${stuck}`);
+          return { quality: await measureQuality(embedder, material, signal, { probing: false }) };
+        },
+        signal,
+        onProgress: (progress) => onProgress?.({ stage: 'finetune', ...progress, pair: last!.kind }),
+        onNotice,
       });
-      let windowTokens = 0;
-      let windowSeconds = 0;
-      while (cursor.step < steps) {
-        if (signal?.aborted) {
-          saveStage(output, identity, { parameters, optimizer, cursor });
-          throw signal.reason;
-        }
-        const started = performance.now();
-        const kind = drawKind(sources, config, cursor.step, seed);
-        const batch = sources.get(kind)!(cursor.drawn[kind]++);
-        const temperature =
-          config.initialTemperature * (config.temperature / config.initialTemperature) ** (cursor.step / steps);
-        optimizer.lr = config.learningRate * schedule(cursor.step);
-        optimizer.zeroGrad();
-        const loss = contrastiveStep(embedder, batch, temperature, config);
-        const norm = Number.isFinite(loss) ? clipGradNorm(all, config.clipNorm) : Number.NaN;
-        if (!Number.isFinite(norm)) throw notFinite('2', cursor.step, loss, output);
-        optimizer.step();
-        cursor.step++;
-        const tokens = [...batch.a, ...batch.b].reduce((sum, ids) => sum + ids.length, 0);
-        const seconds = (performance.now() - started) / 1000;
-        cursor.tokens += tokens;
-        cursor.seconds += seconds;
-        windowTokens += tokens;
-        windowSeconds += seconds;
-        const level = loss / Math.log(batch.a.length);
-        cursor.level[kind] = cursor.level[kind] === undefined ? level : 0.95 * cursor.level[kind] + 0.05 * level;
-        if (cursor.step % config.logEvery === 0 || cursor.step === steps) {
-          const tokensPerSecond = windowTokens / windowSeconds;
-          await appendMetric(metrics, {
-            step: cursor.step,
-            pair: kind,
-            loss,
-            // 1 is chance: the loss of vectors that tell nothing.
-            level: cursor.level,
-            effectiveNegatives: effectiveNegatives(batch.groups),
-            temperature,
-            learningRate: optimizer.lr,
-            gradientNorm: norm,
-            tokensPerSecond: Math.round(tokensPerSecond),
-          });
-          onProgress?.({ stage: 'finetune', step: cursor.step, steps, loss, tokensPerSecond, pair: kind });
-          windowTokens = windowSeconds = 0;
-          await new Promise(setImmediate);
-        }
-        if (cursor.step % config.evaluateEvery === 0 && cursor.step < steps) {
-          await appendMetric(metrics, {
-            step: cursor.step,
-            quality: await measureQuality(embedder, material, signal, { probing: false }),
-          });
-          for (const stuck of atChance(cursor.level)) onNotice?.(`Step ${cursor.step}: ${stuck}`);
-        }
-        if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) {
-          saveStage(output, identity, { parameters, optimizer, cursor });
-        }
-      }
-      for (const parameter of all) parameter.requiresGrad_(false);
       return { cursor, alarms: atChance(cursor.level) };
     }
   } finally {

@@ -35,7 +35,9 @@ export function judge(before: EmbeddingQuality, after: EmbeddingQuality, config:
   if (failed.length > 0) return { verdict: 'failed', reason: reasons(failed), checks };
   if (unjudged.length === checks.length) return { verdict: 'not judged', reason: reasons(unjudged), checks };
   const reason =
-    unjudged.length === 0 ? 'every check passed' : `every check that could be judged passed; not ${reasons(unjudged)}`;
+    unjudged.length === 0
+      ? 'every check passed'
+      : `every check that could be judged passed; not judged: ${reasons(unjudged)}`;
   return { verdict: 'passed', reason, checks };
 }
 

@@ -99,3 +99,14 @@ export async function rewindMetrics(path: string, step: number): Promise<void> {
   });
   await writeFileAtomic(path, lines.map((line) => `${line}\n`).join(''));
 }
+
+/** The result of a finished stage of this identity, or null. */
+export async function readSummary<Result>(path: string, identity: string): Promise<Result | null> {
+  if (!existsSync(path)) return null;
+  try {
+    const summary = JSON.parse(await readFile(path, 'utf8')) as { identity?: string; result?: Result };
+    return summary.identity === identity && summary.result !== undefined ? summary.result : null;
+  } catch {
+    return null;
+  }
+}

@@ -4,9 +4,12 @@ import { join } from 'node:path';
 import { wrapText } from '@larr/core';
 import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { reportPage } from '../../test/report-page.js';
 import { makeToyDataset } from '../../test/toy-dataset.js';
+import { modelDigest } from '../embedding/model-digest.js';
 import { disposeDecoder } from '../language-model/decoder.js';
 import { loadLanguageModel } from '../language-model/model-directory.js';
+import { readRecord } from '../report/run-record.js';
 import type { PretrainConfigInput } from './config.js';
 import { documentStream, domainDocuments, generalDocuments } from './documents.js';
 import { pretrain } from './pretrain.js';
@@ -93,6 +96,12 @@ describe('pretrain', () => {
     expect(notices.join()).toContain('step 15');
     expect(losses(broken)).toEqual(losses(whole));
     expect(result.perplexity).toEqual(expected.perplexity);
+    const record = (await readRecord(broken))!;
+    expect(record).toMatchObject({ stage: 'pretrain', seed: 1, inputs: {}, config: { tokens: small.tokens } });
+    expect(record.sittings.map(({ outcome }) => outcome)).toEqual(['stopped', 'stopped', 'finished']);
+    const page = reportPage(broken);
+    for (const text of [result.perplexity.domain!.toPrecision(4), 'Held-out perplexity', 'sitting 3'])
+      expect(page).toContain(text);
     expect(readFileSync(join(broken, 'model.safetensors')).equals(readFileSync(join(whole, 'model.safetensors')))).toBe(
       true,
     );
@@ -106,6 +115,7 @@ describe('pretrain', () => {
     const output = join(root, 'continued');
     const result = await pretrain({ dataset, output, config: { ...small, from, tokens: 1000 } });
     expect(result.perplexity.domain!).toBeLessThan(100);
+    expect((await readRecord(output))!.inputs.model).toEqual({ path: from, sha256: await modelDigest(from) });
   });
 
   it('keeps its last good checkpoint when the loss is no number', async () => {

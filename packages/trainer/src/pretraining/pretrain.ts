@@ -1,16 +1,8 @@
-import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  DataError,
-  type Dataset,
-  type KeywordText,
-  openDataset,
-  specialTokens,
-  TrainingError,
-  writeFileAtomic,
-} from '@larr/core';
-import { AdamW, autocast, clipGradNorm, manualSeed, noGrad, tidy, warmupCosine } from '@larr/torch';
+import { DataError, type Dataset, type KeywordText, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
+import { autocast, manualSeed, noGrad, tidy } from '@larr/torch';
+import { modelDigest } from '../embedding/model-digest.js';
 import { packSequences } from '../language-model/batch.js';
 import {
   createDecoder,
@@ -21,16 +13,12 @@ import {
 } from '../language-model/decoder.js';
 import { type LanguageModel, loadLanguageModel, saveLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
-import {
-  appendMetric,
-  dropStage,
-  restoreStage,
-  rewindMetrics,
-  runIdentity,
-  saveStage,
-} from '../language-model/stage-checkpoint.js';
+import { appendMetric, dropStage, readSummary, runIdentity } from '../language-model/stage-checkpoint.js';
+import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
 import { Tokenizer, withSpecialTokens } from '../language-model/tokenizer.js';
 import { trainTokenizer } from '../language-model/tokenizer-training.js';
+import { recordRun, runDataset } from '../report/run-record.js';
+import { writePretrainReport } from '../report/stage-reports.js';
 import { PretrainConfig, type PretrainConfigInput, parseConfig } from './config.js';
 import {
   type Document,
@@ -55,7 +43,7 @@ export interface PretrainOptions {
   /** A dataset directory as `import`, `world` or `prepare` writes it. */
   dataset: string;
   split?: string | undefined;
-  /** Where the model goes: a directory that Hugging Face transformers loads. */
+  /** Where the model goes: a directory that Hugging Face transformers loads, with metrics.jsonl, run.json and report.html beside it. */
   output: string;
   config?: PretrainConfigInput | undefined;
   seed?: number;
@@ -77,14 +65,15 @@ export interface PretrainResult {
   truncatedDocuments: number;
 }
 
-interface Cursor {
-  step: number;
+/** Documents that are learnt, and others that the perplexity is of. */
+type HeldOut = Record<'domain' | 'general', { train: Document[]; heldOut: Document[] }>;
+
+interface Cursor extends StageCursor {
   /** Tokens learnt or read so far, of either kind. */
   domainTokens: number;
   generalTokens: number;
   domain: StreamCursor;
   general: StreamCursor;
-  seconds: number;
   /** Loss of the steps since the last line of metrics.jsonl, so that a resumed run writes the same lines. */
   unlogged: { loss: number; steps: number };
 }
@@ -103,7 +92,14 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
   const config = parseConfig(PretrainConfig, options.config, 'stage 1');
   const dataset = await openDataset(options.dataset, options.split);
-  const identity = runIdentity({ stage: 1, config, seed, dataset: dataset.manifest });
+  const parent = config.from === undefined ? null : await modelDigest(config.from);
+  const identity = runIdentity({
+    stage: 1,
+    config,
+    seed,
+    dataset: dataset.manifest,
+    ...(parent !== null && { model: parent }),
+  });
   const summary = join(output, 'stage.json');
   const finished = await readSummary<PretrainResult>(summary, identity);
   if (finished !== null) return finished;
@@ -131,46 +127,47 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         `${domain.truncated} of ${pois.length} POI texts are longer than the context of ${contextLength} tokens and were cut.`,
       );
     }
-    const split = {
+    const split: HeldOut = {
       domain: holdOut(domain.documents, config.heldOutDocuments, seed, 'domain'),
       general: holdOut(generalDocuments(general, tokenizer, contextLength), config.heldOutDocuments, seed, 'general'),
     };
-    const result = await train(model, split);
-    await saveLanguageModel(output, model);
+    const work = async (): Promise<PretrainResult> => {
+      const { steps, cursor } = await train(split);
+      const measured = perplexities(model, split);
+      await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
+      await saveLanguageModel(output, model);
+      const tokens = cursor.domainTokens + cursor.generalTokens;
+      return {
+        steps,
+        tokens,
+        perplexity: { domain: measured.domainPerplexity, general: measured.generalPerplexity },
+        tokensPerSecond: Math.round(cursor.seconds > 0 ? tokens / cursor.seconds : 0),
+        seconds: cursor.seconds,
+        truncatedDocuments: domain.truncated,
+      };
+    };
+    const run = {
+      stage: 'pretrain' as const,
+      identity,
+      config,
+      seed,
+      device,
+      dataset: runDataset(dataset),
+      inputs: { ...(parent !== null && { model: { path: config.from!, sha256: parent } }) },
+    };
+    const { result, record } = await recordRun(output, run, signal, work);
+    await writePretrainReport(output, result, record);
+    // Last, since it says that the stage is finished.
     await writeFileAtomic(summary, `${JSON.stringify({ identity, result }, null, 2)}\n`);
     await dropStage(output);
     return result;
 
-    async function train(
-      model: LanguageModel,
-      split: Record<'domain' | 'general', { train: Document[]; heldOut: Document[] }>,
-    ): Promise<PretrainResult> {
-      const parameters = decoderParameters(decoder);
-      for (const parameter of Object.values(parameters)) parameter.requiresGrad_();
-      using optimizer = adamW(parameters, config.learningRate, config.weightDecay);
-      const cursor: Cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? {
-        step: 0,
-        domainTokens: 0,
-        generalTokens: 0,
-        domain: { epoch: 0, next: 0 },
-        general: { epoch: 0, next: 0 },
-        seconds: 0,
-        unlogged: { loss: 0, steps: 0 },
-      };
-      if (cursor.step > 0) onNotice?.(`Stage 1 goes on from step ${cursor.step}.`);
-      const metrics = join(output, 'metrics.jsonl');
-      await rewindMetrics(metrics, cursor.step);
+    async function train(split: HeldOut): Promise<{ steps: number; cursor: Cursor }> {
       const nextDomain = documentStream(split.domain.train, seed, 'domain');
       const nextGeneral = documentStream(split.general.train, seed, 'general');
       const share = split.general.train.length > 0 ? config.generalShare : 0;
       const steps = Math.ceil(config.tokens / config.tokensPerStep);
-      const schedule = warmupCosine({
-        warmup: Math.ceil(steps * config.warmupShare),
-        total: steps,
-        minRatio: config.finalShare,
-      });
-
-      const takeDocuments = (): Document[] => {
+      const takeDocuments = (cursor: Cursor): Document[] => {
         const documents: Document[] = [];
         for (let tokens = 0; tokens < config.tokensPerStep; ) {
           // Keeps the mixture at its share after every document, whatever their lengths.
@@ -183,94 +180,44 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         }
         return documents;
       };
-
-      let sumTokens = 0;
-      let sumSeconds = 0;
-      let rate = 0;
-      while (cursor.step < steps) {
-        if (signal?.aborted) {
-          saveStage(output, identity, { parameters, optimizer, cursor });
-          throw signal.reason;
-        }
-        const started = performance.now();
-        const documents = takeDocuments();
-        optimizer.lr = config.learningRate * schedule(cursor.step);
-        optimizer.zeroGrad();
-        const loss = documentLoss(model, documents, config.precision, true);
-        const norm = Number.isFinite(loss) ? clipGradNorm(Object.values(parameters), config.clipNorm) : Number.NaN;
-        if (!Number.isFinite(norm)) throw notFinite('1', cursor.step, loss, output);
-        optimizer.step();
-        cursor.step++;
-        const seconds = (performance.now() - started) / 1000;
-        cursor.seconds += seconds;
-        cursor.unlogged.loss += loss;
-        cursor.unlogged.steps++;
-        sumSeconds += seconds;
-        sumTokens += documents.reduce((sum, { ids }) => sum + ids.length, 0);
-        if (cursor.step % config.logEvery === 0 || cursor.step === steps) {
-          rate = sumTokens / sumSeconds;
-          const mean = cursor.unlogged.loss / cursor.unlogged.steps;
-          await appendMetric(metrics, {
-            step: cursor.step,
-            loss: mean,
-            learningRate: optimizer.lr,
-            gradientNorm: norm,
-            tokens: cursor.domainTokens + cursor.generalTokens,
-            tokensPerSecond: Math.round(rate),
-          });
-          onProgress?.({ stage: 'pretrain', step: cursor.step, steps, loss: mean, tokensPerSecond: rate });
-          cursor.unlogged = { loss: 0, steps: 0 };
-          sumTokens = sumSeconds = 0;
-          // Lets signals and other work of the process through.
-          await new Promise(setImmediate);
-        }
-        if (cursor.step % config.evaluateEvery === 0 && cursor.step < steps) {
-          await appendMetric(metrics, { step: cursor.step, ...perplexities(model, split) });
-        }
-        if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) {
-          saveStage(output, identity, { parameters, optimizer, cursor });
-        }
-      }
-      for (const parameter of Object.values(parameters)) parameter.requiresGrad_(false);
-      const measured = perplexities(model, split);
-      await appendMetric(metrics, { step: cursor.step, ...measured });
-      const tokens = cursor.domainTokens + cursor.generalTokens;
-      return {
+      const cursor = await runStageLoop<Cursor>({
+        number: 1,
+        output,
+        identity,
         steps,
-        tokens,
-        perplexity: { domain: measured.domainPerplexity, general: measured.generalPerplexity },
-        tokensPerSecond: Math.round(cursor.seconds > 0 ? tokens / cursor.seconds : 0),
-        seconds: cursor.seconds,
-        truncatedDocuments: domain.truncated,
-      };
+        config,
+        parameters: decoderParameters(decoder),
+        beginning: {
+          step: 0,
+          domainTokens: 0,
+          generalTokens: 0,
+          domain: { epoch: 0, next: 0 },
+          general: { epoch: 0, next: 0 },
+          seconds: 0,
+          unlogged: { loss: 0, steps: 0 },
+        },
+        step(cursor) {
+          const documents = takeDocuments(cursor);
+          const loss = documentLoss(model, documents, config.precision, true);
+          cursor.unlogged.loss += loss;
+          cursor.unlogged.steps++;
+          return { loss, tokens: documents.reduce((sum, { ids }) => sum + ids.length, 0) };
+        },
+        line(cursor) {
+          const loss = cursor.unlogged.loss / cursor.unlogged.steps;
+          cursor.unlogged = { loss: 0, steps: 0 };
+          return { loss, tokens: cursor.domainTokens + cursor.generalTokens };
+        },
+        evaluate: async () => perplexities(model, split),
+        signal,
+        onProgress: (progress) => onProgress?.({ stage: 'pretrain', ...progress }),
+        onNotice,
+      });
+      return { steps, cursor };
     }
   } finally {
     disposeDecoder(decoder);
   }
-}
-
-/** AdamW over all parameters; norms' gains, biases and the embedding are not decayed. */
-export function adamW(
-  parameters: Record<string, import('@larr/torch').Tensor>,
-  lr: number,
-  weightDecay: number,
-): AdamW {
-  const decayed = Object.entries(parameters).filter(([name, t]) => t.ndim > 1 && name !== 'embedding');
-  const kept = Object.entries(parameters).filter(([name, t]) => !(t.ndim > 1 && name !== 'embedding'));
-  return new AdamW(
-    [
-      { params: decayed.map(([, t]) => t), weightDecay },
-      { params: kept.map(([, t]) => t), weightDecay: 0 },
-    ],
-    { lr, betas: [0.9, 0.98], eps: 1e-8 },
-  );
-}
-
-export function notFinite(stage: string, step: number, loss: number, output: string): TrainingError {
-  return new TrainingError(
-    'LOSS_NOT_FINITE',
-    `Stage ${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number. The last good checkpoint is kept in ${output}. Lower learningRate, or use precision f32.`,
-  );
 }
 
 /** Mean loss in nats over the learnt tokens of `documents`, and with `backward` its gradient in the parameters. */
@@ -296,7 +243,7 @@ export function documentLoss(
   });
 }
 
-function perplexities(model: LanguageModel, split: Record<'domain' | 'general', { heldOut: Document[] }>) {
+function perplexities(model: LanguageModel, split: HeldOut) {
   const of = (documents: Document[]): number | null => {
     if (documents.length === 0) return null;
     let loss = 0;
@@ -367,15 +314,4 @@ async function vocabularyTexts(
   const ofKeywords = (all: readonly KeywordText[][]) =>
     all.flatMap((keywords) => keywords.map(({ text }) => ` ${text}`));
   return [...ofKeywords(pois), ...ofKeywords(users), ...scene.map((text) => ` ${text}`), ...general];
-}
-
-/** The result of a finished stage of this identity, or null. */
-export async function readSummary<Result>(path: string, identity: string): Promise<Result | null> {
-  if (!existsSync(path)) return null;
-  try {
-    const summary = JSON.parse(await readFile(path, 'utf8')) as { identity?: string; result?: Result };
-    return summary.identity === identity && summary.result !== undefined ? summary.result : null;
-  } catch {
-    return null;
-  }
 }
