@@ -27,7 +27,7 @@ beforeAll(async () => {
   await pretrain({ dataset, output: model, config: { decoder, tokens: 500, tokensPerStep: 500 } });
   const { pois } = await embedDataset({ dataset, model, output: whole });
   expect(pois.computed).toBe(POIS);
-});
+}, 60_000);
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 /** Embeds in a process of its own, a tenth of a second a batch, and kills it once it has saved three batches of POIs. */
@@ -60,7 +60,7 @@ describe('embedding that was killed', () => {
   beforeAll(async () => {
     killed = join(root, 'killed');
     await killedRun(killed);
-  });
+  }, 60_000);
   const copy = (name: string) => {
     const output = join(root, name);
     cpSync(killed, output, { recursive: true });

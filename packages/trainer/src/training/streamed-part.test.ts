@@ -32,7 +32,7 @@ beforeAll(async () => {
   const { tensors } = memoryStats();
   const result = await train(streamed, out);
   run = { out, result, tensors: [tensors, memoryStats().tensors] };
-});
+}, 60_000);
 afterAll(() => {
   resident.dispose();
   streamed.dispose();
