@@ -1,6 +1,6 @@
-// Symmetric InfoNCE, L = 1/(2B) Σ_i (lse_row_i + lse_col_i − 2 s_ii), s_ij = scale · q_i·k_j: the fused kernel of
-// @larr/native-cuda (docs/kernels.md, A) in O(B·d) memory, for f32 and bf16 on the CPU; elsewhere composed from LibTorch's
-// operators, which holds the B × B matrix.
+// Symmetric InfoNCE, L = 1/(2B) Σ_i (lse_row_i + lse_col_i − 2 s_ii), s_ij = scale · q_i·k_j: the fused kernels of
+// @larr/native-cuda (docs/kernels.md, A) in O(B·d) memory, for f32 and bf16 on the CPU and, up to 256 wide, on CUDA; elsewhere
+// composed from LibTorch's operators, which holds the B × B matrix.
 #include "contrastive.h"
 
 #include <ATen/autocast_mode.h>
@@ -8,6 +8,13 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <limits>
+
+// Defined where LibTorch has CUDA and the kernels were built with a CUDA toolkit at hand (CMakeLists.txt).
+#ifdef LARR_TORCH_CUDA
+#include <c10/core/DeviceGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <larr/cuda.h>
+#endif
 
 namespace larr {
 namespace {
@@ -40,46 +47,123 @@ at::Tensor composed(const at::Tensor& query, const at::Tensor& key, const at::Te
   return at::mean((at::logsumexp(scores, at::IntArrayRef{1}) + at::logsumexp(scores, at::IntArrayRef{0})) * 0.5 - positive);
 }
 
-// The kernel knows groups as int32; wider numbers are renumbered, which keeps who shares a group with whom.
+Dtype kernelDtype(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 ? Dtype::bf16 : Dtype::f32; }
+
+// The kernels know groups as int32; wider numbers are renumbered, which keeps who shares a group with whom.
 at::Tensor kernelGroups(const at::Tensor& groups) {
   if (groups.scalar_type() == at::kInt) return groups.contiguous();
   if (groups.scalar_type() != at::kLong) return groups.to(at::kInt).contiguous();
-  return std::get<1>(at::_unique(groups, /*sorted=*/false, /*return_inverse=*/true)).to(at::kInt).contiguous();
+  if (groups.is_cpu()) return std::get<1>(at::_unique(groups, /*sorted=*/false, /*return_inverse=*/true)).to(at::kInt).contiguous();
+  // unique would wait for the device to say how many there are; a place in sorted order counts the changes up to it.
+  const auto [sorted, order] = at::sort(groups, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const int64_t rows = groups.size(0);
+  at::Tensor number = at::zeros({rows}, groups.options().dtype(at::kInt));
+  number.narrow(0, 1, rows - 1).copy_(at::ne(sorted.narrow(0, 1, rows - 1), sorted.narrow(0, 0, rows - 1)));
+  number = at::cumsum(number, 0, at::kInt);
+  return at::empty_like(number).scatter_(0, order, number);
 }
 
-// The gradients cost the kernel one more pass over its tiles, and it makes them together with the loss: what backward needs is
+// What a kernel gives, on the device of its inputs.
+struct Fused {
+  at::Tensor loss;    // f32, []
+  at::Tensor dscale;  // f64, []
+  at::Tensor dq, dk;  // f32, [B, d]; undefined where nobody asked
+};
+
+Fused onCpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& scale, const at::Tensor& groups, bool differentiate) {
+  InfoNce problem;
+  problem.q = q.const_data_ptr();
+  problem.k = k.const_data_ptr();
+  problem.storage = problem.compute = kernelDtype(q);
+  problem.batch = q.size(0);
+  problem.dim = q.size(1);
+  problem.scale = scale.item<double>();
+  problem.groups = groups.defined() ? groups.const_data_ptr<int32_t>() : nullptr;
+  const auto wide = q.options().dtype(at::kFloat);
+  Fused fused;
+  InfoNceOut out;
+  if (differentiate) {
+    fused.dq = at::empty_like(q, wide);
+    fused.dk = at::empty_like(k, wide);
+    out.dq = fused.dq.data_ptr<float>();
+    out.dk = fused.dk.data_ptr<float>();
+  }
+  infonce(problem, out);
+  fused.loss = at::scalar_tensor(out.loss, wide);
+  fused.dscale = at::scalar_tensor(out.dscale, q.options().dtype(at::kDouble));
+  return fused;
+}
+
+#ifdef LARR_TORCH_CUDA
+// The kernels' library brings a CUDA runtime of its own, beside LibTorch's, over one driver: it must be told the device too.
+void useDevice(const at::Device& device) {
+  const cudaError_t result = cudaSetDevice(device.index());
+  TORCH_CHECK(result == cudaSuccess, "CUDA error: ", cudaGetErrorString(result), " (", device.str(), ")");
+}
+
+bool hasCudaKernel(const at::Tensor& query) {
+  int major = 0;
+  return cuda_compiled() && query.size(1) <= 256 &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, query.device().index()) == cudaSuccess && major >= 8;
+}
+
+// Queued on LibTorch's current stream. Nothing waits for the device: the loss stays there, and so does a scale that is there.
+Fused onCuda(const at::Tensor& q, const at::Tensor& k, const at::Tensor& scale, const at::Tensor& groups, bool differentiate) {
+  const c10::DeviceGuard guard(q.device());
+  useDevice(q.device());
+  CudaInfoNce problem;
+  problem.q = q.const_data_ptr();
+  problem.k = k.const_data_ptr();
+  problem.storage = problem.compute = kernelDtype(q);
+  problem.batch = q.size(0);
+  problem.dim = q.size(1);
+  problem.groups = groups.defined() ? groups.const_data_ptr<int32_t>() : nullptr;
+  const auto wide = q.options().dtype(at::kFloat);
+  at::Tensor factor;
+  if (scale.is_cpu()) {
+    problem.scale = scale.item<double>();
+  } else {
+    factor = scale.to(wide);
+    problem.scale_at = factor.const_data_ptr<float>();
+  }
+  const at::Tensor result = at::empty({2}, q.options().dtype(at::kDouble));
+  Fused fused;
+  CudaInfoNceOut out;
+  out.result = result.data_ptr<double>();
+  if (differentiate) {
+    fused.dq = at::empty_like(q, wide);
+    fused.dk = at::empty_like(k, wide);
+    out.dq = fused.dq.data_ptr<float>();
+    out.dk = fused.dk.data_ptr<float>();
+  }
+  const at::Tensor scratch = at::empty({static_cast<int64_t>(cuda_infonce_scratch(problem, differentiate))}, q.options().dtype(at::kByte));
+  cuda_infonce(problem, out, scratch.data_ptr(), c10::cuda::getCurrentCUDAStream(q.device().index()).stream());
+  fused.loss = result.select(0, 0).to(at::kFloat);
+  fused.dscale = result.select(0, 1);
+  return fused;
+}
+#endif
+
+// The gradients cost the kernels one more pass over their tiles, and they make them together with the loss: what backward needs is
 // [B, d] twice, never the scores. They are constants to autograd: differentiating twice is refused.
 struct FusedInfoNce : torch::autograd::Function<FusedInfoNce> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& scale,
                             const std::optional<at::Tensor>& groups, bool differentiate) {
     const at::Tensor q = query.contiguous(), k = key.contiguous();
     const at::Tensor numbered = groups ? kernelGroups(*groups) : at::Tensor();
-    const bool narrow = query.scalar_type() == at::kBFloat16;
-    InfoNce problem;
-    problem.q = q.const_data_ptr();
-    problem.k = k.const_data_ptr();
-    problem.storage = problem.compute = narrow ? Dtype::bf16 : Dtype::f32;
-    problem.batch = q.size(0);
-    problem.dim = q.size(1);
-    problem.scale = scale.item<double>();
-    problem.groups = groups ? numbered.const_data_ptr<int32_t>() : nullptr;
-    const auto wide = q.options().dtype(at::kFloat);
-    at::Tensor dq, dk;
-    InfoNceOut out;
+#ifdef LARR_TORCH_CUDA
+    const auto kernel = q.is_cuda() ? onCuda : onCpu;
+#else
+    const auto kernel = onCpu;
+#endif
+    const Fused fused = kernel(q, k, scale, numbered, differentiate);
     if (differentiate) {
-      dq = at::empty_like(q, wide);
-      dk = at::empty_like(k, wide);
-      out.dq = dq.data_ptr<float>();
-      out.dk = dk.data_ptr<float>();
-    }
-    infonce(problem, out);
-    if (differentiate) {
-      context->save_for_backward({dq, dk});
-      context->saved_data["dscale"] = out.dscale;
+      context->save_for_backward({fused.dq, fused.dk, fused.dscale});
       context->saved_data["dtype"] = static_cast<int64_t>(query.scalar_type());
       context->saved_data["scaleDtype"] = static_cast<int64_t>(scale.scalar_type());
+      context->saved_data["scaleDevice"] = scale.device();
     }
-    return at::scalar_tensor(out.loss, wide);
+    return fused.loss;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
@@ -87,14 +171,20 @@ struct FusedInfoNce : torch::autograd::Function<FusedInfoNce> {
     const auto saved = context->get_saved_variables();
     const at::Tensor& outer = gradients[0];
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
-    const auto scaleDtype = static_cast<at::ScalarType>(context->saved_data["scaleDtype"].toInt());
-    const at::Tensor dscale = at::scalar_tensor(context->saved_data["dscale"].toDouble(), outer.options());
-    return {(saved[0] * outer).to(dtype), (saved[1] * outer).to(dtype), (dscale * outer).to(scaleDtype), at::Tensor(), at::Tensor()};
+    at::Tensor dscale;
+    if (context->needs_input_grad(2)) {  // bringing it to a scale on another device waits
+      dscale = (saved[2] * outer).to(context->saved_data["scaleDevice"].toDevice(), static_cast<at::ScalarType>(context->saved_data["scaleDtype"].toInt()));
+    }
+    return {(saved[0] * outer).to(dtype), (saved[1] * outer).to(dtype), dscale, at::Tensor(), at::Tensor()};
   }
 };
 
 bool hasFusedKernel(const at::Tensor& query) {
-  return query.is_cpu() && query.size(1) > 0 && (query.scalar_type() == at::kFloat || query.scalar_type() == at::kBFloat16);
+  if (query.size(1) == 0 || (query.scalar_type() != at::kFloat && query.scalar_type() != at::kBFloat16)) return false;
+#ifdef LARR_TORCH_CUDA
+  if (query.is_cuda()) return hasCudaKernel(query);
+#endif
+  return query.is_cpu();
 }
 
 }  // namespace
@@ -111,7 +201,8 @@ at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Ten
 }
 
 at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Scalar& scale, const std::optional<at::Tensor>& groups) {
-  return infoNce(query, key, at::scalar_tensor(scale.toDouble(), query.options().dtype(at::kDouble)), groups);
+  // On the CPU, whatever the device: a number that a kernel takes along must not be sent ahead and fetched back.
+  return infoNce(query, key, at::scalar_tensor(scale.toDouble(), at::TensorOptions().dtype(at::kDouble)), groups);
 }
 
 }  // namespace larr

@@ -466,44 +466,151 @@ if (!cudaAvailable()) {
   });
 
   describe('infoNce on CUDA', () => {
-    it.each([
-      ['f64', 1e-10, 1e-10],
-      ['f32', 1e-5, 1e-5],
-      ['bf16', 1e-3, 2e-2],
-    ] as const)('in %s is that of the CPU in f64, with its gradients', (dtype, lossTolerance, gradientTolerance) => {
-      for (const [rows, d] of [
-        [1, 8],
-        [130, 24],
-        [777, 128],
-      ] as const) {
+    /** The loss times 3 and the gradients of q, k and scale, for inputs that bf16 holds exactly. */
+    const evaluate = (q: Tensor, k: Tensor, device: Device, dtype: DType, groups?: Tensor) => {
+      const leaves = [q, k].map((t) => t.to({ dtype, device }).detach().clone().requiresGrad_());
+      const scale = scalar(12, { dtype: dtype === 'f64' ? 'f64' : 'f32', device }).requiresGrad_();
+      const loss = infoNce(leaves[0]!, leaves[1]!, scale, groups?.to({ device }));
+      loss.mul(3).backward();
+      return { loss, gradients: [...leaves, scale].map((t) => t.grad!) };
+    };
+    const rounded = (rows: number, d: number): Tensor =>
+      tidy(() => randn([rows, d], { dtype: 'f64' }).normalize().to('bf16').to('f64'));
+    const tolerances = {
+      f64: { loss: 1e-10, gradient: 1e-10 },
+      f32: { loss: 1e-5, gradient: 3e-5 },
+      bf16: { loss: 1e-3, gradient: 2e-2 },
+    } as const;
+
+    const compare = (
+      got: ReturnType<typeof evaluate>,
+      wanted: ReturnType<typeof evaluate>,
+      dtype: keyof typeof tolerances,
+      label: string,
+    ) => {
+      const { loss, gradient } = tolerances[dtype];
+      expect(got.loss.device).toBe('cuda:0');
+      const [value, exact] = [got.loss.item(), wanted.loss.item()];
+      expect(Math.abs(value - exact) / Math.max(1, exact), `loss, ${label}`).toBeLessThan(loss);
+      got.gradients.forEach((one, i) => {
+        expect(one.device).toBe('cuda:0');
+        expect(one.dtype).toBe(i < 2 || dtype === 'f64' ? dtype : 'f32');
+        const exact = wanted.gradients[i]!;
+        const error = one.to({ dtype: 'f64', device: 'cpu' }).sub(exact).abs().amax().item();
+        const size = Math.max(exact.abs().amax().item(), 1e-3 / exact.shape.reduce((a, b) => a * b, 1));
+        expect(error / size, `gradient of ${['q', 'k', 'scale'][i]}, ${label}`).toBeLessThan(gradient);
+      });
+    };
+
+    it.each([1, 2, 17, 64, 65, 1000, 2400])(
+      'of %i rows is that of the CPU in f64, with its gradients, whatever the width, the type and the groups',
+      (rows) => {
+        for (const d of [8, 16, 33, 128, 200, 256, 300]) {
+          tidy(() => {
+            const [q, k] = [rounded(rows, d), rounded(rows, d)];
+            const few = Math.ceil(rows / 3);
+            const i32 = tensor(Int32Array.from({ length: rows }, (_, i) => i % few));
+            // Equal in their low halves, and out of order.
+            const wide = BigInt64Array.from({ length: rows }, (_, i) => BigInt(few - (i % few)) << 32n);
+            const i64 = tensor(wide, [rows], { dtype: 'i64' });
+            for (const [name, groups] of Object.entries({ none: undefined, i32, i64 })) {
+              const wanted = evaluate(q, k, 'cpu', 'f64', groups);
+              for (const dtype of ['f32', 'bf16'] as const) {
+                compare(
+                  evaluate(q, k, 'cuda', dtype, groups),
+                  wanted,
+                  dtype,
+                  `B = ${rows}, d = ${d}, ${dtype}, groups ${name}`,
+                );
+              }
+            }
+          });
+        }
+      },
+      120_000,
+    );
+
+    it('in f64 is that of the CPU', () => {
+      tidy(() => {
+        const [q, k] = [rounded(130, 24), rounded(130, 24)];
+        compare(evaluate(q, k, 'cuda', 'f64'), evaluate(q, k, 'cpu', 'f64'), 'f64', 'f64');
+      });
+    });
+
+    it('takes views that begin and step anywhere, and comes to the same bits each time', () => {
+      tidy(() => {
+        const [rows, d] = [301, 33];
+        for (const dtype of ['f32', 'bf16'] as const) {
+          const base = randn([rows + 1, d], cuda)
+            .normalize()
+            .to(dtype);
+          const [q, k] = [
+            base.narrow(0, 1, rows),
+            base.narrow(0, 0, rows).transpose(0, 1).contiguous().transpose(0, 1),
+          ];
+          const wanted = infoNce(q.contiguous().clone(), k.contiguous(), 20);
+          expect(distance(infoNce(q, k, 20), wanted)).toBe(0);
+          const [one, two] = [evaluate(q, k, 'cuda', dtype), evaluate(q, k, 'cuda', dtype)];
+          one.gradients.forEach((gradient, i) => {
+            expect(distance(gradient, two.gradients[i]!)).toBe(0);
+          });
+        }
+      });
+    });
+
+    it('holds no matrix of all pairs', () => {
+      const [rows, d] = [65_536, 128]; // the scores alone would take 17 GB
+      for (const dtype of ['f32', 'bf16'] as const) {
+        const before = cudaMemory();
         tidy(() => {
-          const [q, k] = [randn([rows, d]).normalize(), randn([rows, d]).normalize()].map((t) => t.to(dtype)) as [
+          const [q, k] = [randn([rows, d], cuda), randn([rows, d], cuda)].map((t) => t.normalize().to(dtype)) as [
             Tensor,
             Tensor,
           ];
-          const groups = tensor(Int32Array.from({ length: rows }, (_, i) => i % 40));
-          for (const grouped of [false, true]) {
-            const evaluate = (device: Device, as: DType) => {
-              const leaves = [q, k].map((t) => t.to({ dtype: as, device }).detach().clone().requiresGrad_());
-              const scale = scalar(12, { dtype: as === 'f64' ? 'f64' : 'f32', device }).requiresGrad_();
-              const loss = infoNce(leaves[0]!, leaves[1]!, scale, grouped ? groups.to({ device }) : undefined);
-              loss.mul(3).backward();
-              return { loss, gradients: [...leaves, scale].map((t) => t.grad!) };
-            };
-            const [wanted, got] = [evaluate('cpu', 'f64'), evaluate('cuda', dtype)];
-            expect(got.loss.device).toBe('cuda:0');
-            expect(Math.abs(got.loss.item() - wanted.loss.item())).toBeLessThan(
-              lossTolerance * Math.max(1, wanted.loss.item()),
-            );
-            got.gradients.forEach((gradient, i) => {
-              expect(gradient.device).toBe('cuda:0');
-              const exact = wanted.gradients[i]!;
-              const error = gradient.to({ dtype: 'f64', device: 'cpu' }).sub(exact).abs().amax().item();
-              expect(error).toBeLessThan(gradientTolerance * Math.max(exact.abs().amax().item(), 1e-3));
-            });
-          }
+          q.requiresGrad_();
+          k.requiresGrad_();
+          infoNce(q, k, scalar(20, cuda)).backward();
+          expect(q.grad!.isfinite().all().item()).toBe(1);
         });
+        const most = before.allocated + 16 * rows * d * 4;
+        expect(cudaMemory().peak).toBeLessThanOrEqual(Math.max(before.peak, most));
       }
+    });
+
+    it('waits for nothing, forward or backward, with a scale and groups that are on the device', () => {
+      tidy(() => {
+        const [q, k] = [randn([512, 64], cuda).requiresGrad_(), randn([512, 64], cuda).requiresGrad_()];
+        const scale = scalar(10, cuda).requiresGrad_();
+        const groups = randint(0, 100, [512], cuda);
+        const step = () => {
+          infoNce(q.normalize(), k.normalize(), scale, groups).backward();
+          infoNce(q.normalize(), k.normalize(), 10).backward();
+        };
+        const large = randn([6144, 6144], cuda);
+        const work = () => tidy(() => large.matmul(large).matmul(large).matmul(large).matmul(large));
+        step();
+        work().dispose();
+        synchronize('cuda');
+        const started = performance.now();
+        for (let i = 0; i < 6; i++) work().dispose();
+        step();
+        const returned = performance.now() - started;
+        synchronize('cuda');
+        expect(returned).toBeLessThan((performance.now() - started) / 2);
+      });
+    });
+
+    it('gives a scale on the CPU its gradient there', () => {
+      tidy(() => {
+        const [q, k] = [rounded(40, 16).to('f32'), rounded(40, 16).to('f32')];
+        const gradient = (device: Device) => {
+          const scale = scalar(20).requiresGrad_();
+          infoNce(q.to({ device }), k.to({ device }), scale).backward();
+          return scale.grad!;
+        };
+        expect(gradient('cuda').device).toBe('cpu');
+        expect(distance(gradient('cuda'), gradient('cpu'))).toBeLessThan(1e-5);
+      });
     });
 
     it('takes its scale as a number, or from the CPU, and keeps f32 under autocast', () => {
