@@ -48,6 +48,22 @@ describe('the demo', { timeout: 300_000 }, () => {
     expect(existsSync(join(result.bundle, 'manifest.json'))).toBe(true);
   });
 
+  test('every run directory says what it was made with, by figures and as a page', () => {
+    for (const directory of ['.', 'stage1', 'stage2', 'vectors', 'models/ple-seed1', 'models/larr-seed1']) {
+      const read = (file: string) => readFileSync(join(out, directory, file), 'utf8');
+      const { command, config, seed, versions, dataset, sittings } = JSON.parse(read('run.json'));
+      expect(command[0], directory).toBe('demo');
+      expect(Object.keys(config).length, directory).toBeGreaterThan(0);
+      expect([seed].flat(), directory).toEqual([1]);
+      expect(Object.keys(versions)).toEqual(expect.arrayContaining(['larr', 'node', 'libtorch', 'commit']));
+      expect(dataset.contentDigest).toMatch(/^[0-9a-f]{64}$/);
+      expect(sittings.map(({ outcome }: { outcome: string }) => outcome)).toEqual(['finished']);
+      const lines = read('metrics.jsonl').trim().split('\n');
+      for (const line of lines) expect(Object.keys(JSON.parse(line)).length).toBeGreaterThan(0);
+      expect(read('report.html')).not.toMatch(/https?:|src=|href=|@import|url\(|<script/);
+    }
+  });
+
   test('another world is refused before anything is touched', async () => {
     const { code, stdout } = await larr(...demo(out), '--seed', '2');
     expect(code).toBe(2);

@@ -28,6 +28,7 @@ export { modelNames } from './models/index.js';
 export type { Batch, ModelInputs, ModelOutput, RecommendationModel } from './models/inputs.js';
 export { PretrainConfig, type PretrainConfigInput } from './pretraining/config.js';
 export { type PretrainOptions, type PretrainResult, pretrain, type StageProgress } from './pretraining/pretrain.js';
+export { type RunRecord, readRecord } from './report/run-record.js';
 export { resolveTrainConfig, type TrainConfig, type TrainConfigInput, trainConfigSchema } from './training/config.js';
 export { type LoadOptions, loadTrainingData, type TrainingData } from './training/data.js';
 export { type Evaluation, predict, type RankingMetrics, type Slice } from './training/evaluate.js';
