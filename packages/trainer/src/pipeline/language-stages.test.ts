@@ -1,0 +1,46 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setNumThreads } from '@larr/torch';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { makeToyDataset } from '../../test/toy-dataset.js';
+import { ensureVectors } from './language-stages.js';
+
+const decoder = { hiddenSize: 32, layers: 1, heads: 2, keyValueHeads: 1, feedForwardSize: 48, vocabularySize: 400 };
+const config = { pretrain: { decoder, tokens: 500, tokensPerStep: 500 }, finetune: { dimension: 24, steps: 2 } };
+let root: string;
+let shared: { data: string; out: string; seed: number; device: string };
+beforeAll(async () => {
+  setNumThreads(1);
+  root = mkdtempSync(join(tmpdir(), 'larr-stages-'));
+  shared = { data: join(root, 'data'), out: join(root, 'run'), seed: 1, device: 'cpu' };
+  await makeToyDataset(shared.data);
+  await ensureVectors({ ...shared, config });
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const madeAt = (stage: string) => statSync(join(shared.out, stage, 'model.safetensors')).mtimeMs;
+
+it('a finished run is read back, and never made over by other settings or another seed', async () => {
+  const before = [madeAt('stage1'), madeAt('stage2')];
+  await ensureVectors({ ...shared, config });
+  const refused = async (change: object, words: RegExp) =>
+    expect(ensureVectors({ ...shared, config, ...change })).rejects.toMatchObject({
+      code: 'RUN_OF_OTHER_SETTINGS',
+      message: expect.stringMatching(words),
+    });
+  await refused({ config: { ...config, pretrain: { ...config.pretrain, tokens: 900 } } }, /tokens: 500 there, 900 now/);
+  await refused({ config: { ...config, finetune: { ...config.finetune, steps: 3 } } }, /stage2.*steps: 2 there, 3 now/);
+  await refused({ seed: 2 }, /seed: 1 there, 2 now/);
+  expect([madeAt('stage1'), madeAt('stage2')]).toEqual(before);
+});
+
+it('a stage that was removed is made anew with other settings, and the one before it kept', async () => {
+  const before = madeAt('stage1');
+  rmSync(join(shared.out, 'stage2'), { recursive: true });
+  const other = { ...config, finetune: { ...config.finetune, steps: 3 } };
+  await ensureVectors({ ...shared, config: other });
+  expect(madeAt('stage1')).toBe(before);
+  expect(existsSync(join(shared.out, 'vectors', 'vectors.json'))).toBe(true);
+  expect(JSON.parse(readFileSync(join(shared.out, 'origin.json'), 'utf8')).settings.stage2.steps).toBe(3);
+});
