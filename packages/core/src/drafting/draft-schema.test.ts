@@ -153,3 +153,38 @@ test('a file that cannot be drafted from is named by a path that can be found', 
   });
   await expect(draft('empty.csv')).rejects.toMatchObject({ code: 'TABLE_EMPTY' });
 });
+
+test('column names in any script, and those that the schema uses itself, make a schema that prepare accepts', async () => {
+  let rides = '用户\t站点\t时间\tweekday\t天气\t温度\t骑了\tfog\n';
+  for (let i = 0; i < 2400; i++)
+    rides += `${(i * 7) % 90}\t站${(i * 11) % 40}\t${1767225600000 + i * 240000}\t${i % 7}\t${['晴', '雨', ''][i % 3]}\t${(i % 80) / 2}\t${(i * 31) % 10 < 3 ? 1 : 0}\t${i % 11 ? 0 : 1}\n`;
+  const directory = await folder({ 'rides.tsv': rides });
+  const draft = (label?: string) =>
+    draftSchema({
+      events: 'rides.tsv',
+      baseDirectory: directory,
+      keys: { user: '用户', poi: '站点' },
+      ...(label === undefined ? {} : { label }),
+    });
+  const guessed = await draft();
+  // Either of the two could be the outcome: neither is a feature.
+  expect(guessed.schema.labels).toEqual({});
+  expect(guessed.schema.negatives).toMatchObject({ method: 'unused' });
+  expect(JSON.stringify([guessed.schema.features, guessed.schema.keywords])).not.toMatch(/骑了|fog/);
+  expect(guessed.remarks.join(' ')).toMatch(/events\.骑了 holds 0 and 1.*events\.fog/);
+
+  const told = await draft('骑了');
+  expect(told.schema).toMatchObject({ labels: { click: '骑了' }, time: { column: '时间', unit: 'ms' } });
+  expect(told.schema.negatives).toBeUndefined();
+  expect(JSON.stringify(told.schema.features)).toContain('events.fog');
+  await writeFile(join(directory, 'schema.json'), told.text);
+  const schema = await readSchema(join(directory, 'schema.json'));
+  expect(schema.keywords.scene.map((k) => k.name)).toEqual(['slot', 'weekday', 'value']);
+  await prepare(join(directory, 'out'), { schema, baseDirectory: directory });
+  expect((await openDataset(join(directory, 'out'))).split.scene.find((f) => f.field === 'value')!.texts).toEqual([
+    '',
+    '晴',
+    '雨',
+  ]);
+  await expect(draft('天气')).rejects.toMatchObject({ code: 'LABEL_NOT_FOUND' });
+});

@@ -18,6 +18,8 @@ export interface DraftOptions {
   baseDirectory: string;
   /** The events' key columns, where they cannot be guessed. */
   keys?: { user?: string; poi?: string };
+  /** The events' column that says what is to be predicted, where it cannot be guessed: 0 and 1, or a number to be cut by a threshold. */
+  label?: string;
 }
 
 export interface SchemaDraft {
@@ -83,7 +85,7 @@ const patterns = {
 /**
  * Writes a schema by looking at the tables: keys, time and labels by name and values, few-valued columns as ID features,
  * numbers as dense features, words as keywords. It is a beginning that `prepare` accepts, to be read and changed.
- * @throws ConfigError `KEY_NOT_FOUND` where no column looks like a key (name it with `keys`); DataError as `prepare` does
+ * @throws ConfigError `LABEL_NOT_FOUND`, `KEY_NOT_FOUND` where no column looks like a key (name it with `keys`); DataError as `prepare` does
  */
 export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
   const sketches = { events: [], users: [], pois: [] } as Record<Table, ColumnSketch[]>;
@@ -198,6 +200,18 @@ async function sketchTable(db: DuckdbSession, table: Table, source: OpenSource):
   return sketches;
 }
 
+/** Gives names that a schema may have, each once: of a column's own name what is in ASCII, or else "value". */
+function naming(): (wanted: string) => string {
+  const names = new Set<string>();
+  return (wanted) => {
+    const base = wanted.replace(/[^A-Za-z0-9_-]+/g, '_').replace(/^[^A-Za-z]+/, '') || 'value';
+    let name = base;
+    for (let i = 2; names.has(name); i++) name = `${base}_${i}`;
+    names.add(name);
+    return name;
+  };
+}
+
 /** A file as `tables` of the schema names it: a plain path where that says all. */
 function tableSource({ path, delimiter }: { path: string; delimiter?: string }, key: string | undefined) {
   if (delimiter === undefined && key === undefined) return path;
@@ -216,15 +230,7 @@ function compose(
   const used = new Set<string>();
   const take = (table: Table, name: string) => used.add(`${table}.${name}`);
   const free = (table: Table) => tables[table].filter((c) => !used.has(`${table}.${c.name}`));
-  const names = new Set<string>();
-  /** A name of the schema that nothing else has. */
-  const called = (wanted: string) => {
-    const base = wanted.replace(/[^A-Za-z0-9_-]+/g, '_').replace(/^[^A-Za-z]+/, '') || 'value';
-    let name = base;
-    for (let i = 2; names.has(name); i++) name = `${base}_${i}`;
-    names.add(name);
-    return name;
-  };
+  const called = naming();
 
   const key = (which: 'user' | 'poi'): string => {
     const given = options.keys?.[which];
@@ -277,7 +283,9 @@ function compose(
   const timeColumn =
     free('events').find(
       (c) => patterns.time.test(c.name) && (c.kind === 'time' || c.unit !== null) && c.missing === 0,
-    ) ?? free('events').find((c) => c.kind === 'time' && c.missing === 0);
+    ) ??
+    free('events').find((c) => c.kind === 'time' && c.missing === 0) ??
+    free('events').find((c) => c.unit !== null && c.missing === 0 && c.distinct > 1 && !patterns.row.test(c.name));
   if (timeColumn !== undefined) take('events', timeColumn.name);
   else remarks.push('No time column was found: there will be no statistics, no sequences and no split by time.');
   comments.set('time', 'when it happened, by the local clock of the place');
@@ -285,9 +293,23 @@ function compose(
   const labels: NonNullable<DatasetSchemaInput['labels']> = {};
   let negatives: DatasetSchemaInput['negatives'];
   const binary = (pattern: RegExp) => free('events').find((c) => c.binary && pattern.test(c.name));
-  const click = binary(patterns.click);
-  const order = binary(patterns.order);
-  const rating = free('events').find((c) => patterns.rating.test(c.name) && c.kind === 'number');
+  const named = options.label === undefined ? undefined : events.find((c) => c.name === options.label);
+  if (
+    options.label !== undefined &&
+    (named === undefined || !(named.binary || (named.kind === 'number' && named.missing === 0)))
+  ) {
+    const usable = events.filter((c) => c.binary || (c.kind === 'number' && c.missing === 0)).map((c) => c.name);
+    throw new ConfigError(
+      'LABEL_NOT_FOUND',
+      `${sources.events!.where}: "${options.label}" is no label: a column of 0 and 1, or of numbers in every row, is needed.${didYouMean(options.label, usable)}`,
+    );
+  }
+  const click = named?.binary ? named : named === undefined ? binary(patterns.click) : undefined;
+  const order = named === undefined ? binary(patterns.order) : undefined;
+  const rating =
+    named !== undefined
+      ? named
+      : free('events').find((c) => patterns.rating.test(c.name) && c.kind === 'number' && c.missing === 0);
   if (click !== undefined) labels.click = click.name;
   if (order !== undefined) labels.order = order.name;
   comments.set('labels', 'columns of 0 and 1, by their names');
@@ -303,8 +325,14 @@ function compose(
     negatives = { method: 'unused', perPositive: 2 };
     comments.set('labels', 'none was found: every event is taken for a positive');
     comments.set('negatives', 'for each event, POIs that its user never used, in the same context');
+    const candidates = free('events').filter((c) => c.binary);
+    for (const c of candidates) take('events', c.name);
     remarks.push(
-      'No label was found, so every event counts as a positive, with drawn negatives. If a column says what was clicked, name it under "labels".',
+      'No label was found by its name, so every event counts as a positive, with drawn negatives. If a column says what was clicked, name it with --label.',
+      ...candidates.map(
+        (c) =>
+          `events.${c.name} holds 0 and 1: is it the label? It is no feature until you say so, under "features" or with --label ${c.name}.`,
+      ),
     );
   }
   for (const c of [click, order]) if (c !== undefined) take('events', c.name);
@@ -323,12 +351,9 @@ function compose(
   const scene: NonNullable<NonNullable<DatasetSchemaInput['keywords']>['scene']> = [];
   const poiWords: { name: string; column: string; maxCharacters?: number }[] = [];
   const userWords: NonNullable<NonNullable<DatasetSchemaInput['keywords']>['user']> = [];
-  const sceneNames = new Set<string>();
-  const addScene = (name: string, value: (typeof scene)[number]['value']) => {
-    if (sceneNames.has(name)) return;
-    sceneNames.add(name);
-    scene.push({ name, value });
-  };
+  const [sceneCalled, userCalled, poiCalled] = [naming(), naming(), naming()];
+  const addScene = (name: string, value: (typeof scene)[number]['value']) =>
+    scene.push({ name: sceneCalled(name), value });
   categorical.push(
     { name: called('user'), value: `events.${keys.user}` },
     { name: called('poi'), value: `events.${keys.poi}` },
@@ -381,7 +406,7 @@ function compose(
         dense.push({ name: called(c.name), value: ref, ...(skewed ? { transform: 'log1p' as const } : {}) });
         if (table === 'events' && patterns.temperature.test(c.name)) {
           const unit = c.max! > 60 ? ('fahrenheit' as const) : ('celsius' as const);
-          addScene(called(`${c.name}_words`), { derive: 'temperatureWords', of: ref, unit });
+          addScene(c.name, { derive: 'temperatureWords', of: ref, unit });
           comments.set('keywords.scene', `${c.name} reaches ${c.max}: taken for degrees ${unit}`);
         }
         continue;
@@ -392,29 +417,26 @@ function compose(
       if (!free && c.distinct <= 100_000) categorical.push({ name: called(c.name), value: ref });
       if (c.kind === 'number' || c.kind === 'boolean') continue;
       if (table === 'events') {
-        if (c.distinct <= 1000) addScene(called(`in_${c.name}`), ref);
+        if (c.distinct <= 1000) addScene(c.name, ref);
         else if (free)
           remarks.push(
             `${ref} is free text of the event and is left out; put it into words of a POI or user if it describes one.`,
           );
-      } else if (table === 'users') userWords.push({ name: called(`user_${c.name}`), column: c.name });
+      } else if (table === 'users') userWords.push({ name: userCalled(c.name), column: c.name });
       else
         poiWords.push({
-          name: called(`poi_${c.name}`),
+          name: poiCalled(c.name),
           column: c.name,
           ...(c.length > 200 ? { maxCharacters: 400 } : {}),
         });
     }
   }
-  // Keyword names stand alone in texts: the prefixes above only kept them apart from features.
-  for (const k of poiWords) k.name = k.name.replace(/^poi_/, '');
-  for (const k of userWords) k.name = k.name.replace(/^user_/, '');
-  for (const k of scene) k.name = k.name.replace(/^in_/, '').replace(/_words$/, '');
   const titles = poiWords.filter((k) => patterns.title.test(k.column) || patterns.place.test(k.column));
   const others = poiWords.filter((k) => !titles.includes(k));
   const kind = pois.find((c) => others.some((k) => k.column === c.name) && c.distinct <= 1000);
-  if (kind !== undefined) userWords.push({ name: 'taste', behaviour: { top: 4, of: `pois.${kind.name}` } });
-  if (timeColumn !== undefined) userWords.push({ name: 'usual_slot', behaviour: { top: 1, of: 'scene.slot' } });
+  if (kind !== undefined) userWords.push({ name: userCalled('taste'), behaviour: { top: 4, of: `pois.${kind.name}` } });
+  if (timeColumn !== undefined)
+    userWords.push({ name: userCalled('usual_slot'), behaviour: { top: 1, of: 'scene.slot' } });
   if (poiWords.length === 0)
     remarks.push(
       'No words were found that describe POIs; the language model has nothing to learn from. Give a POIs table with names and descriptions.',

@@ -135,6 +135,8 @@ function createProgress(): { show: CommandContext['progress']; end(): void } {
   let bar: SingleBar | null = null;
   let stage = '';
   let lastLine = 0;
+  /** The stage that was last told to be done: told again, it is not shown again. */
+  let complete = '';
   const end = () => {
     bar?.stop();
     bar = null;
@@ -143,6 +145,8 @@ function createProgress(): { show: CommandContext['progress']; end(): void } {
   return {
     end,
     show(name, done, total, note = '') {
+      if (done >= total && name === complete) return;
+      complete = done >= total ? name : '';
       if (interactive) {
         if (name !== stage) {
           end();

@@ -33,14 +33,21 @@ async function libTorch(): Promise<Finding> {
 async function kernels(): Promise<Finding[]> {
   try {
     const { deviceInfo } = await import('@larr/native-cuda');
-    const info = deviceInfo();
+    const { device, isa, isas, threads, cuda } = deviceInfo();
+    const devices = cuda.devices.map(
+      ({ index, name, computeCapability, memory }) =>
+        `cuda:${index} ${name} (${computeCapability}, ${(memory / 2 ** 30).toFixed(0)} GiB)`,
+    );
     return [
-      { name: 'kernels', found: `${info.device}, ${info.isa}, ${info.threads} threads` },
-      { name: 'instruction sets', found: info.isas.join(' ') },
+      { name: 'kernels', found: `${device}, ${isa}, ${threads} threads` },
+      { name: 'instruction sets', found: isas.join(' ') },
+      { name: 'CUDA kernels', found: devices.join(', ') || `not in use: ${cuda.problem}` },
     ];
   } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    const advice = message.split('\n')[0]!;
     return [
-      { name: 'kernels', found: null, advice: `${(error as Error).message.split('\n')[0]} — run \`npm run setup\`` },
+      { name: 'kernels', found: null, advice: code === 'BAD_ARGUMENT' ? advice : `${advice} — run \`npm run setup\`` },
     ];
   }
 }

@@ -11,6 +11,7 @@ interface InitCommandOptions extends OptionsOf {
   name?: string;
   user?: string;
   poi?: string;
+  label?: string;
   out: string;
 }
 
@@ -25,11 +26,12 @@ export function registerInit(program: Command): void {
     .option('--pois <file>', 'table of POIs')
     .option('--user <column>', "the events' user column, where it cannot be guessed")
     .option('--poi <column>', "the events' POI column, where it cannot be guessed")
+    .option('--label <column>', 'what is to be predicted: a column of 0 and 1, or a number, where it cannot be guessed')
     .option('--name <name>', 'name of the dataset', 'data')
     .option('--out <file>', 'schema file to write', 'schema.json')
     .action((options: InitCommandOptions) =>
       action<InitCommandOptions, { out: string } & Omit<SchemaDraft, 'text'>>(
-        async ({ events, users, pois, name, user, poi, out }) => {
+        async ({ events, users, pois, name, user, poi, label, out }) => {
           const there = await stat(out).catch(() => null);
           if (there?.isDirectory()) {
             throw new UsageError(
@@ -54,6 +56,7 @@ export function registerInit(program: Command): void {
             ...(users === undefined ? {} : { users: from(users) }),
             ...(pois === undefined ? {} : { pois: from(pois) }),
             ...(name === undefined ? {} : { name }),
+            ...(label === undefined ? {} : { label }),
           };
           const { schema, text, remarks } = await draftSchema(draft);
           await writeFileAtomic(out, text);
