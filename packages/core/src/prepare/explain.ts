@@ -37,6 +37,8 @@ export interface PreparationReport {
 }
 
 const exampleCount = 2;
+/** With fewer test rows of one class than this the standard error of an AUC is above 0.04 or so. */
+const fewTestRows = 50;
 
 /**
  * Goes through a preparation without writing a dataset: everything is checked, and what would come out is told. It computes in a
@@ -82,6 +84,14 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
     for (const [number, name] of splitNames.entries()) {
       step(2 + number, `split ${name}`);
       const parts = await countParts(db, schema, number, name, tables.orders);
+      const { rows: testRows, clicks } = parts.test;
+      const rarer = Math.min(clicks, testRows - clicks);
+      if (rarer < fewTestRows)
+        warnings.push(
+          `splits.${name}: the test part has ${testRows} rows, ${clicks} of them clicked. An AUC of so few is off by several hundredths${
+            schema.splits[name]!.kind === 'time' ? '; is the last day cut short? A higher testDays takes more' : ''
+          }.`,
+        );
       const categorical: PreparationReport['splits'][number]['categorical'] = [];
       const features = [
         ...layout.categorical.map((f, i) => ({ f, keys: [`v${i}`] })),

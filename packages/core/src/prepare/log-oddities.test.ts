@@ -7,6 +7,7 @@ import {
   type DatasetSchemaInput,
   DuckdbSession,
   defineSchema,
+  explainPreparation,
   FeatureEncoder,
   featureValues,
   openDataset,
@@ -236,4 +237,18 @@ test('thinned negatives leave their share in the manifest of every split', async
   const { splits } = await prepared(rides(), { negatives: { method: 'downsample', keep: 0.25 } });
   expect(splits.time!.negativesKept).toBe(0.25);
   expect((await prepared(rides())).splits.time!.negativesKept).toBeUndefined();
+});
+
+test('a check warns of a test part that holds too few of one class to judge by, and of no other', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'larr-few-'));
+  const log = rides();
+  const lines = log.map((ride) => Object.values(ride).join(','));
+  await writeFile(join(folder, 'rides.csv'), `${Object.keys(log[0]!).join(',')}\n${lines.join('\n')}\n`);
+  const warned = async (testDays: number) => {
+    const schema = defineSchema({ ...base, splits: { time: { kind: 'time', testDays } } });
+    const { warnings } = await explainPreparation({ schema, baseDirectory: folder, threads: 1 });
+    return warnings.filter((warning) => warning.includes('the test part has'));
+  };
+  expect(await warned(1)).toEqual([expect.stringMatching(/100 rows, 3\d of them clicked.*testDays/)]);
+  expect(await warned(3)).toEqual([]);
 });

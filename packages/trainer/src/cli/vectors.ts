@@ -25,7 +25,10 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
   const { modelKind } = await import('../models/index.js');
   const { models, data, split, vectors, out, config, seed, device } = wanted;
   const semantic = models.filter((name) => modelKind(name).semantic);
-  if (semantic.length === 0) return undefined;
+  if (semantic.length === 0) {
+    if (vectors !== undefined) context.say(`${models.join(', ')}: no model here takes vectors; ${vectors} is not read`);
+    return undefined;
+  }
   if (vectors !== undefined) {
     const { checkVectors } = await import('../embedding/vectors-manifest.js');
     const { resolveTrainConfig } = await import('../training/config.js');
