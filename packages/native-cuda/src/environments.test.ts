@@ -1,6 +1,10 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
+import { deviceInfo } from './index.js';
 
 const built = new URL('../dist/index.js', import.meta.url).href;
 
@@ -70,5 +74,109 @@ test('LARR_ISA, LARR_THREADS and LARR_DEVICE choose, and refuse what is not ther
     'LARR_ISA=sse9 is not available here; this machine has scalar',
   );
   expect(run(about, { LARR_THREADS: 'many' }).stderr).toContain('LARR_THREADS=many is not a number from 1 to 1024');
-  expect(run(about, { LARR_DEVICE: 'cuda' }).stderr).toContain('LARR_DEVICE=cuda is not available');
+  for (const device of ['gpu', 'cuda:', 'cuda:x', 'cuda:-1', 'cuda0', 'cuda:99999999999']) {
+    expect(run(about, { LARR_DEVICE: device }).stderr).toContain(
+      `LARR_DEVICE=${device} is no device; it must be cpu, cuda or cuda:<number>`,
+    );
+  }
+});
+
+test('a GPU that is not there is one clear error of every call, before any work', () => {
+  const ended = run(
+    `for (const call of [L.deviceInfo, () => L.infoNceSync(p), () => L.infoNce(p)]) {
+       try { await call(); console.log('no error'); } catch (e) { console.log(e.name, e.code, e.message); }
+     }`,
+    { LARR_DEVICE: 'cuda:77' },
+  );
+  const lines = ended.stdout.trim().split('\n');
+  expect(lines).toHaveLength(3);
+  for (const line of lines) expect(line).toMatch(/^KernelError BAD_ARGUMENT LARR_DEVICE=cuda:77 is not available: \S+/);
+});
+
+test('deviceInfo tells the GPUs that the driver names, or why there are none', () => {
+  const { cuda } = deviceInfo();
+  if (cuda.devices.length === 0) {
+    expect(cuda.problem).toMatch(/\S/);
+    return;
+  }
+  expect(cuda).toMatchObject({ compiled: true });
+  expect(cuda.problem).toBeUndefined();
+  cuda.devices.forEach((device, i) => {
+    expect(device.index).toBe(i);
+    expect(device.name).toMatch(/\S/);
+    expect(device.computeCapability).toMatch(/^\d+\.\d+$/);
+    expect(device.multiprocessors).toBeGreaterThan(0);
+    expect(device.memory).toBeGreaterThan(1e8);
+  });
+});
+
+test.runIf(deviceInfo().cuda.compiled)('a driver that crashes leaves the program alive, which says so', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'larr-driver-'));
+  try {
+    const made = spawnSync('c++', ['-shared', '-fPIC', '-x', 'c++', '-o', join(folder, 'libcuda.so.1'), '-'], {
+      input: '#include <cstdlib>\nnamespace { struct Driver { Driver() { std::abort(); } } driver; }\n',
+      encoding: 'utf8',
+    });
+    expect(made).toMatchObject({ status: 0, stderr: '' });
+    const body = `const { device, cuda } = L.deviceInfo();
+      console.log(JSON.stringify({ device, cuda, works: Number.isFinite(L.infoNceSync(p).loss) }));`;
+    const ended = run(body, { LD_LIBRARY_PATH: folder });
+    expect(ended).toMatchObject({ status: 0, signal: null });
+    expect(JSON.parse(ended.stdout)).toEqual({
+      device: 'cpu',
+      cuda: { compiled: true, devices: [], problem: expect.stringMatching(/crashed.*SIGABRT/) },
+      works: true,
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+const gpu = deviceInfo().cuda.devices.length > 0;
+const onGpu = (body: string) => run(body, { LARR_DEVICE: 'cuda' });
+
+test.runIf(gpu)('LARR_DEVICE=cuda computes on the GPU what the processor computes', () => {
+  const body = `
+    const groups = Int32Array.from({ length: batch }, (_, i) => i % 700);
+    const found = [];
+    for (const o of [p, { ...p, groups }, { ...p, dtype: 'bf16' }, { ...p, backward: false }]) {
+      for (const r of [L.infoNceSync(o), await L.infoNce(o)]) {
+        const some = (x) => x && Array.from({ length: 50 }, (_, i) => x[(i * 7919) % x.length]);
+        found.push({ loss: r.loss, dscale: r.dscale, some: [r.dq, r.dk, r.lseRow, r.lseCol].map(some) });
+      }
+    }
+    console.log(JSON.stringify({ device: L.deviceInfo().device, found }));`;
+  const [here, there] = [run(body), onGpu(body)].map((ended) => JSON.parse(ended.stdout));
+  expect(here.device).toBe('cpu');
+  expect(there.device).toBe('cuda:0');
+  here.found.forEach((wanted: (typeof here.found)[0], i: number) => {
+    const got = there.found[i];
+    const tolerance = i === 4 || i === 5 ? 2e-2 : 1e-4;
+    expect(Math.abs(got.loss / wanted.loss - 1)).toBeLessThan(tolerance);
+    expect(Math.abs(got.dscale - wanted.dscale)).toBeLessThan(tolerance * Math.max(1, Math.abs(wanted.dscale)));
+    wanted.some.forEach((values: number[] | null, j: number) => {
+      const most = Math.max(...(values ?? [1]).map(Math.abs));
+      (values ?? []).forEach((value, n) => {
+        expect(Math.abs(got.some[j][n] - value)).toBeLessThan(tolerance * most);
+      });
+    });
+  });
+});
+
+test.runIf(gpu)('a width that the GPU has no kernels for is refused', () => {
+  const ended =
+    onGpu(`try { L.infoNceSync({ ...p, batch: 100, dim: 300, q: p.q.subarray(0, 30000), k: p.k.subarray(0, 30000) }); }
+    catch (e) { console.log(e.code, e.message); }`);
+  expect(ended.stdout).toMatch(/^BAD_ARGUMENT infonce: on a GPU dim must be from 1 to 256, got 300/);
+});
+
+test.runIf(gpu)('calls from several threads share the GPU, and an exit among them is clean', () => {
+  const ended = onGpu(`
+    import { Worker } from 'node:worker_threads';
+    const source = ${JSON.stringify(program('setInterval(() => L.infoNce(p), 1);'))};
+    for (let i = 0; i < 3; i++) new Worker(new URL('data:text/javascript,' + encodeURIComponent(source)));
+    const losses = await Promise.all(Array.from({ length: 20 }, () => L.infoNce(p).then((r) => r.loss)));
+    console.log(new Set(losses).size);
+    setTimeout(() => process.exit(7), 300);`);
+  expect(ended).toMatchObject({ status: 7, signal: null, stdout: '1\n', stderr: '' });
 });

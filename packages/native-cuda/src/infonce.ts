@@ -1,4 +1,5 @@
 import { count, finite, floats, ints, isBf16, pin, shape } from './arrays.js';
+import { activeGpu } from './device.js';
 import { native } from './native.js';
 
 export interface InfoNceOptions {
@@ -39,12 +40,13 @@ function prepare(o: InfoNceOptions) {
   const scale = finite('scale', o.scale);
   const bf16 = isBf16(o.dtype);
   const backward = o.backward ?? true;
+  const gpu = activeGpu();
   const lseRow = new Float32Array(batch);
   const lseCol = new Float32Array(batch);
   const dq = backward ? new Float32Array(batch * dim) : null;
   const dk = backward ? new Float32Array(batch * dim) : null;
   const run = (async: boolean) =>
-    native().infoNce(q, k, groups, batch, dim, scale, bf16, lseRow, lseCol, dq, dk, async);
+    native().infoNce(q, k, groups, batch, dim, scale, bf16, lseRow, lseCol, dq, dk, gpu, async);
   const result = ([loss, dscale]: [number, number]): InfoNceResult => ({ loss, dscale, dq, dk, lseRow, lseCol });
   return { q, k, groups, run, result };
 }
@@ -52,9 +54,11 @@ function prepare(o: InfoNceOptions) {
 /**
  * Fused symmetric InfoNCE, forward and backward, in memory O(batch · dim) (docs/kernels.md, A; docs/method.md, section 3):
  * `L = 1/(2B) Σ_i (lseRow_i + lseCol_i − 2 s_ii)`, `s = scale · q kᵀ`. Runs off the event loop; `q`, `k` and `groups` must not be
- * written to, and are not transferable, until it settles. Values that are not finite give a loss that is NaN.
+ * written to, and are not transferable, until it settles. Values that are not finite give a loss that is NaN. On the GPU that
+ * `LARR_DEVICE=cuda[:n]` names, where it does, up to 256 wide; copying there and back is part of the call.
  *
- * @throws KernelError (as a rejection): BAD_ARGUMENT, BAD_SHAPE or DETACHED naming the argument, OUT_OF_MEMORY.
+ * @throws KernelError (as a rejection): BAD_ARGUMENT, BAD_SHAPE or DETACHED naming the argument, OUT_OF_MEMORY; BAD_ARGUMENT where
+ * `LARR_DEVICE` asks for what is not there.
  */
 export async function infoNce(options: InfoNceOptions): Promise<InfoNceResult> {
   const call = prepare(options);

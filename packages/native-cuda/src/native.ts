@@ -7,7 +7,8 @@ type Floats = Float32Array | null;
 
 /** larr_native.node, as cpp/addon declares it. Arguments are checked before they come here. With `async` a promise comes back. */
 export interface Native {
-  deviceInfo(): { device: string; isa: string; isas: string[]; threads: number };
+  /** `gpu`: the index that LARR_DEVICE asks for, -1 for the processor. */
+  deviceInfo(): { gpu: number; isa: string; isas: string[]; threads: number; cudaCompiled: boolean };
   setErrorClass(type: typeof KernelError): void;
   infoNce(
     q: Float32Array,
@@ -21,6 +22,7 @@ export interface Native {
     lseCol: Float32Array,
     dq: Floats,
     dk: Floats,
+    gpu: number,
     async: boolean,
   ): [number, number] | Promise<[number, number]>;
   gatherRows(table: Float32Array, tableRows: number, width: number, rows: Int32Array, out: Float32Array): void;
@@ -53,8 +55,10 @@ export interface Native {
   ): [Int32Array, Float32Array] | Promise<[Int32Array, Float32Array]>;
 }
 
+/** Where the addon lies. */
+export const path = fileURLToPath(new URL('../build/Release/larr_native.node', import.meta.url));
+
 function load(): Native {
-  const path = fileURLToPath(new URL('../build/Release/larr_native.node', import.meta.url));
   if (!existsSync(path)) {
     throw new KernelError(
       'NOT_BUILT',

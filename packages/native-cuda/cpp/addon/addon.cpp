@@ -1,25 +1,50 @@
 // larr_native.node: what TypeScript (src/native.ts) sees of the kernels.
 #include <napi.h>
 
+#include "larr/cuda.h"
 #include "larr/kernels.h"
 #include "surface.h"
 
 namespace larr::addon {
 namespace {
 
-// deviceInfo() -> {device, isa, isas, threads}
+// deviceInfo() -> {gpu: the index that LARR_DEVICE asks for or -1, isa, isas, threads, cudaCompiled}
 Napi::Value device_info(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();
     auto about = Napi::Object::New(env);
-    about.Set("device", device_name());
+    about.Set("gpu", wanted_gpu());
     about.Set("isa", isa_name(active_isa()));
     about.Set("threads", thread_count());
     const auto& isas = supported_isas();
     auto names = Napi::Array::New(env, isas.size());
     for (uint32_t i = 0; i < isas.size(); i++) names.Set(i, isa_name(isas[i]));
     about.Set("isas", names);
+    about.Set("cudaCompiled", cuda_compiled());
     return about;
+  });
+}
+
+// cudaDevices() -> {devices: [{index, name, computeCapability, multiprocessors, memory}], problem?}. Starts the driver.
+Napi::Value cuda_devices_call(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    std::string problem;
+    const auto found = cuda_devices(&problem);
+    auto devices = Napi::Array::New(env, found.size());
+    for (uint32_t i = 0; i < found.size(); i++) {
+      auto device = Napi::Object::New(env);
+      device.Set("index", found[i].index);
+      device.Set("name", found[i].name);
+      device.Set("computeCapability", std::to_string(found[i].major) + "." + std::to_string(found[i].minor));
+      device.Set("multiprocessors", found[i].multiprocessors);
+      device.Set("memory", double(found[i].memory));
+      devices.Set(i, device);
+    }
+    auto answer = Napi::Object::New(env);
+    answer.Set("devices", devices);
+    if (found.empty()) answer.Set("problem", problem);
+    return answer;
   });
 }
 
@@ -35,6 +60,7 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
   add("deviceInfo", device_info);
+  add("cudaDevices", cuda_devices_call);
   add("setErrorClass", set_error_class);
   add("infoNce", infonce_call);
   add("gatherRows", gather_rows_call);

@@ -1,11 +1,12 @@
 #include "arrays.h"
 #include "calls.h"
+#include "larr/cuda.h"
 #include "larr/kernels.h"
 #include "surface.h"
 
 namespace larr::addon {
 
-// infoNce(q, k, groups|null, batch, dim, scale, bf16, lseRow, lseCol, dq|null, dk|null, async) -> [loss, dscale]
+// infoNce(q, k, groups|null, batch, dim, scale, bf16, lseRow, lseCol, dq|null, dk|null, gpu, async) -> [loss, dscale]; gpu -1: the processor
 Napi::Value infonce_call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     InfoNce p;
@@ -22,9 +23,13 @@ Napi::Value infonce_call(const Napi::CallbackInfo& info) {
     out->lse_col = floats(info[8], size_t(p.batch), "lseCol");
     out->dq = floats(info[9], size, "dq");
     out->dk = floats(info[10], size, "dk");
+    const int gpu = info[11].As<Napi::Number>().Int32Value();
     return call(
-        info.Env(), info[11].ToBoolean(), {info[0], info[1], info[2], info[7], info[8], info[9], info[10]},
-        [p, out](const std::atomic<bool>* cancel) { infonce(p, *out, {.cancel = cancel}); },
+        info.Env(), info[12].ToBoolean(), {info[0], info[1], info[2], info[7], info[8], info[9], info[10]},
+        [p, out, gpu](const std::atomic<bool>* cancel) {
+          if (gpu < 0) return infonce(p, *out, {.cancel = cancel});
+          infonce_on_cuda(p, *out, gpu);
+        },
         [out](Napi::Env env) -> Napi::Value {
           auto pair = Napi::Array::New(env, 2);
           pair.Set(0u, out->loss);

@@ -1,11 +1,16 @@
-// Which instruction sets this machine has, which of them its operating system saves, and which of them LARR_ISA allows.
+// Which instruction sets this machine has, which of them its operating system saves, and which of them LARR_ISA allows; and what
+// LARR_THREADS and LARR_DEVICE ask for.
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <thread>
 
+#include "larr/cuda.h"
 #include "larr/kernels.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -102,10 +107,19 @@ int thread_count() {
   return count;
 }
 
-std::string device_name() {
+int wanted_gpu() {
   const char* wanted = std::getenv("LARR_DEVICE");
-  if (!wanted || !*wanted || !std::strcmp(wanted, "cpu")) return "cpu";
-  throw std::invalid_argument("LARR_DEVICE=" + std::string(wanted) + " is not available: this build holds the CPU kernels only (cpu)");
+  if (!wanted || !*wanted || !std::strcmp(wanted, "cpu")) return -1;
+  const std::string_view text = wanted;
+  int index = 0;
+  if (text != "cuda") {
+    const char *first = wanted + std::strlen("cuda:"), *last = wanted + text.size();
+    if (!text.starts_with("cuda:") || first == last || std::any_of(first, last, [](char c) { return c < '0' || c > '9'; }) ||
+        std::from_chars(first, last, index).ec != std::errc())
+      throw std::invalid_argument("LARR_DEVICE=" + std::string(text) + " is no device; it must be cpu, cuda or cuda:<number>");
+  }
+  if (!cuda_compiled()) throw std::invalid_argument("LARR_DEVICE=" + std::string(text) + " is not available: this build has no CUDA kernels (there was no nvcc when it was made)");
+  return index;
 }
 
 }  // namespace larr

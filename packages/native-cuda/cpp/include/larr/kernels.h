@@ -27,8 +27,9 @@ const std::vector<Isa>& supported_isas();
 Isa active_isa();
 // Threads a call is spread over: LARR_THREADS, or the processors this process may run on.
 int thread_count();
-// "cpu" unless LARR_DEVICE asks for another; throws std::invalid_argument where that is not in this build or machine.
-std::string device_name();
+// The GPU that LARR_DEVICE=cuda[:n] asks for, -1 for the processor (cpu, or unset). Throws std::invalid_argument where LARR_DEVICE says
+// something else, or cuda to a build without CUDA kernels. Whether there is such a GPU is not looked at (larr/cuda.h).
+int wanted_gpu();
 
 // Thrown where `cancel` was raised while a call was running.
 struct Cancelled : std::runtime_error {
