@@ -29,7 +29,8 @@ const { clipGradNorm, cudaDevices, cudaMemory, manualSeed, synchronize, versions
 const { createDecoder, decoderParameters, disposeDecoder } = await import(
   '../packages/trainer/dist/language-model/decoder.js'
 );
-const { adamW, documentLoss } = await import('../packages/trainer/dist/pretraining/pretrain.js');
+const { adamW } = await import('../packages/trainer/dist/language-model/stage-loop.js');
+const { documentLoss } = await import('../packages/trainer/dist/pretraining/pretrain.js');
 
 // Qwen2-0.5B's shape with a vocabulary of 32,000.
 const config = {

@@ -1,10 +1,12 @@
-// The CUDA kernels timed, and checked against float64 at the sizes that are timed: JSON lines. cuda_bench [infonce] [--quick]
+// The CUDA kernels timed, and checked against float64 at the sizes that are timed: JSON lines. cuda_bench [infonce] [encoder] [--quick] [--batch N [--once]]
 //
 // Times are device times between two events, the median of many runs after a warm-up, the inputs random. `graph`: the same launches
 // captured once and replayed.
+// --once: one bf16 call of that size and nothing else, for a profiler.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "../cuda/runtime.h"
+#include "../test/cuda_encoder.h"
 #include "larr/cuda.h"
 
 using namespace larr;
@@ -71,13 +74,14 @@ uint16_t narrow(float x) {
   return uint16_t((b + 0x7fff + ((b >> 16) & 1)) >> 16);
 }
 
-void bench_infonce(bool quick) {
+void bench_infonce(bool quick, int64_t only, bool once) {
   const double budget = quick ? 40 : 200;
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
   constexpr int64_t d = 128;
   const double scale = 1 / 0.07;
   std::vector<int64_t> batches{2400, 8192, 16384, 32768, 65536};
+  if (only) batches = {only};
   for (int64_t b : batches) {
     std::mt19937_64 engine{uint64_t(b)};
     std::normal_distribution<float> normal;
@@ -114,6 +118,7 @@ void bench_infonce(bool quick) {
         for (auto* x : {&dq, &dk, &lse_row, &lse_col}) x->poison();
         cuda_infonce(p, both, scratch.data, stream);
         check(cudaStreamSynchronize(stream), "InfoNCE");
+        if (once) return;
         const auto got_dq = dq.read(), got_row = lse_row.read(), got_col = lse_col.read();
         const auto first_result = result.read();
         // A sample of rows in double, from the same inputs: their log-sum-exps, and dq by all columns' own.
@@ -184,7 +189,12 @@ int main(int argc, char** argv) {
     return 1;
   }
   try {
-    bench_infonce(asked("--quick"));
+    int64_t batch = 0;
+    for (int i = 1; i + 1 < argc; i++)
+      if (!std::strcmp(argv[i], "--batch")) batch = std::atoll(argv[i + 1]);
+    const bool all = !asked("infonce") && !asked("encoder");
+    if (all || asked("infonce")) bench_infonce(asked("--quick"), batch, asked("--once"));
+    if (all || asked("encoder")) test::bench_cuda_encoder();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

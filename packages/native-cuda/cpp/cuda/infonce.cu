@@ -17,16 +17,20 @@ using namespace cuda::infonce;
 
 struct Gpu {
   int index, multiprocessors;
-  bool hopper;
+  size_t block_memory;  // bytes of shared memory that a block may have
+  bool hopper, overlaps;
 };
 
 Gpu current_gpu() {
   Gpu gpu{};
-  int major = 0;
+  int major = 0, block_memory = 0;
   check(cudaGetDevice(&gpu.index), "current device");
   check(cudaDeviceGetAttribute(&gpu.multiprocessors, cudaDevAttrMultiProcessorCount, gpu.index), "device attribute");
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu.index), "device attribute");
+  check(cudaDeviceGetAttribute(&block_memory, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu.index), "device attribute");
+  gpu.block_memory = size_t(block_memory);
   gpu.hopper = major == 9;
+  gpu.overlaps = major >= 9;
   if (major < 8) throw CudaMissing("the CUDA kernels need compute capability 8.0 or newer");
   return gpu;
 }
@@ -45,6 +49,11 @@ auto with_walks(const CudaInfoNce& problem, const Gpu& gpu, const Use& use) {
       default: return use(PortableWalks<Bf16Tiles<256>>{}, uint16_t{}, std::integral_constant<int, 256>{});
     }
   }
+  if (gpu.block_memory >= WideF32Tiles<256>::shared_bytes && gpu.block_memory >= WideF32Tiles<128>::shared_bytes) switch (depth) {
+      case 64: return use(PortableWalks<WideF32Tiles<64>>{}, float{}, std::integral_constant<int, 64>{});
+      case 128: return use(PortableWalks<WideF32Tiles<128>>{}, float{}, std::integral_constant<int, 128>{});
+      default: return use(PortableWalks<WideF32Tiles<256>>{}, float{}, std::integral_constant<int, 256>{});
+    }
   switch (depth) {
     case 64: return use(PortableWalks<F32Tiles<64>>{}, float{}, std::integral_constant<int, 64>{});
     case 128: return use(PortableWalks<F32Tiles<128>>{}, float{}, std::integral_constant<int, 128>{});
@@ -182,7 +191,7 @@ void cuda_infonce(const CudaInfoNce& problem, const CudaInfoNceOut& out, void* s
     p.lse_row = out.lse_row, p.lse_col = out.lse_col;
     p.dq = out.dq, p.dk = out.dk;
     p.result = out.result;
-    launch_all<decltype(element), depth>(p, walks, stream);
+    launch_all<decltype(element), depth>(p, walks, Queue(stream, gpu.overlaps));
   });
 }
 

@@ -23,6 +23,9 @@ template <int D>
 using Bf16Tiles = std::conditional_t<(D <= 128), Tiles<uint16_t, D, 2, 64>, Tiles<uint16_t, D, 1, 32>>;
 template <int D>
 using F32Tiles = std::conditional_t<(D <= 128), Tiles<float, D, 1, 32>, Tiles<float, D, 1, 16>>;
+// For GPUs that give a block more: twice the rows for every column that is split.
+template <int D>
+using WideF32Tiles = std::conditional_t<(D <= 128), Tiles<float, D, 2, 32>, Tiles<float, D, 1, 32>>;
 
 LARR_DEVICE double block_sum(double value, double* scratch /* [warps] */) {
   for (int lanes = 16; lanes > 0; lanes >>= 1) value += warp_shuffle_xor(value, lanes);
@@ -51,6 +54,9 @@ struct RowPacking {
 template <class T, int D, class Packing>
 LARR_KERNEL void LARR_BOUNDS(256, 1) prepare(Plan p) {
   auto* of_warps = reinterpret_cast<uint32_t*>(shared_memory());  // [8][2]
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
+  if (block_x() == 0 && thread_index() < 2) p.finished[thread_index()] = 0;
   uint32_t q_norm = 0, k_norm = 0;  // bits of the largest squares: NaN must not be lost
   for (int row = block_x() * 8 + warp_index(); row < p.rows; row += grid_x() * 8) {
     double dot = 0, qq = 0, kk = 0;
@@ -71,6 +77,7 @@ LARR_KERNEL void LARR_BOUNDS(256, 1) prepare(Plan p) {
     }
     if (lane_index() == 0) {
       p.diagonal[row] = dot;
+      p.ids[row] = p.groups && row < p.batch ? p.groups[row] : row;
       p.row_max[row] = p.column_max[row] = ordered(masked);
     }
     const uint32_t q_bits = float_to_bits(float(qq)) & 0x7fffffff, k_bits = float_to_bits(float(kk)) & 0x7fffffff;
@@ -101,9 +108,11 @@ LARR_DEVICE void load_rows(typename S::T* to, const void* matrix, int first, int
 struct Split {
   uint32_t high, low;
 };
+// high: to the nearest tf32, by adding half its last place; low: the rest, of which the tensor cores drop what is beyond tf32 themselves.
+// Conversion instructions would take longer than these.
 LARR_DEVICE Split split(float x) {
-  const uint32_t high = to_tf32(x);
-  return {high, to_tf32(x - bits_to_float(high))};
+  const uint32_t high = (float_to_bits(x) + 0x1000) & 0xffffe000u;
+  return {high, float_to_bits(x - bits_to_float(high))};
 }
 LARR_DEVICE void mma_split(float (&c)[4], const Split (&a)[4], Split b0, Split b1) {
   const uint32_t high[4] = {a[0].high, a[1].high, a[2].high, a[3].high}, low[4] = {a[0].low, a[1].low, a[2].low, a[3].low};
@@ -225,6 +234,8 @@ LARR_DEVICE void walk(typename S::T* buffers, const void* columns, int first, in
 
 template <class S>
 LARR_KERNEL void LARR_BOUNDS(S::threads, 1) maxima(Plan p) {
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   auto* a = reinterpret_cast<typename S::T*>(shared_memory());
   auto* buffers = a + S::BM * S::stride;
   if (decide(p) != Mode::online) return;
@@ -264,6 +275,8 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 1) maxima(Plan p) {
 // Pass 1. Block (x, y): the row tiles x, x + grid_x, ... against split y of the columns.
 template <class S>
 LARR_KERNEL void LARR_BOUNDS(S::threads, 2) sums(Plan p) {
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   auto* a = reinterpret_cast<typename S::T*>(shared_memory());
   auto* buffers = a + S::BM * S::stride;
   auto* scratch = reinterpret_cast<float*>(buffers + 2 * S::BN * S::stride);  // [warps][BN]
@@ -339,18 +352,50 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 2) sums(Plan p) {
   }
 }
 
-// A thread a row: what the pair still has to learn, log2(2^top sum + 2^own) - own, never by cancelling.
+// The last block to come here sums what all of them left in `parts`, by one thread after the other's share, so always in one order.
+LARR_DEVICE void sum_parts(double part, double* parts, uint32_t* finished, double* to, double factor, double* scratch) {
+  const double sum = block_sum(part, scratch);
+  auto* last = reinterpret_cast<uint32_t*>(scratch);
+  if (thread_index() == 0) parts[block_x()] = sum;
+  memory_fence();
+  block_barrier();
+  if (thread_index() == 0) *last = atomic_add(finished, 1) + 1;
+  block_barrier();
+  if (int(*last) != grid_x()) return;
+  memory_fence();
+  double all = 0;
+  for (int b = thread_index(); b < grid_x(); b += block_threads()) all += *static_cast<volatile double*>(parts + b);
+  all = block_sum(all, scratch);
+  if (thread_index() == 0) *to = all * factor;
+}
+
+// log2 of a positive number: the fraction's in f32, which keeps an absolute error of 1e-7 at any size.
+LARR_DEVICE double log2_of(double x) {
+  int exponent;
+  const float fraction = float(frexp(x, &exponent));
+  return double(exponent) + double(log2f(fraction));
+}
+// 2^-x as a float, good to its last bits where x is large.
+LARR_DEVICE float exp2_minus(double x) {
+  const double whole = floor(x);
+  return ldexpf(exp2f(-float(x - whole)), -int(whole));
+}
+
+// A thread a row. What the pair still has to learn is log2(2^top sum + 2^own) - own, never by cancelling; once that difference is taken
+// in double, f32's functions are enough, and double's would take longer than the products of a small batch.
 LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) lse(Plan p) {
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   auto* scratch = reinterpret_cast<double*>(shared_memory());
-  const double ln2 = 0.69314718055994530942;
+  constexpr float ln2 = 0.693147180559945309417f;
   const Mode mode = *p.mode;
-  const double scale = double(scale_of(p));
   double loss = 0;
   const int i = block_x() * reduce_threads + thread_index();
   if (i < p.rows) {
     const auto excess = [&](double top, double sum, double own) {
-      const double x = sum > 0 ? top + log2(sum) - own : -1e300;
-      return x > 0 ? x + log1p(exp2(-x)) / ln2 : log1p(exp2(x)) / ln2;
+      const double x = sum > 0 ? top + log2_of(sum) - own : -1e30;
+      const float beyond = log1pf(exp2f(-fabsf(float(x)))) * log2e;
+      return x > 0 ? x + double(beyond) : double(beyond);
     };
     float row_weight = 0, column_weight = 0, lse_row = 0, lse_col = 0;
     double own_share = 0;
@@ -359,17 +404,19 @@ LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) lse(Plan p) {
       loss = i < p.batch ? double(lse_row) : 0;
     } else if (i < p.batch) {
       double row_sum = 0, column_sum = 0;
+      LARR_UNROLL_BY(8)
       for (int y = 0; y < p.sum_splits; y++) row_sum += double(p.row_sum[int64_t(y) * p.rows + i]);
+      LARR_UNROLL_BY(8)
       for (int x = 0; x < p.sum_chunks; x++) column_sum += double(p.column_sum[int64_t(x) * p.rows + i]);
       const bool online = mode == Mode::online;
-      const double own = scale * p.diagonal[i] / ln2;
+      const double own = double(scale_of(p)) * p.diagonal[i] * 1.4426950408889634074;
       const double row_excess = excess(online ? double(unordered(p.row_max[i])) : 0.0, row_sum, own);
       const double column_excess = excess(online ? double(unordered(p.column_max[i])) : 0.0, column_sum, own);
       const double row_lse = own + row_excess, column_lse = own + column_excess;
-      loss = (row_excess + column_excess) * ln2;
-      lse_row = float(row_lse * ln2), lse_col = float(column_lse * ln2);
-      row_weight = float(online ? row_lse : exp2(-row_lse)), column_weight = float(online ? column_lse : exp2(-column_lse));
-      own_share = expm1(-row_excess * ln2) + expm1(-column_excess * ln2);
+      loss = (row_excess + column_excess) * 0.69314718055994530942;
+      lse_row = float(row_lse * 0.69314718055994530942), lse_col = float(column_lse * 0.69314718055994530942);
+      row_weight = online ? float(row_lse) : exp2_minus(row_lse), column_weight = online ? float(column_lse) : exp2_minus(column_lse);
+      own_share = double(expm1f(-float(row_excess) * ln2)) + double(expm1f(-float(column_excess) * ln2));
     }
     p.row_weight[i] = row_weight;
     p.column_weight[i] = column_weight;
@@ -377,13 +424,15 @@ LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) lse(Plan p) {
     if (i < p.batch && p.lse_row) p.lse_row[i] = lse_row;
     if (i < p.batch && p.lse_col) p.lse_col[i] = lse_col;
   }
-  const double sum = block_sum(loss, scratch);
-  if (thread_index() == 0) p.loss_part[block_x()] = sum;
+  if (!p.dq && block_x() == 0 && thread_index() == 0) p.result[1] = 0;
+  sum_parts(loss, p.loss_part, p.finished, p.result, 1 / (2.0 * double(p.batch)), scratch);
 }
 
 // Pass 2. Block (x, y, z): row tile x of q (z = 0) or of k (z = 1) against split y of the other's rows; 2 B G's off-diagonal product.
 template <class S>
 LARR_KERNEL void LARR_BOUNDS(S::threads, 1) gradients(Plan p) {
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   const Mode mode = *p.mode;
   if (mode == Mode::invalid) return;
   auto* a = reinterpret_cast<typename S::T*>(shared_memory());
@@ -438,6 +487,8 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 1) gradients(Plan p) {
 // A warp a row. dscale = sum_i q_i . dq_i / scale.
 template <int D>
 LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) finish(Plan p) {
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   auto* scratch = reinterpret_cast<double*>(shared_memory());
   const bool invalid = *p.mode == Mode::invalid;
   const float factor = invalid ? bits_to_float(0x7fc00000) : float(double(scale_of(p)) / (2.0 * double(p.batch)));
@@ -459,34 +510,18 @@ LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) finish(Plan p) {
     }
     if (lane_index() == 0) dscale += p.own[i] * p.diagonal[i];
   }
-  const double sum = block_sum(dscale, scratch);
-  if (thread_index() == 0) p.dscale_part[block_x()] = invalid ? double(factor) : sum;
-}
-
-LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) total(Plan p) {
-  auto* scratch = reinterpret_cast<double*>(shared_memory());
-  double loss = 0, dscale = 0;
-  for (int b = thread_index(); b < p.reduce_blocks; b += reduce_threads) loss += p.loss_part[b];
-  for (int b = thread_index(); b < p.finish_blocks; b += reduce_threads) dscale += p.dscale_part[b];
-  loss = block_sum(loss, scratch);
-  dscale = block_sum(dscale, scratch);
-  if (thread_index() == 0) {
-    p.result[0] = loss / (2.0 * double(p.batch));
-    p.result[1] = dscale / (2.0 * double(p.batch));
-  }
+  sum_parts(invalid ? double(factor) : dscale, p.dscale_part, p.finished + 1, p.result + 1, 1 / (2.0 * double(p.batch)), scratch);
 }
 
 // The launches of one call. Walks<T, D> brings the two passes over the tiles; everything round them is the same for all of them.
 template <class T, int D, class Walks>
-void launch_all(const Plan& p, const Walks& walks, void* stream) {
-  launch(prepare<T, D, typename Walks::Packing>, {p.norm_blocks}, 256, 32 * sizeof(float), stream, p);
-  walks.pass1(p, stream);
-  launch(lse, {p.reduce_blocks}, reduce_threads, 32 * sizeof(double), stream, p);
-  if (p.dq) {
-    walks.pass2(p, stream);
-    launch(finish<D>, {p.finish_blocks}, reduce_threads, 32 * sizeof(double), stream, p);
-  }
-  launch(total, {}, reduce_threads, 32 * sizeof(double), stream, p);
+void launch_all(const Plan& p, const Walks& walks, Queue queue) {
+  launch(prepare<T, D, typename Walks::Packing>, {p.norm_blocks}, 256, 64 * sizeof(float), queue, p);
+  walks.pass1(p, queue);
+  launch(lse, {p.reduce_blocks}, reduce_threads, 32 * sizeof(double), queue, p);
+  if (!p.dq) return;
+  walks.pass2(p, queue);
+  launch(finish<D>, {p.finish_blocks}, reduce_threads, 32 * sizeof(double), queue, p);
 }
 
 // The walks over tiles by mma.sync.
@@ -494,13 +529,13 @@ template <class S>
 struct PortableWalks {
   using Packing = RowPacking<S::D>;
   static Cut cut(int multiprocessors) { return {128, S::BM, S::BN, S::BM, S::BN, 2 * multiprocessors, (S::D <= 128 ? 2 : 1) * multiprocessors}; }
-  void pass1(const Plan& p, void* stream) const {
+  void pass1(const Plan& p, Queue queue) const {
     const Extent grid{p.sum_chunks, p.sum_splits};
-    launch(maxima<S>, grid, S::threads, S::shared_bytes, stream, p);
-    launch(sums<S>, grid, S::threads, S::shared_bytes, stream, p);
+    launch(maxima<S>, grid, S::threads, S::shared_bytes, queue, p);
+    launch(sums<S>, grid, S::threads, S::shared_bytes, queue, p);
   }
-  void pass2(const Plan& p, void* stream) const {
-    launch(gradients<S>, {p.rows / S::BM, p.gradient_splits, 2}, S::threads, S::shared_bytes, stream, p);
+  void pass2(const Plan& p, Queue queue) const {
+    launch(gradients<S>, {p.rows / S::BM, p.gradient_splits, 2}, S::threads, S::shared_bytes, queue, p);
   }
 };
 

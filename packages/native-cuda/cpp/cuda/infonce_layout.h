@@ -45,8 +45,10 @@ inline size_t lay_out(Plan& p, void* base, int depth, bool bf16, bool backward) 
   p.k_packed = bf16 ? static_cast<void*>(cut.take<uint16_t>(matrix)) : cut.take<float>(matrix);
   p.diagonal = cut.take<double>(rows);
   p.own = cut.take<double>(rows);
+  p.ids = cut.take<int32_t>(rows);
   p.norms = cut.take<float>(2 * size_t(p.norm_blocks));
   p.mode = cut.take<Mode>(1);
+  p.finished = cut.take<uint32_t>(2);
   p.row_max = cut.take<int32_t>(rows);
   p.column_max = cut.take<int32_t>(rows);
   p.row_sum = cut.take<float>(rows * size_t(p.sum_splits));

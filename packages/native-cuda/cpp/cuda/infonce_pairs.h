@@ -16,9 +16,7 @@ LARR_DEVICE int32_t ordered(float x) {
 }
 LARR_DEVICE float unordered(int32_t bits) { return bits_to_float(uint32_t(bits >= 0 ? bits : bits ^ 0x7fffffff)); }
 
-LARR_DEVICE bool counts(const Plan& p, int i, int j) {
-  return i != j && i < p.batch && j < p.batch && (!p.groups || p.groups[i] != p.groups[j]);
-}
+LARR_DEVICE bool counts(const Plan& p, int i, int j) { return i < p.batch && j < p.batch && p.ids[i] != p.ids[j]; }
 
 // Of a float's bits without its sign: NaN, whose bits are above infinity's, wins.
 LARR_DEVICE uint32_t warp_max(uint32_t bits) {

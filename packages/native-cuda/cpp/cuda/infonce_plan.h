@@ -6,7 +6,8 @@
 //   lse         both log-sum-exps, the loss, the weights of pass 2, the diagonal's own share of the gradients
 //   gradients   pass 2, once for dq and once for dk with the roles exchanged: G is rebuilt in registers and multiplied at once
 //   finish      adds the diagonal and the common factor, dscale
-//   total       the two scalars
+//
+// Scalars are summed by whichever block of lse and of finish comes last, over what all of them left, in index order.
 //
 // Five products where the CPU path has four: exchanging roles rebuilds S once more, and in return nothing is added up between blocks,
 // so there are no atomics, no second accumulator, and the same bits every time. Sums over chunks and splits are taken in index order.
@@ -17,7 +18,7 @@
 
 namespace larr::cuda::inline LARR_SIDE::infonce {
 
-constexpr int most_norm_blocks = 128;  // of prepare
+constexpr int most_norm_blocks = 512;  // of prepare
 constexpr int reduce_threads = 256;    // of lse and finish
 constexpr float masked = -1e30f;
 constexpr float bounded_limit = 70;   // as on the CPU: below, exp(s) needs no maximum subtracted
@@ -36,9 +37,11 @@ struct Plan {
 
   void *q_packed, *k_packed;  // [rows][D]
   double* diagonal;           // [rows] q_i.k_i
+  int32_t* ids;               // [rows] group ids, or every row its own: equal ids are no pair, so the diagonal masks itself
   float* norms;               // [norm_blocks][2] largest |q|^2, |k|^2
   int32_t norm_blocks;
   Mode* mode;
+  uint32_t* finished;             // [2] blocks of lse, of finish
   int32_t *row_max, *column_max;  // [rows] order-preserving bits of s2; online only
 
   int32_t sum_chunks, sum_splits;  // of rows and of columns in pass 1

@@ -1,7 +1,7 @@
 // The two passes of InfoNCE on Hopper. A block is one warpgroup that moves data and two that compute; column tiles of 128 rows come through
-// a ring of buffers filled by bulk copies. A computing warpgroup always has products under way while it takes exponentials: in pass 1
-// it has 128 rows, 64 of them being multiplied while the other 64 are worked on; in pass 2 it has 64 rows, and of a column tile's two
-// halves one is multiplied while the other is worked on.
+// a ring of buffers filled by bulk copies. A computing warpgroup has products under way while it takes exponentials: in pass 1 it has
+// 128 rows, and 64 of them are multiplied while the other 64 are worked on; in pass 2 the last tile's second product runs meanwhile.
+// Nothing is under way from one turn of a loop to the next: there the compiler would wait for it at once.
 //
 // Pass 1's column sums are added over a warp's rows by exchanging halves, left in shared memory, and added over the eight warps, in
 // their order, by a warp that has nothing else to do.
@@ -51,13 +51,21 @@ struct SweepMemory {
 // What a thread holds of two of its rows, i and i + 8, through a walk.
 struct RowSums {
   int i;
+  int32_t id[2];
   float total[2] = {}, lost[2] = {};  // Kahan's: a row is a sum over the whole batch
-  float top[2] = {};
+  float top[2];                       // what is subtracted; of a row that is padding so much that nothing is left
 };
 
-// Exponentials of 64 x 128 scores into the rows' sums and the columns'. General: with maxima, with pairs left out.
-template <bool General>
-LARR_DEVICE void add_exponentials(const Plan& p, const float (&s)[64], float c, bool online, bool choosy, int column, RowSums& rows, float (&by_column)[32]) {
+// What a tile asks for. Apart, since a small batch pays for every instruction that has to be fetched.
+enum class Care {
+  none,    // every pair counts and needs no maximum
+  masks,   // some are left out
+  online,  // and maxima are subtracted
+};
+
+// Exponentials of 64 x 128 scores into the rows' sums and the columns'.
+template <Care Of>
+LARR_DEVICE void add_exponentials(const Plan& p, const float (&s)[64], float c, int column, RowSums& rows, float (&by_column)[32]) {
   const int t = lane_index() % 4;
   float by_row[2] = {};
   LARR_UNROLL
@@ -65,17 +73,22 @@ LARR_DEVICE void add_exponentials(const Plan& p, const float (&s)[64], float c, 
     const int j = column + v / 2 * 8 + 2 * t + v % 2;
     LARR_UNROLL
     for (int half = 0; half < 2; half++) {
-      const float s2 = s[v / 2 * 4 + half * 2 + v % 2] * c;
-      if constexpr (General) {
-        float e = exp2_fast(s2 - rows.top[half]), f = e;
-        if (online) f = exp2_fast(s2 - unordered(p.column_max[j]));
-        if (choosy && !counts(p, rows.i + half * 8, j)) e = f = 0;
-        by_row[half] += e;
-        by_column[v] += f;
-      } else {
-        const float e = exp2_fast(s2);
+      const float value = s[v / 2 * 4 + half * 2 + v % 2];
+      if constexpr (Of == Care::none) {
+        const float e = exp2_fast(value * c);
         by_row[half] += e;
         by_column[v] += e;
+      } else {
+        const bool pair = j < p.batch && rows.id[half] != p.ids[j];
+        const float s2 = value * c - rows.top[half];
+        const float e = pair ? exp2_fast(s2) : 0.0f;
+        by_row[half] += e;
+        if constexpr (Of == Care::online) {
+          const bool padding = rows.i + half * 8 >= p.batch;
+          by_column[v] += pair && !padding ? exp2_fast(value * c - unordered(p.column_max[j])) : 0.0f;
+        } else {
+          by_column[v] += e;
+        }
       }
     }
   }
@@ -121,6 +134,8 @@ LARR_DEVICE void start_scores(float (&s)[64], const char* a, const char* b) {
 template <int D, Sweep Kind>
 __global__ void __launch_bounds__(threads, 1) sweep(const Plan p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   extern __shared__ __align__(1024) char larr_shared_1024[];
   auto& m = *reinterpret_cast<SweepMemory<D>*>(larr_shared_1024);
   const Mode mode = decide(p);
@@ -194,35 +209,31 @@ __global__ void __launch_bounds__(threads, 1) sweep(const Plan p) {
     for (int part = 0; part < 2; part++) {
       sums[part].i = row + mine * tile + part * 64 + warp % 4 * 16 + g;
       for (int half = 0; half < 2; half++) {
-        if (Kind == Sweep::maxima) sums[part].top[half] = masked;
-        else if (online) sums[part].top[half] = unordered(p.row_max[sums[part].i + half * 8]);
+        const int i = sums[part].i + half * 8;
+        sums[part].id[half] = p.ids[i];
+        sums[part].top[half] = Kind == Sweep::maxima ? masked : i >= p.batch ? -masked : online ? unordered(p.row_max[i]) : 0.0f;
       }
     }
-    float a[64], b[64];
     wait(&m.rows_full, row_tile & 1);
-    wait(&m.full[turn.stage], turn.phase);
-    start_scores<D>(a, upper, m.columns[turn.stage]);
-    for (int t = first; t < end; t++, n++) {
-      const int column = t * tile, stage = turn.stage;
-      const bool choosy = special(p, row + mine * tile, tile, column, tile), general = choosy || online;
-      float by_column[32] = {};
-      start_scores<D>(b, lower, m.columns[stage]);
+    for (int t = first; t < end; t++, n++, turn.next()) {
+      const int column = t * tile;
+      const char* columns = m.columns[turn.stage];
+      const Care care = online ? Care::online : special(p, row + mine * tile, tile, column, tile) ? Care::masks : Care::none;
+      float by_column[32] = {}, a[64], b[64];
+      wait(&m.full[turn.stage], turn.phase);
+      start_scores<D>(a, upper, columns);
+      start_scores<D>(b, lower, columns);
       products_wait<1>();
       if (Kind == Sweep::maxima) find_maxima(p, a, c, column, sums[0]);
-      else if (general) add_exponentials<true>(p, a, c, online, choosy, column, sums[0], by_column);
-      else add_exponentials<false>(p, a, c, online, choosy, column, sums[0], by_column);
-      turn.next();
-      if (t + 1 < end) {
-        wait(&m.full[turn.stage], turn.phase);
-        start_scores<D>(a, upper, m.columns[turn.stage]);
-        products_wait<1>();
-      } else {
-        products_wait<0>();
-      }
-      if (lane == 0 && warp % 4 == 0) arrive(&m.empty[stage]);
+      else if (care == Care::none) add_exponentials<Care::none>(p, a, c, column, sums[0], by_column);
+      else if (care == Care::masks) add_exponentials<Care::masks>(p, a, c, column, sums[0], by_column);
+      else add_exponentials<Care::online>(p, a, c, column, sums[0], by_column);
+      products_wait<0>();
+      if (lane == 0 && warp % 4 == 0) arrive(&m.empty[turn.stage]);
       if (Kind == Sweep::maxima) find_maxima(p, b, c, column, sums[1]);
-      else if (general) add_exponentials<true>(p, b, c, online, choosy, column, sums[1], by_column);
-      else add_exponentials<false>(p, b, c, online, choosy, column, sums[1], by_column);
+      else if (care == Care::none) add_exponentials<Care::none>(p, b, c, column, sums[1], by_column);
+      else if (care == Care::masks) add_exponentials<Care::masks>(p, b, c, column, sums[1], by_column);
+      else add_exponentials<Care::online>(p, b, c, column, sums[1], by_column);
       if (Kind == Sweep::sums) {
         reduce_columns<32>(by_column);
         // Lane group g holds values 4g .. 4g + 3: columns 16g + 2t, + 1, + 8, + 9.
@@ -265,28 +276,23 @@ struct GradientMemory {
   uint64_t rows_full, full[gradient_stages], empty[gradient_stages];
 };
 
-// G of 64 x 64 scores, as A fragments of the second product.
-template <bool General>
-LARR_DEVICE void weigh(const Plan& p, const float (&s)[32], float c, bool online, bool choosy, int i, int column, const float (&wi)[2], const float* weight,
-                       uint32_t (&pairs)[16]) {
+// G in the place of 64 x 128 scores. Padding needs no care here: its rows are never read, and its columns' operands are zeros.
+template <Care Of>
+LARR_DEVICE void weigh(const Plan& p, float (&s)[64], float c, const int32_t (&id)[2], int column, const float (&wi)[2], const float* weight) {
   const int t = lane_index() % 4;
   LARR_UNROLL
-  for (int b = 0; b < 8; b++) {
+  for (int b = 0; b < 16; b++) {
     const float2 wj = *reinterpret_cast<const float2*>(weight + b * 8 + 2 * t);
+    int2 other = {};
+    if constexpr (Of != Care::none) other = *reinterpret_cast<const int2*>(p.ids + column + b * 8 + 2 * t);
     LARR_UNROLL
-    for (int half = 0; half < 2; half++) {
-      float e[2];
-      LARR_UNROLL
-      for (int x = 0; x < 2; x++) {
-        const float s2 = s[b * 4 + half * 2 + x] * c, w = x ? wj.y : wj.x;
-        if constexpr (General) {
-          e[x] = online ? exp2_fast(s2 - wi[half]) + exp2_fast(s2 - w) : exp2_fast(s2) * (wi[half] + w);
-          if (choosy && !counts(p, i + half * 8, column + b * 8 + 2 * t + x)) e[x] = 0;
-        } else {
-          e[x] = exp2_fast(s2) * (wi[half] + w);
-        }
-      }
-      pairs[b * 2 + half] = pack_bf16(e[0], e[1]);
+    for (int x = 0; x < 4; x++) {
+      float& value = s[b * 4 + x];
+      const float s2 = value * c, w = x % 2 ? wj.y : wj.x;
+      if constexpr (Of == Care::online) value = exp2_fast(s2 - wi[x / 2]) + exp2_fast(s2 - w);
+      else value = exp2_fast(s2) * (wi[x / 2] + w);
+      if constexpr (Of != Care::none)
+        if (id[x / 2] == (x % 2 ? other.y : other.x)) value = 0;
     }
   }
 }
@@ -295,6 +301,8 @@ LARR_DEVICE void weigh(const Plan& p, const float (&s)[32], float c, bool online
 template <int D>
 __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   const Mode mode = *p.mode;
   if (mode == Mode::invalid) return;
   extern __shared__ __align__(1024) char larr_shared_1024[];
@@ -331,55 +339,48 @@ __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
   const float c = scale_of(p) * log2e;
   const int lane = lane_index(), g = lane / 4, t4 = lane % 4, warp = warp_index() % 4, local = (group - 1) * 64 + warp * 16, i = row + local + g;
   const float wi[2] = {weight_i[i], weight_i[i + 8]};
+  const int32_t id[2] = {p.ids[i], p.ids[i + 8]};
 
-  // This warpgroup's 64 rows stay in registers.
-  uint32_t fragments[D / 16][4];
+  const char* mine = m.rows + (group - 1) * Tile<D>::half_bytes;
+  float s[64], out[D / 2];  // the first products write them: a split is never empty
+  uint32_t pairs[32];       // G of the last tile, as A fragments
+  const auto make_pairs = [&](int t) {
+    const int column = t * tile;
+    const float* weight = m.weight[turn.stage];
+    if (online) weigh<Care::online>(p, s, c, id, column, wi, weight);
+    else if (p.groups || column == row) weigh<Care::masks>(p, s, c, id, column, wi, weight);
+    else weigh<Care::none>(p, s, c, id, column, wi, weight);
+  };
+  const auto narrow = [&] {
+    LARR_UNROLL
+    for (int x = 0; x < 32; x++) pairs[x] = pack_bf16(s[2 * x], s[2 * x + 1]);
+  };
+  const auto start_out = [&](int stage, bool accumulate) {
+    products_fence();
+    LARR_UNROLL
+    for (int k = 0; k < tile / 16; k++)
+      product_of_registers<true>(out, pairs + 4 * k, columns_descriptor(m.columns[stage] + k * 2048, Tile<D>::panel_bytes), accumulate || k > 0);
+    products_commit();
+  };
   wait(&m.rows_full, 0);
-  LARR_UNROLL
-  for (int k = 0; k < D / 16; k++) {
-    const int at = local + lane % 8 + (lane / 8 & 1) * 8, piece = k % 4 * 2 + lane / 16;
-    warp_load_matrices(fragments[k], m.rows + k / 4 * Tile<D>::panel_bytes + at * 128 + ((piece ^ (at & 7)) << 4));
-  }
-  float a[32], b[32], out[D / 2];  // the first products write them: a split is never empty
-  uint32_t a_pairs[16], b_pairs[16];
-  const auto start_half = [&](float (&s)[32], const char* columns) {
-    products_fence();
-    LARR_UNROLL
-    for (int k = 0; k < D / 16; k++) product_of_registers<false>(s, fragments[k], rows_descriptor(columns + k / 4 * Tile<D>::panel_bytes + k % 4 * 32), k > 0);
-    products_commit();
-  };
-  const auto start_out = [&](const uint32_t (&pairs)[16], const char* columns, bool accumulate) {
-    products_fence();
-    LARR_UNROLL
-    for (int k = 0; k < 4; k++) product_of_registers<true>(out, pairs + 4 * k, columns_descriptor(columns + k * 2048, Tile<D>::panel_bytes), accumulate || k > 0);
-    products_commit();
-  };
   wait(&m.full[turn.stage], turn.phase);
-  start_half(a, m.columns[turn.stage]);
-  for (int t = first; t < end; t++) {
-    const int column = t * tile, stage = turn.stage;
-    const char* columns = m.columns[stage];
-    const float* weight = m.weight[stage];
-    const bool choosy = special(p, row + (group - 1) * 64, 64, column, tile), general = choosy || online;
-    // Under way, oldest first: this half's scores, the last half's second product, the next half's scores.
-    start_half(b, columns + Tile<D>::half_bytes);
-    products_wait<1>();
-    if (t > first && lane == 0 && warp == 0) arrive(&m.empty[(stage + gradient_stages - 1) % gradient_stages]);
-    if (general) weigh<true>(p, a, c, online, choosy, i, column, wi, weight, a_pairs);
-    else weigh<false>(p, a, c, online, choosy, i, column, wi, weight, a_pairs);
-    start_out(a_pairs, columns, t > first);
+  start_scores<D>(s, mine, m.columns[turn.stage]);
+  products_wait<0>();
+  make_pairs(first);
+  narrow();
+  for (int t = first + 1; t < end; t++) {
+    const int last = turn.stage;
     turn.next();
-    if (t + 1 < end) {
-      wait(&m.full[turn.stage], turn.phase);
-      start_half(a, m.columns[turn.stage]);
-      products_wait<2>();
-    } else {
-      products_wait<1>();
-    }
-    if (general) weigh<true>(p, b, c, online, choosy, i, column + 64, wi, weight + 64, b_pairs);
-    else weigh<false>(p, b, c, online, choosy, i, column + 64, wi, weight + 64, b_pairs);
-    start_out(b_pairs, columns + Tile<D>::half_bytes, true);
+    wait(&m.full[turn.stage], turn.phase);
+    start_scores<D>(s, mine, m.columns[turn.stage]);
+    start_out(last, t > first + 1);
+    products_wait<1>();
+    make_pairs(t);
+    products_wait<0>();
+    if (lane == 0 && warp == 0) arrive(&m.empty[last]);
+    narrow();
   }
+  start_out(turn.stage, end - first > 1);
   products_wait<0>();
   float* to = p.gradient_part + (int64_t(block_y()) * 2 + block_z()) * p.rows * D;
   LARR_UNROLL
@@ -393,15 +394,15 @@ __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
 }  // namespace
 
 template <int D>
-void HopperWalks<D>::pass1(const Plan& p, void* stream) const {
+void HopperWalks<D>::pass1(const Plan& p, Queue queue) const {
   const Extent grid{p.sum_chunks, p.sum_splits};
-  launch(sweep<D, Sweep::maxima>, grid, threads, sizeof(SweepMemory<D>), stream, p);
-  launch(sweep<D, Sweep::sums>, grid, threads, sizeof(SweepMemory<D>), stream, p);
+  launch(sweep<D, Sweep::maxima>, grid, threads, sizeof(SweepMemory<D>), queue, p);
+  launch(sweep<D, Sweep::sums>, grid, threads, sizeof(SweepMemory<D>), queue, p);
 }
 
 template <int D>
-void HopperWalks<D>::pass2(const Plan& p, void* stream) const {
-  launch(gradients_sm90<D>, {p.rows / tile, p.gradient_splits, 2}, threads, sizeof(GradientMemory<D>), stream, p);
+void HopperWalks<D>::pass2(const Plan& p, Queue queue) const {
+  launch(gradients_sm90<D>, {p.rows / tile, p.gradient_splits, 2}, threads, sizeof(GradientMemory<D>), queue, p);
 }
 
 template struct HopperWalks<64>;

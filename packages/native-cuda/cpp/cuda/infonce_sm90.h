@@ -1,6 +1,7 @@
 // The walks of InfoNCE on Hopper (sm_90a): bf16, d up to 128.
 #pragma once
 #include "infonce_layout.h"
+#include "launch.h"
 
 namespace larr::cuda::inline LARR_SIDE::infonce {
 
@@ -21,8 +22,8 @@ template <int D>
 struct HopperWalks {
   using Packing = HopperPacking<D>;
   static Cut cut(int multiprocessors) { return {256, 256, 128, 128, 128, multiprocessors, multiprocessors}; }
-  void pass1(const Plan& p, void* stream) const;
-  void pass2(const Plan& p, void* stream) const;
+  void pass1(const Plan& p, Queue queue) const;
+  void pass2(const Plan& p, Queue queue) const;
 };
 
 }  // namespace larr::cuda::infonce

@@ -19,6 +19,8 @@
 #define LARR_KERNEL __global__
 #define LARR_DEVICE __device__ __forceinline__
 #define LARR_UNROLL _Pragma("unroll")
+#define LARR_UNROLL_BY(n) LARR_PRAGMA(unroll n)
+#define LARR_PRAGMA(text) _Pragma(#text)
 // At most `threads` a block, at least `blocks` of them on a multiprocessor.
 #define LARR_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
@@ -105,10 +107,25 @@ LARR_DEVICE uint32_t pack_bf16(float low, float high) {
 }
 LARR_DEVICE float bits_to_float(uint32_t bits) { return __uint_as_float(bits); }
 LARR_DEVICE uint32_t float_to_bits(float x) { return __float_as_uint(x); }
+// The value before. With memory_fence() before it, the thread that completes a count sees what the others wrote before theirs.
+LARR_DEVICE uint32_t atomic_add(uint32_t* at, uint32_t value) { return atomicAdd(at, value); }
+LARR_DEVICE void memory_fence() { __threadfence(); }
 LARR_DEVICE void atomic_max(uint32_t* at, uint32_t value) { atomicMax(at, value); }
 LARR_DEVICE void atomic_max(int32_t* at, int32_t value) { atomicMax(at, value); }
 LARR_DEVICE void atomic_min(uint32_t* at, uint32_t value) { atomicMin(at, value); }
-LARR_DEVICE uint32_t atomic_add(uint32_t* at, uint32_t value) { return atomicAdd(at, value); }  // what was there before
+
+// Launches may overlap (launch.h): a kernel waits for what came before it on its stream before it reads what that wrote, and says
+// from when on its successor may be brought up. Without effect before sm_90.
+LARR_DEVICE void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#endif
+}
+LARR_DEVICE void bring_up_next_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+#endif
+}
 
 }  // namespace larr::cuda
 

@@ -13,6 +13,7 @@
 #define LARR_KERNEL
 #define LARR_DEVICE inline
 #define LARR_UNROLL
+#define LARR_UNROLL_BY(n)
 #define LARR_BOUNDS(threads, blocks)
 
 namespace larr::cuda::inline LARR_SIDE {
@@ -90,6 +91,9 @@ inline uint32_t float_to_bits(float x) {
   std::memcpy(&bits, &x, 4);
   return bits;
 }
+inline void memory_fence() {}
+inline void wait_for_previous_kernel() {}
+inline void bring_up_next_kernel() {}
 inline void atomic_max(uint32_t* at, uint32_t value) { *at = *at > value ? *at : value; }
 inline void atomic_max(int32_t* at, int32_t value) { *at = *at > value ? *at : value; }
 inline void atomic_min(uint32_t* at, uint32_t value) { *at = *at < value ? *at : value; }

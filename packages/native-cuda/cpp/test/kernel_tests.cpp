@@ -11,6 +11,7 @@
 
 #include "../encoder/plan.h"
 #include "../infonce/plan.h"
+#include "cuda_encoder.h"
 #include "emulated.h"
 #include "larr/cuda.h"
 #include "larr/kernels.h"
@@ -430,6 +431,7 @@ void check_emulated_gpu(const std::vector<Isa>& isas, int cases) {
     check_infonce(c, seed++, isas);
   Random random(77);
   for (int i = 0; i < cases / 20; i++) check_random_infonce(5000 + uint64_t(i), random, isas);
+  test::check_encoder_emulated(expect, cases / 40);
   target = Target::cpu;
 }
 
@@ -447,6 +449,9 @@ int main(int argc, char** argv) {
     check_listed_infonce(isas, false);
     check_not_finite();
     for (int i = 0; i < cases; i++) check_random_infonce(1000 + uint64_t(i), random, isas);
+#if defined(LARR_TEST_CUDA)
+    test::run_cuda_encoder_tests(expect, cases);
+#endif
   } else {
     check_finite_differences();
     check_top_k();
