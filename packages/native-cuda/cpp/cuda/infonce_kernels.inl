@@ -27,63 +27,93 @@ using F32Tiles = std::conditional_t<(D <= 128), Tiles<float, D, 1, 32>, Tiles<fl
 template <int D>
 using WideF32Tiles = std::conditional_t<(D <= 128), Tiles<float, D, 2, 32>, Tiles<float, D, 1, 32>>;
 
-LARR_DEVICE double block_sum(double value, double* scratch /* [warps] */) {
+LARR_DEVICE double warp_sum(double value) {
   for (int lanes = 16; lanes > 0; lanes >>= 1) value += warp_shuffle_xor(value, lanes);
-  block_barrier();
-  if (lane_index() == 0) scratch[warp_index()] = value;
-  block_barrier();
-  double sum = 0;
-  for (int w = 0; w < block_threads() / 32; w++) sum += scratch[w];
-  return sum;
+  return value;
 }
 
 LARR_DEVICE float given(const void* matrix, bool bf16, int64_t at) {
   return bf16 ? from_bf16(static_cast<const uint16_t*>(matrix)[at]) : static_cast<const float*>(matrix)[at];
 }
 
-LARR_DEVICE void store(float* to, float x) { *to = x; }
-LARR_DEVICE void store(uint16_t* to, float x) { *to = to_bf16(x); }
+struct alignas(16) Words {
+  uint32_t word[4];
+};
 
-// Plain rows; a walk that wants its operands otherwise brings a packing of its own.
+// Elements x .. x + 7 of a row of `dim`, zeros past its end.
+LARR_DEVICE void load_eight(float (&to)[8], const void* matrix, bool bf16, int64_t stride, int row, int x, int dim) {
+  const int64_t at = row * stride + x;
+  const auto* start = static_cast<const char*>(matrix) + at * (bf16 ? 2 : 4);
+  if (x + 8 <= dim && reinterpret_cast<uintptr_t>(start) % 16 == 0) {
+    const Words first = *reinterpret_cast<const Words*>(start);
+    if (bf16) {
+      LARR_UNROLL
+      for (int i = 0; i < 4; i++) to[2 * i] = bits_to_float(first.word[i] << 16), to[2 * i + 1] = bits_to_float(first.word[i] & 0xffff0000u);
+    } else {
+      const Words second = *reinterpret_cast<const Words*>(start + 16);
+      LARR_UNROLL
+      for (int i = 0; i < 4; i++) to[i] = bits_to_float(first.word[i]), to[4 + i] = bits_to_float(second.word[i]);
+    }
+    return;
+  }
+  LARR_UNROLL
+  for (int i = 0; i < 8; i++) to[i] = x + i < dim ? given(matrix, bf16, at + i) : 0.0f;
+}
+
+LARR_DEVICE void store_eight(float* to, const float (&x)[8]) {
+  auto* words = reinterpret_cast<Words*>(to);
+  words[0] = {{float_to_bits(x[0]), float_to_bits(x[1]), float_to_bits(x[2]), float_to_bits(x[3])}};
+  words[1] = {{float_to_bits(x[4]), float_to_bits(x[5]), float_to_bits(x[6]), float_to_bits(x[7])}};
+}
+LARR_DEVICE void store_eight(uint16_t* to, const float (&x)[8]) {
+  *reinterpret_cast<Words*>(to) = {{pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])}};
+}
+
+// Plain rows; a walk that wants its operands otherwise brings a packing of its own, which keeps eight elements together.
 template <int D>
 struct RowPacking {
   static LARR_DEVICE int64_t at(int row, int x) { return int64_t(row) * D + x; }
 };
 
-// A warp a row. The maxima are reset on the way.
+// Eight elements a lane, so D / 8 lanes a row. The maxima are reset on the way.
 template <class T, int D, class Packing>
 LARR_KERNEL void LARR_BOUNDS(256, 1) prepare(Plan p) {
-  auto* of_warps = reinterpret_cast<uint32_t*>(shared_memory());  // [8][2]
   wait_for_previous_kernel();
   bring_up_next_kernel();
+  auto* of_warps = reinterpret_cast<uint32_t*>(shared_memory());  // [8][2]
+  constexpr int lanes_a_row = D / 8, rows_a_warp = 32 / lanes_a_row;
   if (block_x() == 0 && thread_index() < 2) p.finished[thread_index()] = 0;
   uint32_t q_norm = 0, k_norm = 0;  // bits of the largest squares: NaN must not be lost
-  for (int row = block_x() * 8 + warp_index(); row < p.rows; row += grid_x() * 8) {
-    double dot = 0, qq = 0, kk = 0;
-    for (int x = lane_index(); x < D; x += 32) {
-      const bool real = row < p.batch && x < p.dim;
-      const float q = real ? given(p.q, p.bf16_storage, row * p.q_stride + x) : 0.0f;
-      const float k = real ? given(p.k, p.bf16_storage, row * p.k_stride + x) : 0.0f;
-      store(static_cast<T*>(p.q_packed) + Packing::at(row, x), q);
-      store(static_cast<T*>(p.k_packed) + Packing::at(row, x), k);
-      dot += double(q) * double(k);
-      qq += double(q) * double(q);
-      kk += double(k) * double(k);
+  const int x = lane_index() % lanes_a_row * 8;
+  for (int first = (block_x() * 8 + warp_index()) * rows_a_warp; first < p.rows; first += grid_x() * 8 * rows_a_warp) {
+    const int row = first + lane_index() / lanes_a_row;
+    float q[8] = {}, k[8] = {};
+    if (row < p.batch) {
+      load_eight(q, p.q, p.bf16_storage, p.q_stride, row, x, p.dim);
+      load_eight(k, p.k, p.bf16_storage, p.k_stride, row, x, p.dim);
     }
-    for (int lanes = 16; lanes > 0; lanes >>= 1) {
+    store_eight(static_cast<T*>(p.q_packed) + Packing::at(row, x), q);
+    store_eight(static_cast<T*>(p.k_packed) + Packing::at(row, x), k);
+    double dot = 0;
+    float qq = 0, kk = 0;
+    LARR_UNROLL
+    for (int i = 0; i < 8; i++) dot += double(q[i]) * double(k[i]), qq += q[i] * q[i], kk += k[i] * k[i];
+    for (int lanes = lanes_a_row / 2; lanes > 0; lanes >>= 1) {
       dot += warp_shuffle_xor(dot, lanes);
       qq += warp_shuffle_xor(qq, lanes);
       kk += warp_shuffle_xor(kk, lanes);
     }
-    if (lane_index() == 0) {
+    if (x == 0) {
       p.diagonal[row] = dot;
       p.ids[row] = p.groups && row < p.batch ? p.groups[row] : row;
       p.row_max[row] = p.column_max[row] = ordered(masked);
     }
-    const uint32_t q_bits = float_to_bits(float(qq)) & 0x7fffffff, k_bits = float_to_bits(float(kk)) & 0x7fffffff;
+    const uint32_t q_bits = float_to_bits(qq) & 0x7fffffff, k_bits = float_to_bits(kk) & 0x7fffffff;
     q_norm = q_bits > q_norm ? q_bits : q_norm;
     k_norm = k_bits > k_norm ? k_bits : k_norm;
   }
+  q_norm = warp_max(q_norm);
+  k_norm = warp_max(k_norm);
   if (lane_index() == 0) of_warps[2 * warp_index()] = q_norm, of_warps[2 * warp_index() + 1] = k_norm;
   block_barrier();
   if (warp_index() > 0) return;
@@ -275,12 +305,10 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 1) maxima(Plan p) {
 // Pass 1. Block (x, y): the row tiles x, x + grid_x, ... against split y of the columns.
 template <class S>
 LARR_KERNEL void LARR_BOUNDS(S::threads, 2) sums(Plan p) {
-  wait_for_previous_kernel();
-  bring_up_next_kernel();
   auto* a = reinterpret_cast<typename S::T*>(shared_memory());
   auto* buffers = a + S::BM * S::stride;
   auto* scratch = reinterpret_cast<float*>(buffers + 2 * S::BN * S::stride);  // [warps][BN]
-  const Mode mode = decide(p);
+  const Mode mode = decide_after_prepare(p);
   if (thread_index() == 0 && block_x() == 0 && block_y() == 0) *p.mode = mode;
   if (mode == Mode::invalid) return;
   const bool online = mode == Mode::online;
@@ -352,21 +380,21 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 2) sums(Plan p) {
   }
 }
 
-// The last block to come here sums what all of them left in `parts`, by one thread after the other's share, so always in one order.
-LARR_DEVICE void sum_parts(double part, double* parts, uint32_t* finished, double* to, double factor, double* scratch) {
-  const double sum = block_sum(part, scratch);
-  auto* last = reinterpret_cast<uint32_t*>(scratch);
-  if (thread_index() == 0) parts[block_x()] = sum;
-  memory_fence();
-  block_barrier();
-  if (thread_index() == 0) *last = atomic_add(finished, 1) + 1;
-  block_barrier();
-  if (int(*last) != grid_x()) return;
+// For one warp of every block. The last of them to come here sums what all left in `parts`, always in one order.
+LARR_DEVICE void sum_parts(double part, double* parts, uint32_t* finished, double* to, double factor) {
+  int last = 0;
+  if (lane_index() == 0) {
+    parts[block_x()] = part;
+    memory_fence();
+    last = int(atomic_add(finished, 1)) == grid_x() - 1;
+  }
+  if (!warp_shuffle(last, 0)) return;
   memory_fence();
   double all = 0;
-  for (int b = thread_index(); b < grid_x(); b += block_threads()) all += *static_cast<volatile double*>(parts + b);
-  all = block_sum(all, scratch);
-  if (thread_index() == 0) *to = all * factor;
+  LARR_UNROLL_BY(8)
+  for (int b = lane_index(); b < grid_x(); b += 32) all += *static_cast<volatile double*>(parts + b);
+  all = warp_sum(all);
+  if (lane_index() == 0) *to = all * factor;
 }
 
 // log2 of a positive number: the fraction's in f32, which keeps an absolute error of 1e-7 at any size.
@@ -381,51 +409,59 @@ LARR_DEVICE float exp2_minus(double x) {
   return ldexpf(exp2f(-float(x - whole)), -int(whole));
 }
 
-// A thread a row. What the pair still has to learn is log2(2^top sum + 2^own) - own, never by cancelling; once that difference is taken
-// in double, f32's functions are enough, and double's would take longer than the products of a small batch.
-LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) lse(Plan p) {
+// 32 rows a block. All its warps add up what the walks left, a row a lane; the first warp goes on. What the pair still has to learn is
+// log2(2^top sum + 2^own) - own, never by cancelling; once that difference is taken in double, f32's functions are enough, and double's
+// would take longer than the products of a small batch.
+LARR_KERNEL void LARR_BOUNDS(lse_threads, 1) lse(Plan p) {
   wait_for_previous_kernel();
   bring_up_next_kernel();
-  auto* scratch = reinterpret_cast<double*>(shared_memory());
+  auto* of_warps = reinterpret_cast<double*>(shared_memory());  // [2][warps][32]
+  constexpr int warps = lse_threads / 32;
   constexpr float ln2 = 0.693147180559945309417f;
+  const int i = block_x() * 32 + lane_index();
+  double row_sum = 0, column_sum = 0;
+  LARR_UNROLL_BY(4)
+  for (int y = warp_index(); y < p.sum_splits; y += warps) row_sum += double(p.row_sum[int64_t(y) * p.rows + i]);
+  LARR_UNROLL_BY(4)
+  for (int x = warp_index(); x < p.sum_chunks; x += warps) column_sum += double(p.column_sum[int64_t(x) * p.rows + i]);
+  of_warps[warp_index() * 32 + lane_index()] = row_sum;
+  of_warps[(warps + warp_index()) * 32 + lane_index()] = column_sum;
   const Mode mode = *p.mode;
-  double loss = 0;
-  const int i = block_x() * reduce_threads + thread_index();
-  if (i < p.rows) {
-    const auto excess = [&](double top, double sum, double own) {
-      const double x = sum > 0 ? top + log2_of(sum) - own : -1e30;
-      const float beyond = log1pf(exp2f(-fabsf(float(x)))) * log2e;
-      return x > 0 ? x + double(beyond) : double(beyond);
-    };
-    float row_weight = 0, column_weight = 0, lse_row = 0, lse_col = 0;
-    double own_share = 0;
-    if (mode == Mode::invalid) {
-      lse_row = lse_col = bits_to_float(0x7fc00000);
-      loss = i < p.batch ? double(lse_row) : 0;
-    } else if (i < p.batch) {
-      double row_sum = 0, column_sum = 0;
-      LARR_UNROLL_BY(8)
-      for (int y = 0; y < p.sum_splits; y++) row_sum += double(p.row_sum[int64_t(y) * p.rows + i]);
-      LARR_UNROLL_BY(8)
-      for (int x = 0; x < p.sum_chunks; x++) column_sum += double(p.column_sum[int64_t(x) * p.rows + i]);
-      const bool online = mode == Mode::online;
-      const double own = double(scale_of(p)) * p.diagonal[i] * 1.4426950408889634074;
-      const double row_excess = excess(online ? double(unordered(p.row_max[i])) : 0.0, row_sum, own);
-      const double column_excess = excess(online ? double(unordered(p.column_max[i])) : 0.0, column_sum, own);
-      const double row_lse = own + row_excess, column_lse = own + column_excess;
-      loss = (row_excess + column_excess) * 0.69314718055994530942;
-      lse_row = float(row_lse * 0.69314718055994530942), lse_col = float(column_lse * 0.69314718055994530942);
-      row_weight = online ? float(row_lse) : exp2_minus(row_lse), column_weight = online ? float(column_lse) : exp2_minus(column_lse);
-      own_share = double(expm1f(-float(row_excess) * ln2)) + double(expm1f(-float(column_excess) * ln2));
-    }
-    p.row_weight[i] = row_weight;
-    p.column_weight[i] = column_weight;
-    p.own[i] = own_share;
-    if (i < p.batch && p.lse_row) p.lse_row[i] = lse_row;
-    if (i < p.batch && p.lse_col) p.lse_col[i] = lse_col;
+  const double own = double(scale_of(p)) * p.diagonal[i] * 1.4426950408889634074;
+  block_barrier();
+  if (warp_index() > 0) return;
+  LARR_UNROLL
+  for (int w = 1; w < warps; w++) {
+    row_sum += of_warps[w * 32 + lane_index()];
+    column_sum += of_warps[(warps + w) * 32 + lane_index()];
   }
+  const auto excess = [&](double top, double sum) {
+    const double x = sum > 0 ? top + log2_of(sum) - own : -1e30;
+    const float beyond = log1pf(exp2f(-fabsf(float(x)))) * log2e;
+    return x > 0 ? x + double(beyond) : double(beyond);
+  };
+  float row_weight = 0, column_weight = 0, lse_row = 0, lse_col = 0;
+  double own_share = 0, loss = 0;
+  if (mode == Mode::invalid) {
+    lse_row = lse_col = bits_to_float(0x7fc00000);
+    loss = i < p.batch ? double(lse_row) : 0;
+  } else if (i < p.batch) {
+    const bool online = mode == Mode::online;
+    const double row_excess = excess(online ? double(unordered(p.row_max[i])) : 0.0, row_sum);
+    const double column_excess = excess(online ? double(unordered(p.column_max[i])) : 0.0, column_sum);
+    const double row_lse = own + row_excess, column_lse = own + column_excess;
+    loss = (row_excess + column_excess) * 0.69314718055994530942;
+    lse_row = float(row_lse * 0.69314718055994530942), lse_col = float(column_lse * 0.69314718055994530942);
+    row_weight = online ? float(row_lse) : exp2_minus(row_lse), column_weight = online ? float(column_lse) : exp2_minus(column_lse);
+    own_share = double(expm1f(-float(row_excess) * ln2)) + double(expm1f(-float(column_excess) * ln2));
+  }
+  p.row_weight[i] = row_weight;
+  p.column_weight[i] = column_weight;
+  p.own[i] = own_share;
+  if (i < p.batch && p.lse_row) p.lse_row[i] = lse_row;
+  if (i < p.batch && p.lse_col) p.lse_col[i] = lse_col;
   if (!p.dq && block_x() == 0 && thread_index() == 0) p.result[1] = 0;
-  sum_parts(loss, p.loss_part, p.finished, p.result, 1 / (2.0 * double(p.batch)), scratch);
+  sum_parts(warp_sum(loss), p.loss_part, p.finished, p.result, 1 / (2.0 * double(p.batch)));
 }
 
 // Pass 2. Block (x, y, z): row tile x of q (z = 0) or of k (z = 1) against split y of the other's rows; 2 B G's off-diagonal product.
@@ -484,33 +520,57 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 1) gradients(Plan p) {
       }
 }
 
-// A warp a row. dscale = sum_i q_i . dq_i / scale.
+// D / 8 lanes a row, eight elements each. dscale = sum_i q_i . dq_i / scale.
 template <int D>
-LARR_KERNEL void LARR_BOUNDS(reduce_threads, 1) finish(Plan p) {
+LARR_KERNEL void LARR_BOUNDS(finish_threads, 1) finish(Plan p) {
   wait_for_previous_kernel();
   bring_up_next_kernel();
-  auto* scratch = reinterpret_cast<double*>(shared_memory());
+  auto* of_warps = reinterpret_cast<double*>(shared_memory());
+  constexpr int lanes_a_row = D / 8, rows_a_block = finish_threads / lanes_a_row;
   const bool invalid = *p.mode == Mode::invalid;
   const float factor = invalid ? bits_to_float(0x7fc00000) : float(double(scale_of(p)) / (2.0 * double(p.batch)));
   double dscale = 0;
-  const int i = block_x() * (reduce_threads / 32) + warp_index();
-  if (i < p.batch) {
+  const int x = thread_index() % lanes_a_row * 8;
+  for (int i = block_x() * rows_a_block + thread_index() / lanes_a_row; i < p.batch; i += grid_x() * rows_a_block) {
+    float q[8], k[8], dq[8] = {}, dk[8] = {};
+    load_eight(q, p.q, p.bf16_storage, p.q_stride, i, x, p.dim);
+    load_eight(k, p.k, p.bf16_storage, p.k_stride, i, x, p.dim);
+    if (!invalid)
+      for (int y = 0; y < p.gradient_splits; y++) {
+        const float* part = p.gradient_part + (int64_t(y) * 2 * p.rows + i) * D + x;
+        float more[8];
+        load_eight(more, part, false, 0, 0, 0, 8);
+        LARR_UNROLL
+        for (int e = 0; e < 8; e++) dq[e] += more[e];
+        load_eight(more, part + int64_t(p.rows) * D, false, 0, 0, 0, 8);
+        LARR_UNROLL
+        for (int e = 0; e < 8; e++) dk[e] += more[e];
+      }
     const float own = float(p.own[i]);
-    for (int x = lane_index(); x < p.dim; x += 32) {
-      const float q = given(p.q, p.bf16_storage, i * p.q_stride + x), k = given(p.k, p.bf16_storage, i * p.k_stride + x);
-      float dq = 0, dk = 0;
-      if (!invalid)
-        for (int y = 0; y < p.gradient_splits; y++) {
-          dq += p.gradient_part[(int64_t(y) * 2 * p.rows + i) * D + x];
-          dk += p.gradient_part[((int64_t(y) * 2 + 1) * p.rows + i) * D + x];
-        }
-      dscale += double(q) * double(dq);
-      p.dq[int64_t(i) * p.dim + x] = factor * (dq + own * k);
-      p.dk[int64_t(i) * p.dim + x] = factor * (dk + own * q);
+    LARR_UNROLL
+    for (int e = 0; e < 8; e++) {
+      dscale += double(q[e]) * double(dq[e]);
+      dq[e] = factor * (dq[e] + own * k[e]);
+      dk[e] = factor * (dk[e] + own * q[e]);
     }
-    if (lane_index() == 0) dscale += p.own[i] * p.diagonal[i];
+    float *to_q = p.dq + int64_t(i) * p.dim + x, *to_k = p.dk + int64_t(i) * p.dim + x;
+    if (x + 8 <= p.dim && (reinterpret_cast<uintptr_t>(to_q) | reinterpret_cast<uintptr_t>(to_k)) % 16 == 0) {
+      store_eight(to_q, dq);
+      store_eight(to_k, dk);
+    } else {
+      LARR_UNROLL
+      for (int e = 0; e < 8; e++)
+        if (x + e < p.dim) to_q[e] = dq[e], to_k[e] = dk[e];
+    }
+    if (x == 0) dscale += p.own[i] * p.diagonal[i];
   }
-  sum_parts(invalid ? double(factor) : dscale, p.dscale_part, p.finished + 1, p.result + 1, 1 / (2.0 * double(p.batch)), scratch);
+  dscale = warp_sum(dscale);
+  if (lane_index() == 0) of_warps[warp_index()] = dscale;
+  block_barrier();
+  if (warp_index() > 0) return;
+  double sum = 0;
+  for (int w = 0; w < finish_threads / 32; w++) sum += of_warps[w];
+  sum_parts(invalid ? double(factor) : sum, p.dscale_part, p.finished + 1, p.result + 1, 1 / (2.0 * double(p.batch)));
 }
 
 // The launches of one call. Walks<T, D> brings the two passes over the tiles; everything round them is the same for all of them.
@@ -518,10 +578,10 @@ template <class T, int D, class Walks>
 void launch_all(const Plan& p, const Walks& walks, Queue queue) {
   launch(prepare<T, D, typename Walks::Packing>, {p.norm_blocks}, 256, 64 * sizeof(float), queue, p);
   walks.pass1(p, queue);
-  launch(lse, {p.reduce_blocks}, reduce_threads, 32 * sizeof(double), queue, p);
+  launch(lse, {p.rows / 32}, lse_threads, 2 * lse_threads * sizeof(double), queue, p);
   if (!p.dq) return;
   walks.pass2(p, queue);
-  launch(finish<D>, {p.finish_blocks}, reduce_threads, 32 * sizeof(double), queue, p);
+  launch(finish<D>, {p.finish_blocks}, finish_threads, finish_threads / 32 * sizeof(double), queue, p);
 }
 
 // The walks over tiles by mma.sync.

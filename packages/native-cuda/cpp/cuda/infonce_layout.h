@@ -32,9 +32,8 @@ inline void cut_into_blocks(Plan& p, int64_t batch, int64_t dim, const Cut& cut,
   p.sum_chunks = std::min(tiles, most_chunks);
   p.sum_splits = splits_for(p.sum_chunks, cut.sum_blocks, p.rows / cut.sum_columns);
   p.gradient_splits = splits_for(2 * (p.rows / cut.gradient_rows), cut.gradient_blocks, p.rows / cut.gradient_columns);
-  p.norm_blocks = std::min(most_norm_blocks, p.rows / 8);
-  p.reduce_blocks = (p.rows + reduce_threads - 1) / reduce_threads;
-  p.finish_blocks = backward ? (p.batch + reduce_threads / 32 - 1) / (reduce_threads / 32) : 0;
+  p.norm_blocks = std::min(most_norm_blocks, p.rows / 16);
+  p.finish_blocks = backward ? std::min(most_finish_blocks, p.rows / 16) : 0;
 }
 
 // Points everything into one block of memory; returns its size, which a null base is enough to ask for.
@@ -55,7 +54,7 @@ inline size_t lay_out(Plan& p, void* base, int depth, bool bf16, bool backward) 
   p.column_sum = cut.take<float>(rows * size_t(p.sum_chunks));
   p.row_weight = cut.take<float>(rows);
   p.column_weight = cut.take<float>(rows);
-  p.loss_part = cut.take<double>(size_t(p.reduce_blocks));
+  p.loss_part = cut.take<double>(rows / 32);
   p.dscale_part = cut.take<double>(size_t(p.finish_blocks));
   p.gradient_part = backward ? cut.take<float>(matrix * 2 * size_t(p.gradient_splits)) : nullptr;
   return cut.used();

@@ -19,7 +19,8 @@
 namespace larr::cuda::inline LARR_SIDE::infonce {
 
 constexpr int most_norm_blocks = 512;  // of prepare
-constexpr int reduce_threads = 256;    // of lse and finish
+constexpr int lse_threads = 256, finish_threads = 256;
+constexpr int most_finish_blocks = 264;
 constexpr float masked = -1e30f;
 constexpr float bounded_limit = 70;   // as on the CPU: below, exp(s) needs no maximum subtracted
 constexpr float valid_limit = 1e29f;
@@ -51,13 +52,13 @@ struct Plan {
   float *row_weight, *column_weight;  // [rows] bounded: 1 / Z; online: log2 Z
   double* own;                        // [rows] 2 B G_ii
   float *lse_row, *lse_col;           // [batch] or null
-  double* loss_part;                  // [reduce_blocks]
+  double* loss_part;                  // [rows / 32]
 
   int32_t gradient_splits;
   float* gradient_part;  // [gradient_splits][2][rows][D]
   float *dq, *dk;        // [batch][dim], or null
   double* dscale_part;   // [finish_blocks]
-  int32_t reduce_blocks, finish_blocks;
+  int32_t finish_blocks;
   double* result;        // loss, dscale
 };
 

@@ -134,14 +134,16 @@ LARR_DEVICE void start_scores(float (&s)[64], const char* a, const char* b) {
 template <int D, Sweep Kind>
 __global__ void __launch_bounds__(threads, 1) sweep(const Plan p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  wait_for_previous_kernel();
-  bring_up_next_kernel();
   extern __shared__ __align__(1024) char larr_shared_1024[];
   auto& m = *reinterpret_cast<SweepMemory<D>*>(larr_shared_1024);
-  const Mode mode = decide(p);
+  Mode mode;
   if constexpr (Kind == Sweep::maxima) {
+    wait_for_previous_kernel();
+    bring_up_next_kernel();
+    mode = decide(p);
     if (mode != Mode::online) return;
   } else {
+    mode = decide_after_prepare(p);
     if (threadIdx.x == 0 && blockIdx.x == 0 && blockIdx.y == 0) *p.mode = mode;
     if (mode == Mode::invalid) return;
   }

@@ -1,6 +1,7 @@
 // The kernels against their float64 references, on every instruction set this machine has. `kernel_tests [cases]`: first fixed shapes,
 // then that many random ones (200 unless told). Ends 1 and says which case where one is off.
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -437,16 +438,19 @@ void check_emulated_gpu(const std::vector<Isa>& isas, int cases) {
 
 }  // namespace
 
-// kernel_tests [cases] [small]: `small` leaves large shapes out (sanitizers). kernel_tests --cuda [cases]: the GPU alone.
-int main(int argc, char** argv) {
-  const bool on_gpu = argc > 1 && !std::strcmp(argv[1], "--cuda");
-  const int cases = argc > 1 + on_gpu ? std::atoi(argv[1 + on_gpu]) : 200;
-  const bool small = !on_gpu && argc > 2;
+// kernel_tests [--cuda] [cases] [small]: on the CPU, or on the GPU alone; `small` leaves large shapes out (sanitizers).
+int main(int argc, char** argv) try {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const auto given = [&](const char* what) { return std::find(arguments.begin(), arguments.end(), what) != arguments.end(); };
+  const bool on_gpu = given("--cuda"), small = given("small");
+  int cases = 200;
+  for (const std::string& a : arguments)
+    if (std::isdigit(static_cast<unsigned char>(a[0]))) cases = std::stoi(a);
   const auto& isas = supported_isas();
   Random random(2024);
   if (on_gpu) {
     target = Target::gpu;
-    check_listed_infonce(isas, false);
+    check_listed_infonce(isas, small);
     check_not_finite();
     for (int i = 0; i < cases; i++) check_random_infonce(1000 + uint64_t(i), random, isas);
 #if defined(LARR_TEST_CUDA)
@@ -476,4 +480,7 @@ int main(int argc, char** argv) {
   }
   std::printf("{\"checks\": %d, \"failures\": %d, \"isas\": %d}\n", checks, failures, int(isas.size()));
   return failures ? 1 : 0;
+} catch (const std::exception& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return 1;
 }
