@@ -344,7 +344,7 @@ __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
   const int32_t id[2] = {p.ids[i], p.ids[i + 8]};
 
   const char* mine = m.rows + (group - 1) * Tile<D>::half_bytes;
-  float s[64], out[D / 2];  // the first products write them: a split is never empty
+  float s[64], out[D / 2];  // their first products write them: a split is never empty
   uint32_t pairs[32];       // G of the last tile, as A fragments
   const auto make_pairs = [&](int t) {
     const int column = t * tile;
@@ -364,25 +364,23 @@ __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
       product_of_registers<true>(out, pairs + 4 * k, columns_descriptor(m.columns[stage] + k * 2048, Tile<D>::panel_bytes), accumulate || k > 0);
     products_commit();
   };
+  // The first turn multiplies zeros by a tile that is there: a turn of its own would be as much code again to fetch.
+  LARR_UNROLL
+  for (int x = 0; x < 32; x++) pairs[x] = 0;
   wait(&m.rows_full, 0);
-  wait(&m.full[turn.stage], turn.phase);
-  start_scores<D>(s, mine, m.columns[turn.stage]);
-  products_wait<0>();
-  make_pairs(first);
-  narrow();
-  for (int t = first + 1; t < end; t++) {
-    const int last = turn.stage;
-    turn.next();
+  int last = 0;
+  for (int t = first; t < end; t++, turn.next()) {
     wait(&m.full[turn.stage], turn.phase);
     start_scores<D>(s, mine, m.columns[turn.stage]);
-    start_out(last, t > first + 1);
+    start_out(last, t > first);
     products_wait<1>();
     make_pairs(t);
     products_wait<0>();
-    if (lane == 0 && warp == 0) arrive(&m.empty[last]);
+    if (t > first && lane == 0 && warp == 0) arrive(&m.empty[last]);
     narrow();
+    last = turn.stage;
   }
-  start_out(turn.stage, end - first > 1);
+  start_out(last, true);
   products_wait<0>();
   float* to = p.gradient_part + (int64_t(block_y()) * 2 + block_z()) * p.rows * D;
   LARR_UNROLL

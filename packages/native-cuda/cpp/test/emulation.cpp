@@ -1,6 +1,8 @@
 #include "emulation.h"
 
+#if !defined(__x86_64__)
 #include <ucontext.h>
+#endif
 
 #include <array>
 #include <cmath>
@@ -19,13 +21,60 @@ namespace {
 constexpr size_t stack_bytes = 128 * 1024;
 constexpr int warp = 32;
 
+#if defined(__x86_64__)
+// Where a fiber stands: its stack, with the registers that a function keeps for its caller on top. swapcontext() would do the same and
+// ask the kernel about signals at every switch, which took most of the tests' time.
+using Stack = void*;
+asm(R"(
+.text
+.type larr_switch_stack, @function
+larr_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq (%rsi), %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size larr_switch_stack, .-larr_switch_stack
+)");
+extern "C" void larr_switch_stack(Stack* from, Stack* to);
+
+void switch_to(Stack& from, Stack& to) { larr_switch_stack(&from, &to); }
+void begin_at(Stack& stack, char* memory, size_t bytes, void (*entry)()) {
+  auto* top = reinterpret_cast<void**>((reinterpret_cast<uintptr_t>(memory) + bytes) / 64 * 64);
+  *--top = nullptr;  // nobody to return to; and calls find the stack as the ABI wants it
+  *--top = reinterpret_cast<void*>(entry);
+  for (int i = 0; i < 6; i++) *--top = nullptr;
+  stack = top;
+}
+#else
+using Stack = ucontext_t;
+void switch_to(Stack& from, Stack& to) { swapcontext(&from, &to); }
+void begin_at(Stack& stack, char* memory, size_t bytes, void (*entry)()) {
+  getcontext(&stack);
+  stack.uc_stack.ss_sp = memory;
+  stack.uc_stack.ss_size = bytes;
+  stack.uc_link = nullptr;
+  makecontext(&stack, entry, 0);
+}
+#endif
+
 struct Copy {
   void* to;
   char bytes[16];
 };
 
 struct Fiber {
-  ucontext_t context;
+  Stack at;
   std::unique_ptr<char[]> stack;
   bool done = false;
   // Barriers passed so far: a fiber waits while its warp, or block, has others that passed fewer.
@@ -39,7 +88,7 @@ struct Block {
   // Two, used in turn: a fast lane may begin the next exchange while a slow one still reads the last.
   std::vector<std::array<std::array<char, warp * 64>, 2>> exchanged;
   std::vector<std::array<size_t, warp>> turns;
-  ucontext_t scheduler;
+  Stack scheduler;
   const std::function<void()>* body = nullptr;
   int current = 0;
 };
@@ -49,12 +98,12 @@ Block* running = nullptr;
 void enter() {
   (*running->body)();
   running->fibers[size_t(running->current)].done = true;
-  swapcontext(&running->fibers[size_t(running->current)].context, &running->scheduler);
+  switch_to(running->fibers[size_t(running->current)].at, running->scheduler);
 }
 
 void yield() {
   Block& b = *running;
-  swapcontext(&b.fibers[size_t(b.current)].context, &b.scheduler);
+  switch_to(b.fibers[size_t(b.current)].at, b.scheduler);
 }
 
 // Waits until every fiber of [first, end) that still runs has passed this barrier as often as this one.
@@ -134,11 +183,7 @@ void run(Extent grid, int threads, size_t shared_bytes, const std::function<void
           f.warp_passed = f.block_passed = 0;
           f.groups.clear();
           f.open.clear();
-          getcontext(&f.context);
-          f.context.uc_stack.ss_sp = f.stack.get();
-          f.context.uc_stack.ss_size = stack_bytes;
-          f.context.uc_link = nullptr;
-          makecontext(&f.context, enter, 0);
+          begin_at(f.at, f.stack.get(), stack_bytes, enter);
         }
         for (int left = threads; left > 0;) {
           left = 0;
@@ -147,7 +192,7 @@ void run(Extent grid, int threads, size_t shared_bytes, const std::function<void
             if (f.done) continue;
             b.current = i;
             here = {i, threads, {x, y, z}, grid, shared.get()};
-            swapcontext(&b.scheduler, &f.context);
+            switch_to(b.scheduler, f.at);
             left += !f.done;
           }
         }
