@@ -58,6 +58,20 @@ test('exit in mid-call is clean', () => {
   expect(ended).toMatchObject({ status: 7, signal: null, stderr: '' });
 });
 
+test('exit while workers settle one call after another is clean', () => {
+  const source = `
+    import * as L from ${JSON.stringify(built)};
+    const p = { q: new Float32Array(64).fill(0.1), k: new Float32Array(64).fill(0.1), batch: 8, dim: 8, scale: 1 };
+    const go = () => { for (let i = 0; i < 50; i++) L.infoNce(p); setImmediate(go); };
+    go();`;
+  const ended = run(`
+    import { Worker } from 'node:worker_threads';
+    const source = 'data:text/javascript,' + encodeURIComponent(${JSON.stringify(source)});
+    for (let i = 0; i < 3; i++) new Worker(new URL(source));
+    setTimeout(() => process.exit(7), 250);`);
+  expect(ended).toMatchObject({ status: 7, signal: null, stderr: '' });
+});
+
 test('a process with nothing but a call open waits for it, then ends', () => {
   const ended = run('L.infoNce(p).then((r) => console.log(Number.isFinite(r.loss)));');
   expect(ended).toMatchObject({ status: 0, stdout: 'true\n' });

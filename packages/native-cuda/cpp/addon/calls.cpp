@@ -74,15 +74,19 @@ void settle_call(Napi::Env env, Napi::Function, Call* call) {
   Instance* instance = call->instance;
   const std::unique_ptr<Call> owned = std::move(*call->place);
   instance->calls.erase(call->place);
-  if (--instance->open == 0) instance->settle.Unref(env);
-  if (call->failure) {
-    call->deferred.Reject(to_error(env, call->failure).Value());
-    return;
-  }
+  // A worker that is being terminated still gets here, and then nothing of JavaScript can be made any more: nobody is left to tell.
   try {
-    call->deferred.Resolve(call->result(env));
-  } catch (const Napi::Error& error) {
-    call->deferred.Reject(error.Value());
+    if (--instance->open == 0) instance->settle.Unref(env);
+    if (call->failure) {
+      call->deferred.Reject(to_error(env, call->failure).Value());
+      return;
+    }
+    try {
+      call->deferred.Resolve(call->result(env));
+    } catch (const Napi::Error& error) {
+      call->deferred.Reject(error.Value());
+    }
+  } catch (const Napi::Error&) {
   }
 }
 
