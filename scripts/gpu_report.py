@@ -185,11 +185,16 @@ def peer_of(entry, name):
     return found.get("ms", found.get("failed"))
 
 
+def error_of(entry):
+    paths = entry.get("paths", {})
+    return (paths.get("best") or paths.get("portable") or {}).get("gradientError")
+
+
 names = ("eager", "compile", "compile, graph")
 if infonce:
     table([["B", "dtype", "ours ms", "of floor", *(n + " ms" for n in names), "ratio to best", "dq error"],
            *([e["case"]["B"], e["case"]["dtype"], e.get("ms"), e.get("shareOfFloor"), *(peer_of(e, n) for n in names), e.get("ratio"),
-              min((p["gradientError"] for p in e.get("paths", {}).values()), default=None)] for e in infonce)])
+              error_of(e)] for e in infonce)])
 if encoder:
     names = ("eager", "compile", "folded, compile")
     table([["rows", "dtype", "ours rows/s", "of floor", *(n + " ms" for n in names), "ratio to best"],

@@ -46,11 +46,6 @@ LARR_DEVICE void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(Registers));
 }
 
-// Operand tiles are panels of 64 bf16 (128 bytes) a row, 16-byte pieces swizzled by the row (the 128-byte mode): piece c of row r lies
-// at c ^ (r % 8). Panels begin at multiples of 1024 bytes.
-constexpr int panel_columns = 64;
-LARR_DEVICE int swizzled(int row, int column) { return row * panel_columns + (((column >> 3) ^ (row & 7)) << 3) + (column & 7); }
-
 // Matrix descriptors (PTX ISA, "Matrix descriptor"): start, leading and stride byte offsets in units of 16, mode 1 = 128-byte swizzle.
 LARR_DEVICE uint64_t descriptor(const void* start, uint32_t leading_bytes, uint32_t stride_bytes) {
   return uint64_t((shared_address(start) & 0x3ffff) >> 4) | uint64_t(leading_bytes >> 4) << 16 | uint64_t(stride_bytes >> 4) << 32 | uint64_t(1) << 62;

@@ -305,10 +305,12 @@ LARR_KERNEL void LARR_BOUNDS(S::threads, 1) maxima(Plan p) {
 // Pass 1. Block (x, y): the row tiles x, x + grid_x, ... against split y of the columns.
 template <class S>
 LARR_KERNEL void LARR_BOUNDS(S::threads, 2) sums(Plan p) {
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
   auto* a = reinterpret_cast<typename S::T*>(shared_memory());
   auto* buffers = a + S::BM * S::stride;
   auto* scratch = reinterpret_cast<float*>(buffers + 2 * S::BN * S::stride);  // [warps][BN]
-  const Mode mode = decide_after_prepare(p);
+  const Mode mode = decide(p);
   if (thread_index() == 0 && block_x() == 0 && block_y() == 0) *p.mode = mode;
   if (mode == Mode::invalid) return;
   const bool online = mode == Mode::online;

@@ -39,15 +39,6 @@ LARR_DEVICE Mode decide(const Plan& p) {
   return !(bound < valid_limit) ? Mode::invalid : bound <= bounded_limit ? Mode::bounded : Mode::online;
 }
 
-// For the kernel after `maxima`, which lets it come up only once prepare is over: so it may look at prepare's work before it waits, and
-// waits for the maxima only where it needs them.
-LARR_DEVICE Mode decide_after_prepare(const Plan& p) {
-  const Mode mode = decide(p);
-  if (mode == Mode::online) wait_for_previous_kernel();
-  bring_up_next_kernel();
-  return mode;
-}
-
 // Column tiles [first, end) of split y among `splits`.
 LARR_DEVICE void share(int tiles, int y, int splits, int& first, int& end) {
   first = int(int64_t(tiles) * y / splits);

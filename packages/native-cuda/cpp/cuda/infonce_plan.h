@@ -10,7 +10,7 @@
 // Scalars are summed by whichever block of lse and of finish comes last, over what all of them left, in index order.
 //
 // Five products where the CPU path has four: exchanging roles rebuilds S once more, and in return nothing is added up between blocks,
-// so there are no atomics, no second accumulator, and the same bits every time. Sums over chunks and splits are taken in index order.
+// so sums need no atomics and no second accumulator, and the same bits every time. Sums over chunks and splits are taken in index order.
 #pragma once
 #include <cstdint>
 

@@ -136,14 +136,12 @@ __global__ void __launch_bounds__(threads, 1) sweep(const Plan p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) char larr_shared_1024[];
   auto& m = *reinterpret_cast<SweepMemory<D>*>(larr_shared_1024);
-  Mode mode;
+  wait_for_previous_kernel();
+  bring_up_next_kernel();
+  const Mode mode = decide(p);
   if constexpr (Kind == Sweep::maxima) {
-    wait_for_previous_kernel();
-    bring_up_next_kernel();
-    mode = decide(p);
     if (mode != Mode::online) return;
   } else {
-    mode = decide_after_prepare(p);
     if (threadIdx.x == 0 && blockIdx.x == 0 && blockIdx.y == 0) *p.mode = mode;
     if (mode == Mode::invalid) return;
   }
@@ -278,7 +276,8 @@ struct GradientMemory {
   uint64_t rows_full, full[gradient_stages], empty[gradient_stages];
 };
 
-// G in the place of 64 x 128 scores. Padding needs no care here: its rows are never read, and its columns' operands are zeros.
+// G in the place of 64 x 128 scores. Padding's rows are never read, and its columns' operands are zeros, which is enough where G is finite:
+// with maxima subtracted a score of 0 may lie so far above all that count that its exponential is not.
 template <Care Of>
 LARR_DEVICE void weigh(const Plan& p, float (&s)[64], float c, const int32_t (&id)[2], int column, const float (&wi)[2], const float* weight) {
   const int t = lane_index() % 4;
@@ -294,7 +293,7 @@ LARR_DEVICE void weigh(const Plan& p, float (&s)[64], float c, const int32_t (&i
       if constexpr (Of == Care::online) value = exp2_fast(s2 - wi[x / 2]) + exp2_fast(s2 - w);
       else value = exp2_fast(s2) * (wi[x / 2] + w);
       if constexpr (Of != Care::none)
-        if (id[x / 2] == (x % 2 ? other.y : other.x)) value = 0;
+        if (id[x / 2] == (x % 2 ? other.y : other.x) || (Of == Care::online && column + b * 8 + 2 * t + x % 2 >= p.batch)) value = 0;
     }
   }
 }
@@ -311,7 +310,7 @@ __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
   auto& m = *reinterpret_cast<GradientMemory<D>*>(larr_shared_1024);
   if (threadIdx.x == 0) {
     barrier_init(&m.rows_full, 1);
-    for (int i = 0; i < gradient_stages; i++) barrier_init(&m.full[i], 1), barrier_init(&m.empty[i], 2);
+    for (int i = 0; i < gradient_stages; i++) barrier_init(&m.full[i], 1), barrier_init(&m.empty[i], consumers);
     barriers_ready();
   }
   __syncthreads();
@@ -376,7 +375,11 @@ __global__ void __launch_bounds__(threads, 1) gradients_sm90(const Plan p) {
     products_wait<1>();
     make_pairs(t);
     products_wait<0>();
-    if (t > first && lane == 0 && warp == 0) arrive(&m.empty[last]);
+    // Every warp for itself: the weights it read with ordinary loads, while products are a warpgroup's.
+    if (t > first) {
+      __syncwarp();
+      if (lane == 0) arrive(&m.empty[last]);
+    }
     narrow();
     last = turn.stage;
   }

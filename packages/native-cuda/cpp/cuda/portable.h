@@ -110,7 +110,6 @@ LARR_DEVICE uint32_t float_to_bits(float x) { return __float_as_uint(x); }
 // The value before. With memory_fence() before it, the thread that completes a count sees what the others wrote before theirs.
 LARR_DEVICE uint32_t atomic_add(uint32_t* at, uint32_t value) { return atomicAdd(at, value); }
 LARR_DEVICE void memory_fence() { __threadfence(); }
-LARR_DEVICE void atomic_max(uint32_t* at, uint32_t value) { atomicMax(at, value); }
 LARR_DEVICE void atomic_max(int32_t* at, int32_t value) { atomicMax(at, value); }
 LARR_DEVICE void atomic_min(uint32_t* at, uint32_t value) { atomicMin(at, value); }
 

@@ -94,7 +94,6 @@ inline uint32_t float_to_bits(float x) {
 inline void memory_fence() {}
 inline void wait_for_previous_kernel() {}
 inline void bring_up_next_kernel() {}
-inline void atomic_max(uint32_t* at, uint32_t value) { *at = *at > value ? *at : value; }
 inline void atomic_max(int32_t* at, int32_t value) { *at = *at > value ? *at : value; }
 inline void atomic_min(uint32_t* at, uint32_t value) { *at = *at < value ? *at : value; }
 inline uint32_t atomic_add(uint32_t* at, uint32_t value) {
