@@ -47,8 +47,9 @@ async function tinyVectors(directory: string): Promise<string> {
   const { split, manifest } = await openDataset(join(directory, 'data'));
   const scene = split.scene.flatMap(({ field, texts }) => texts.slice(1).map((text) => ({ field, text })));
   writeFileSync(join(vectors, 'scene.json'), JSON.stringify(scene));
-  const of = { dataset: manifest.contentDigest, split: manifest.defaultSplit, model: 'tiny', dimension: WIDTH };
-  writeFileSync(join(vectors, 'vectors.json'), JSON.stringify({ format: 'larr-vectors', version: 2, ...of }));
+  const of = { dataset: manifest.contentDigest, split: manifest.defaultSplit, model: 'tiny', finetuned: null };
+  const about = { format: 'larr-vectors', version: 3, ...of, dimension: WIDTH };
+  writeFileSync(join(vectors, 'vectors.json'), JSON.stringify(about));
   const embeddings = (rows: number, phase: number) => ({
     embeddings: {
       shape: [rows, WIDTH],

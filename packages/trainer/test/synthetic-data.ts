@@ -138,10 +138,11 @@ export function syntheticVectors(inputs: ModelInputs, split: SplitManifest, d: n
   writeFileSync(join(dir, 'scene.json'), JSON.stringify(names));
   const manifest = {
     format: 'larr-vectors',
-    version: 2,
+    version: 3,
     dataset: '0'.repeat(64),
     split: 'random',
     model: 'm',
+    finetuned: null,
     dimension: d,
   };
   writeFileSync(join(dir, 'vectors.json'), JSON.stringify(manifest));

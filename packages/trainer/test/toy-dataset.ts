@@ -44,6 +44,8 @@ export interface ToyOptions {
   bare?: boolean;
   /** The schema says where POIs are and users live. */
   placed?: boolean;
+  /** A second split, "cold", of users that training does not know. */
+  cold?: boolean;
 }
 
 /**
@@ -52,7 +54,15 @@ export interface ToyOptions {
  */
 export async function makeToyDataset(
   directory: string,
-  { pois = 90, users = 60, eventsPerUser = 20, rowsPerShard, bare = false, placed = false }: ToyOptions = {},
+  {
+    pois = 90,
+    users = 60,
+    eventsPerUser = 20,
+    rowsPerShard,
+    bare = false,
+    placed = false,
+    cold = false,
+  }: ToyOptions = {},
 ): Promise<void> {
   const next = draws(17, 'toy');
   const below = (n: number) => Math.floor(next() * n);
@@ -151,7 +161,11 @@ export async function makeToyDataset(
       userProfile: bare ? [] : ['home', 'age'],
       userBehaviour: ['menus'],
     },
-    splits: { random: { kind: 'random', ratios: [8, 1, 1] } },
+    splits: {
+      random: { kind: 'random', ratios: [8, 1, 1] },
+      ...(cold ? { cold: { kind: 'cold-user' as const, ratios: [8, 1, 1] as [number, number, number] } } : {}),
+    },
+    ...(cold ? { defaultSplit: 'random' } : {}),
   };
   const parsed = defineSchema(schema);
   writeFileSync(join(directory, 'schema.json'), `${JSON.stringify(parsed, null, 2)}\n`);

@@ -1,10 +1,11 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
 import { manualSeed, ones, type Tensor } from '@larr/torch';
 import { decoderParameters, growVocabulary } from '../language-model/decoder.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
-import { dropStage, readSummary, runIdentity } from '../language-model/stage-checkpoint.js';
+import { dropStage } from '../language-model/stage-checkpoint.js';
+import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
 import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
 import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { parseConfig } from '../pretraining/config.js';
@@ -16,6 +17,7 @@ import { contrastiveStep, effectiveNegatives } from './contrastive-step.js';
 import { disposeEmbedder, type Embedder, saveEmbedder } from './embedder.js';
 import { startProjection } from './first-projection.js';
 import { type Gate, judge } from './gate.js';
+import { refuseOtherPairs } from './learnt-pairs.js';
 import { drawKind, gatherMaterial, pairSources } from './material.js';
 import { modelDigest } from './model-digest.js';
 import type { PairKind } from './pairs.js';
@@ -67,25 +69,24 @@ interface Cursor extends StageCursor {
  * Writes the model with projection.safetensors, metrics.jsonl, gate.json, run.json and report.html into `output`; resumes from its
  * checkpoint there.
  *
- * @throws DataError `NO_PAIRS` where the dataset has no pair of any kind; TrainingError `LOSS_NOT_FINITE`, with the last
- *   good checkpoint kept.
+ * @throws DataError `NO_PAIRS` where the dataset has no pair of any kind, `MODEL_OF_OTHER_SPLIT` or `MODEL_WITHOUT_RECORD` where the
+ *   model was fine-tuned before on other pairs; TrainingError `CHECKPOINT_MISMATCH` where `output` holds anything but this run,
+ *   which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept.
  */
 export async function finetune(options: FinetuneOptions): Promise<FinetuneResult> {
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
   const config = parseConfig(FinetuneConfig, options.config, 'stage 2');
   const dataset = await openDataset(options.dataset, options.split);
-  const parent = await modelDigest(options.model);
-  const identity = runIdentity({
-    stage: 2,
-    // of the result's form: a gate of three verdicts
-    form: 2,
+  await refuseOtherPairs(options.model, dataset);
+  const stage = {
+    stage: 'finetune' as const,
     config,
     seed,
-    dataset: dataset.manifest,
-    model: parent,
-  });
-  const summary = join(output, 'stage.json');
-  const finished = await readSummary<FinetuneResult>(summary, identity);
+    dataset: runDataset(dataset),
+    inputs: { model: { path: options.model, sha256: await modelDigest(options.model) } },
+  };
+  const run = { ...stage, identity: stageIdentity(stage), device };
+  const finished = await finishedStage<FinetuneResult>(output, run);
   if (finished !== null) return finished;
   const loaded = await loadLanguageModel(options.model, { device });
   manualSeed(seed);
@@ -101,7 +102,6 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   };
   try {
     await mkdir(output, { recursive: true });
-    await rm(summary, { force: true });
     const material = await gatherMaterial(dataset, options.dataset, embedder, config, seed, onNotice);
     const sources = pairSources(material, config, seed, onNotice);
     if (sources.size === 0) {
@@ -133,19 +133,9 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         alarms,
       };
     };
-    const run = {
-      stage: 'finetune' as const,
-      identity,
-      config,
-      seed,
-      device,
-      dataset: runDataset(dataset),
-      inputs: { model: { path: options.model, sha256: parent } },
-    };
     const { result, record } = await recordRun(output, run, signal, work);
     await writeFinetuneReport(output, result, record);
-    // Last, since it says that the stage is finished.
-    await writeFileAtomic(summary, `${JSON.stringify({ identity, result }, null, 2)}\n`);
+    await finishStage(output, run, result);
     await dropStage(output);
     return result;
 
@@ -162,7 +152,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
       const cursor = await runStageLoop<Cursor>({
         number: 2,
         output,
-        identity,
+        identity: run.identity,
         steps: config.steps,
         config,
         parameters,

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { pretrain, type StageProgress } from '../pretraining/pretrain.js';
 import { readPoiFacts } from './attributes.js';
 import { FinetuneConfig } from './config.js';
 import { disposeEmbedder, loadEmbedder } from './embedder.js';
+import { finetune } from './finetune.js';
 import { gatherMaterial } from './material.js';
 import { embedDataset } from './vectors.js';
 import { checkVectors } from './vectors-manifest.js';
@@ -79,6 +80,62 @@ describe('vectors', () => {
       expect(Number.isFinite(last.tokensPerSecond)).toBe(true);
       for (const [i, { step }] of told.entries()) if (i > 0) expect(step).toBeGreaterThanOrEqual(told[i - 1]!.step);
     }
+  });
+});
+
+describe('a fine-tuned model', () => {
+  const finetuned = (name: string, split: string, model = 'model') =>
+    finetune({
+      dataset: at('splits'),
+      split,
+      model: at(model),
+      output: at(name),
+      config: { dimension: 24, steps: 2, heldOutPois: 30, heldOutUsers: 10 },
+    });
+  const embed = (model: string, split: string, output: string) =>
+    embedDataset({ dataset: at('splits'), split, model: at(model), output: at(output) });
+  const ofOtherSplit = {
+    code: 'MODEL_OF_OTHER_SPLIT',
+    message: expect.stringMatching(/split "random".*larr finetune --data .* --split cold --model .*model --out/s),
+  };
+  beforeAll(async () => {
+    await makeToyDataset(at('splits'), { cold: true });
+    await finetuned('tuned', 'random');
+    await embed('tuned', 'random', 'tuned-vectors');
+  });
+
+  it('embeds for the split whose pairs it learnt, and for no other one', async () => {
+    const manifest = await checkVectors(at('tuned-vectors'), await openDataset(at('splits'), 'random'));
+    expect(manifest.finetuned).toMatchObject({ split: 'random' });
+    await expect(embed('tuned', 'cold', 'leaking')).rejects.toMatchObject(ofOtherSplit);
+    expect(existsSync(at('leaking'))).toBe(false);
+    // Also by a detour over the other split's own stage 2, or over stage 1.
+    await expect(finetuned('laundered', 'cold', 'tuned')).rejects.toMatchObject(ofOtherSplit);
+    const from = pretrain({ dataset: at('splits'), output: at('back'), config: { from: at('tuned'), tokens: 500 } });
+    await expect(from).rejects.toMatchObject({ code: 'FINE_TUNED_MODEL' });
+    await embedDataset({ dataset: at('splits'), split: 'cold', model: at('model'), output: at('stage-1-vectors') });
+  });
+
+  it('of other data is refused, and one that nothing is known of', async () => {
+    await makeToyDataset(at('grown'), { pois: 92 });
+    const grown = embedDataset({ dataset: at('grown'), model: at('tuned'), output: at('leaking') });
+    await expect(grown).rejects.toMatchObject({ code: 'MODEL_OF_OTHER_SPLIT' });
+    cpSync(at('tuned'), at('nameless'), { recursive: true });
+    rmSync(join(at('nameless'), 'run.json'));
+    await expect(embed('nameless', 'random', 'leaking')).rejects.toMatchObject({ code: 'MODEL_WITHOUT_RECORD' });
+  });
+
+  it('of another split is found in vectors too, which are to be made by a model fine-tuned on this one', async () => {
+    const cold = await openDataset(at('splits'), 'cold');
+    const advised = {
+      code: 'VECTORS_MISMATCH',
+      message: expect.stringMatching(/larr finetune --data .* --split cold .*larr embed --data .* --split cold/s),
+    };
+    await expect(checkVectors(at('tuned-vectors'), cold)).rejects.toMatchObject(advised);
+    cpSync(at('tuned-vectors'), at('claimed'), { recursive: true });
+    const file = join(at('claimed'), 'vectors.json');
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), split: 'cold' }));
+    await expect(checkVectors(at('claimed'), cold)).rejects.toMatchObject(advised);
   });
 });
 

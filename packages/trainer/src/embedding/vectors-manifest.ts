@@ -4,17 +4,20 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, type Dataset } from '@larr/core';
 import { loadSafetensors } from '@larr/torch';
+import { howToFinetune, isOf, type LearntPairs } from './learnt-pairs.js';
 import { modelDigest } from './model-digest.js';
 
 /** `vectors.json`: what the vectors beside it were made from. */
 export interface VectorsManifest {
   format: 'larr-vectors';
-  version: 2;
+  version: 3;
   /** `contentDigest` of the dataset */
   dataset: string;
   split: string;
   /** `embedderDigest` of the model */
   model: string;
+  /** What the model was fine-tuned on; null where it is one of stage 1. */
+  finetuned: LearntPairs | null;
   dimension: number;
 }
 
@@ -27,16 +30,17 @@ export async function embedderDigest(model: string, seed: number): Promise<strin
 }
 
 /**
- * Makes sure that a vectors directory is whole and of this dataset and split, before anything is built on it. Vectors of another
- * split would bring that split's training into this one's test.
+ * Makes sure that a vectors directory is whole and of this dataset and split, and their model fine-tuned on no other one, before
+ * anything is built on it. Vectors of another split would bring that split's training into this one's test.
  * @param model where given, the vectors must be this model's
  * @throws DataError `NO_VECTORS` where the directory is not finished, `VECTORS_MISMATCH` where it is of something else, saying what to run
  */
 export async function checkVectors(
   dir: string,
-  { directory, manifest, splitName }: Pick<Dataset, 'directory' | 'manifest' | 'splitName'>,
+  dataset: Pick<Dataset, 'directory' | 'manifest' | 'splitName'>,
   model?: { directory: string; seed: number },
 ): Promise<VectorsManifest> {
+  const { directory, manifest, splitName } = dataset;
   const path = join(dir, 'vectors.json');
   const found = await readFile(path, 'utf8').then(
     (text) => {
@@ -55,20 +59,34 @@ export async function checkVectors(
       { file: path },
     );
   }
+  const embed = (embedder: string) =>
+    `larr embed --data ${directory} --split ${splitName} --model ${embedder} --out ${dir}`;
   const mismatch = (what: string) =>
     new DataError(
       'VECTORS_MISMATCH',
-      `${dir}: ${what}. Make them again (what has not changed is kept): larr embed --data ${directory} --split ${splitName} --model ${model?.directory ?? '<what finetune wrote on it>'} --out ${dir}`,
+      `${dir}: ${what}. Make them again (what has not changed is kept): ${embed(model?.directory ?? '<what finetune wrote on it>')}`,
       { file: path },
     );
-  if (found.format !== 'larr-vectors' || found.version !== 2 || typeof found.dimension !== 'number')
-    throw mismatch('vectors.json is not one of this version');
-  if (found.dataset !== manifest.contentDigest)
-    throw mismatch(`the vectors were made for data of other content than ${directory}`);
-  if (found.split !== splitName)
-    throw mismatch(
-      `the vectors were made for the split "${found.split}", not "${splitName}": their model may have learnt from rows that this split tests on`,
+  // A model that has learnt other pairs can't make them: embedding again would be refused, and rightly.
+  const mismatchOfPairs = (what: string) =>
+    new DataError(
+      'VECTORS_MISMATCH',
+      `${dir}: ${what}: their model may have learnt from rows that "${splitName}" tests on. Fine-tune on this split, ${howToFinetune(dataset)}, and embed with that: ${embed('<that directory>')}`,
+      { file: path },
     );
+  if (found.format !== 'larr-vectors' || found.version !== 3 || typeof found.dimension !== 'number')
+    throw mismatch('vectors.json is not one of this version');
+  const finetuned = found.finetuned ?? null;
+  const ofOthers = finetuned !== null && !isOf(finetuned, dataset);
+  if (found.dataset !== manifest.contentDigest || found.split !== splitName) {
+    const what =
+      found.dataset !== manifest.contentDigest
+        ? `the vectors were made for data of other content than ${directory}`
+        : `the vectors were made for the split "${found.split}", not "${splitName}"`;
+    throw ofOthers ? mismatchOfPairs(what) : mismatch(what);
+  }
+  if (ofOthers)
+    throw mismatchOfPairs(`the vectors' model was fine-tuned on other pairs (those of the split "${finetuned.split}")`);
   for (const file of ['scene.safetensors', 'pois.safetensors']) {
     if (!existsSync(join(dir, file))) throw mismatch(`${file} is missing`);
     if (modelOf(join(dir, file)) !== found.model) throw mismatch(`${file} is of another model than vectors.json says`);

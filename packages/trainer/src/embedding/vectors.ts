@@ -17,6 +17,7 @@ import type { StageProgress } from '../pretraining/pretrain.js';
 import { recordRun, runDataset } from '../report/run-record.js';
 import { writeEmbedReport } from '../report/stage-reports.js';
 import { disposeEmbedder, type Embedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
+import { refuseOtherPairs } from './learnt-pairs.js';
 import { PartialVectors } from './partial-vectors.js';
 import { embedderDigest, type VectorsManifest } from './vectors-manifest.js';
 
@@ -64,10 +65,14 @@ export interface SceneEntry {
  *
  * Run again with the same model, only texts that changed are embedded; with another model, everything. A run that was stopped
  * or killed goes on after the last batch that it saved, to the same bytes.
+ *
+ * @throws DataError `MODEL_OF_OTHER_SPLIT` where the model was fine-tuned on other data or another split, `MODEL_WITHOUT_RECORD` where
+ *   nothing says on which
  */
 export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> {
   const { output, seed = 1, device = 'cpu', saveSeconds = 20, signal, onProgress, onNotice } = options;
   const dataset = await openDataset(options.dataset, options.split);
+  const finetuned = await refuseOtherPairs(options.model, dataset);
   const model = await embedderDigest(options.model, seed);
   const rng = getRngState();
   const embedder = await loadEmbedder(options.model, { device, seed });
@@ -140,10 +145,11 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     };
     const manifest: VectorsManifest = {
       format: 'larr-vectors',
-      version: 2,
+      version: 3,
       dataset: dataset.manifest.contentDigest,
       split: dataset.splitName,
       model,
+      finetuned,
       dimension: embedder.projection.shape[0]!,
     };
     const run = {

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeFileAtomic } from '@larr/core';
+import { TrainingError, writeFileAtomic } from '@larr/core';
 import {
   type AdamW,
   getRngState,
@@ -25,12 +24,8 @@ export interface StageState<Cursor> {
   cursor: Cursor;
 }
 
-const FILE = 'checkpoint.safetensors';
-
-/** A digest of everything that decides a run's course; a checkpoint of another identity is of another run. */
-export function runIdentity(parts: unknown): string {
-  return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
-}
+/** The file's name in a stage's directory. */
+export const CHECKPOINT = 'checkpoint.safetensors';
 
 export function saveStage<Cursor>(directory: string, identity: string, state: StageState<Cursor>): void {
   noGrad(() =>
@@ -38,7 +33,7 @@ export function saveStage<Cursor>(directory: string, identity: string, state: St
       const tensors: Record<string, Tensor> = {};
       for (const [name, t] of Object.entries(state.parameters)) tensors[`model.${name}`] = t.detach();
       for (const [name, t] of Object.entries(state.optimizer.stateDict())) tensors[`optimizer.${name}`] = t.detach();
-      saveSafetensors(join(directory, FILE), tensors, {
+      saveSafetensors(join(directory, CHECKPOINT), tensors, {
         format: 'larr-stage',
         identity,
         rng: Buffer.from(getRngState()).toString('base64'),
@@ -49,8 +44,8 @@ export function saveStage<Cursor>(directory: string, identity: string, state: St
 }
 
 /**
- * Copies a checkpoint of this identity into `parameters` and `optimizer` and returns its cursor.
- * @returns null where there is none, or where it belongs to another run (another configuration, dataset or seed).
+ * Copies the checkpoint into `parameters` and `optimizer` and returns its cursor; null where there is none.
+ * @throws TrainingError `CHECKPOINT_MISMATCH` where it belongs to another run (another configuration, dataset or seed)
  */
 export function restoreStage<Cursor>(
   directory: string,
@@ -58,12 +53,18 @@ export function restoreStage<Cursor>(
   parameters: Record<string, Tensor>,
   optimizer: AdamW,
 ): Cursor | null {
-  const path = join(directory, FILE);
+  const path = join(directory, CHECKPOINT);
   if (!existsSync(path)) return null;
   return noGrad(() =>
     tidy(() => {
       const { tensors, metadata } = loadSafetensors(path);
-      if (metadata.format !== 'larr-stage' || metadata.identity !== identity) return null;
+      if (metadata.format !== 'larr-stage' || metadata.identity !== identity) {
+        throw new TrainingError(
+          'CHECKPOINT_MISMATCH',
+          `${path} belongs to a run of another configuration, seed, dataset or version of LARR. Take another --out, or remove it to start the stage afresh`,
+          { file: path },
+        );
+      }
       const optimizerState: Record<string, Tensor> = {};
       for (const [name, t] of Object.entries(tensors)) {
         if (name.startsWith('model.')) parameters[name.slice('model.'.length)]!.copy_(t);
@@ -78,7 +79,7 @@ export function restoreStage<Cursor>(
 
 /** Removes the checkpoint of a finished stage. */
 export async function dropStage(directory: string): Promise<void> {
-  await rm(join(directory, FILE), { force: true });
+  await rm(join(directory, CHECKPOINT), { force: true });
 }
 
 /** `metrics.jsonl` of a stage: one JSON object a line, in step order, also across resumptions. */
@@ -98,15 +99,4 @@ export async function rewindMetrics(path: string, step: number): Promise<void> {
     }
   });
   await writeFileAtomic(path, lines.map((line) => `${line}\n`).join(''));
-}
-
-/** The result of a finished stage of this identity, or null. */
-export async function readSummary<Result>(path: string, identity: string): Promise<Result | null> {
-  if (!existsSync(path)) return null;
-  try {
-    const summary = JSON.parse(await readFile(path, 'utf8')) as { identity?: string; result?: Result };
-    return summary.identity === identity && summary.result !== undefined ? summary.result : null;
-  } catch {
-    return null;
-  }
 }

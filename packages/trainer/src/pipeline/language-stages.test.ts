@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
+import { readRecord } from '../report/run-record.js';
 import { ensureVectors } from './language-stages.js';
 
 const decoder = { hiddenSize: 32, layers: 1, heads: 2, keyValueHeads: 1, feedForwardSize: 48, vocabularySize: 400 };
@@ -26,13 +27,27 @@ it('a finished run is read back, and never made over by other settings or anothe
   await ensureVectors({ ...shared, config });
   const refused = async (change: object, words: RegExp) =>
     expect(ensureVectors({ ...shared, config, ...change })).rejects.toMatchObject({
-      code: 'RUN_OF_OTHER_SETTINGS',
+      code: 'CHECKPOINT_MISMATCH',
       message: expect.stringMatching(words),
     });
+  // Neither of them changes a number.
+  const told = { logEvery: 1, evaluateEvery: 7, checkpointEvery: 9 };
+  await ensureVectors({
+    ...shared,
+    config: { pretrain: { ...config.pretrain, ...told }, finetune: { ...config.finetune, ...told } },
+  });
   await refused({ config: { ...config, pretrain: { ...config.pretrain, tokens: 900 } } }, /tokens: 500 there, 900 now/);
   await refused({ config: { ...config, finetune: { ...config.finetune, steps: 3 } } }, /stage2.*steps: 2 there, 3 now/);
   await refused({ seed: 2 }, /seed: 1 there, 2 now/);
   expect([madeAt('stage1'), madeAt('stage2')]).toEqual(before);
+});
+
+it('stage 2 of other settings is refused before a missing stage 1 takes its time', async () => {
+  const out = join(root, 'half');
+  cpSync(join(shared.out, 'stage2'), join(out, 'stage2'), { recursive: true });
+  const other = { ...config, finetune: { ...config.finetune, steps: 3 } };
+  await expect(ensureVectors({ ...shared, out, config: other })).rejects.toMatchObject({ code: 'CHECKPOINT_MISMATCH' });
+  expect(existsSync(join(out, 'stage1'))).toBe(false);
 });
 
 it('a stage that was removed is made anew with other settings, and the one before it kept', async () => {
@@ -42,5 +57,5 @@ it('a stage that was removed is made anew with other settings, and the one befor
   await ensureVectors({ ...shared, config: other });
   expect(madeAt('stage1')).toBe(before);
   expect(existsSync(join(shared.out, 'vectors', 'vectors.json'))).toBe(true);
-  expect(JSON.parse(readFileSync(join(shared.out, 'origin.json'), 'utf8')).settings.stage2.steps).toBe(3);
+  expect(await readRecord(join(shared.out, 'stage2'))).toMatchObject({ config: { steps: 3 } });
 });

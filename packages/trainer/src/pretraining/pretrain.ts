@@ -1,7 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError, type Dataset, type KeywordText, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
+import { DataError, type Dataset, type KeywordText, openDataset, specialTokens } from '@larr/core';
 import { autocast, manualSeed, noGrad, tidy } from '@larr/torch';
+import { refuseFineTuned } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { packSequences } from '../language-model/batch.js';
 import {
@@ -13,7 +14,8 @@ import {
 } from '../language-model/decoder.js';
 import { type LanguageModel, loadLanguageModel, saveLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
-import { appendMetric, dropStage, readSummary, runIdentity } from '../language-model/stage-checkpoint.js';
+import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
+import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
 import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
 import { Tokenizer, withSpecialTokens } from '../language-model/tokenizer.js';
 import { trainTokenizer } from '../language-model/tokenizer-training.js';
@@ -82,29 +84,30 @@ interface Cursor extends StageCursor {
  * Stage 1, continual pretraining (method.md, section 2; eq. 5–7): next-token prediction of each POI's description given
  * its name and location, mixed with general text.
  *
- * Resumes from the checkpoint in `output` where that is of the same configuration, dataset and seed, and returns at once
- * where the stage is finished. The same seed, machine and thread count give the same losses, resumed or not.
+ * Resumes from the checkpoint in `output`, and returns at once where the stage is finished. The same seed, machine and thread
+ * count give the same losses, resumed or not.
  *
- * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn; TrainingError `LOSS_NOT_FINITE`, with the last good
- *   checkpoint kept.
+ * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn, `FINE_TUNED_MODEL` where `config.from` is a result of stage 2;
+ *   TrainingError `CHECKPOINT_MISMATCH` where `output` holds anything but this run, which is left as it is,
+ *   `LOSS_NOT_FINITE`, with the last good checkpoint kept.
  */
 export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
   const config = parseConfig(PretrainConfig, options.config, 'stage 1');
   const dataset = await openDataset(options.dataset, options.split);
+  if (config.from !== undefined) await refuseFineTuned(config.from);
   const parent = config.from === undefined ? null : await modelDigest(config.from);
-  const identity = runIdentity({
-    stage: 1,
+  const stage = {
+    stage: 'pretrain' as const,
     config,
     seed,
-    dataset: dataset.manifest,
-    ...(parent !== null && { model: parent }),
-  });
-  const summary = join(output, 'stage.json');
-  const finished = await readSummary<PretrainResult>(summary, identity);
+    dataset: runDataset(dataset),
+    inputs: { ...(parent !== null && { model: { path: config.from!, sha256: parent } }) },
+  };
+  const run = { ...stage, identity: stageIdentity(stage), device };
+  const finished = await finishedStage<PretrainResult>(output, run);
   if (finished !== null) return finished;
   await mkdir(output, { recursive: true });
-  await rm(summary, { force: true });
 
   const pois = await dataset.poiTexts();
   const general = config.generalShare > 0 ? await readGeneralCorpus(options.dataset) : [];
@@ -146,19 +149,9 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         truncatedDocuments: domain.truncated,
       };
     };
-    const run = {
-      stage: 'pretrain' as const,
-      identity,
-      config,
-      seed,
-      device,
-      dataset: runDataset(dataset),
-      inputs: { ...(parent !== null && { model: { path: config.from!, sha256: parent } }) },
-    };
     const { result, record } = await recordRun(output, run, signal, work);
     await writePretrainReport(output, result, record);
-    // Last, since it says that the stage is finished.
-    await writeFileAtomic(summary, `${JSON.stringify({ identity, result }, null, 2)}\n`);
+    await finishStage(output, run, result);
     await dropStage(output);
     return result;
 
@@ -183,7 +176,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       const cursor = await runStageLoop<Cursor>({
         number: 1,
         output,
-        identity,
+        identity: run.identity,
         steps,
         config,
         parameters: decoderParameters(decoder),

@@ -1,0 +1,68 @@
+// Which rows stage 2 learnt from: pairs of one split's training part may be what another split tests on.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { DataError, type Dataset } from '@larr/core';
+import { readRecord } from '../report/run-record.js';
+
+/** The pairs that a model was fine-tuned on. */
+export interface LearntPairs {
+  /** `contentDigest` of the dataset */
+  dataset: string;
+  split: string;
+}
+
+type Where = Pick<Dataset, 'directory' | 'manifest' | 'splitName'>;
+
+export function isOf(pairs: LearntPairs, { manifest, splitName }: Where): boolean {
+  return pairs.dataset === manifest.contentDigest && pairs.split === splitName;
+}
+
+/** How to fine-tune for a dataset and split. */
+export function howToFinetune({ directory, splitName }: Where, stage1 = '<what pretrain wrote>'): string {
+  return `larr finetune --data ${directory} --split ${splitName} --model ${stage1} --out <another directory>`;
+}
+
+/**
+ * What the model in `directory` was fine-tuned on, by its run record; null where it never was.
+ * @throws DataError `MODEL_WITHOUT_RECORD` where it was, and nothing says on what
+ */
+export async function learntPairs(directory: string): Promise<LearntPairs | null> {
+  const record = await readRecord(directory);
+  if (record?.stage === 'finetune') return { dataset: record.dataset.contentDigest, split: record.dataset.split };
+  if (!existsSync(join(directory, 'projection.safetensors'))) return null;
+  throw new DataError(
+    'MODEL_WITHOUT_RECORD',
+    `${directory} holds a fine-tuned model, but no run.json that says on which data and split: it may have learnt from rows that are tested on. Put back the run.json that "larr finetune" wrote beside it, or fine-tune again`,
+    { file: join(directory, 'run.json') },
+  );
+}
+
+/**
+ * Makes sure that a model has learnt no pairs but those of this dataset and split, and says whether it has learnt these.
+ * @throws DataError `MODEL_OF_OTHER_SPLIT`, `MODEL_WITHOUT_RECORD`
+ */
+export async function refuseOtherPairs(directory: string, dataset: Where): Promise<LearntPairs | null> {
+  const pairs = await learntPairs(directory);
+  if (pairs === null || isOf(pairs, dataset)) return pairs;
+  const { directory: data, manifest, splitName } = dataset;
+  const learnt =
+    pairs.dataset === manifest.contentDigest
+      ? `the split "${pairs.split}" of ${data}`
+      : `data of other content than ${data} (split "${pairs.split}")`;
+  const stage1 = (await readRecord(directory))?.inputs.model?.path;
+  throw new DataError(
+    'MODEL_OF_OTHER_SPLIT',
+    `${directory} was fine-tuned on pairs of ${learnt}: what it learnt may be rows that the split "${splitName}" tests on. Fine-tune a model on this split and take that one: ${howToFinetune(dataset, stage1)}`,
+    { file: join(directory, 'run.json') },
+  );
+}
+
+/** Stage 1 continues from language models alone: what one that was fine-tuned has learnt would no longer be known after it. @throws DataError `FINE_TUNED_MODEL` */
+export async function refuseFineTuned(directory: string): Promise<void> {
+  if ((await learntPairs(directory)) === null) return;
+  throw new DataError(
+    'FINE_TUNED_MODEL',
+    `${directory} is what "larr finetune" wrote: stage 1 continues from a language model, not from one that has learnt from users' pairs. Give the model that stage 2 began with`,
+    { file: join(directory, 'run.json') },
+  );
+}
