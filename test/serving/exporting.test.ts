@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openBundle, PARITY_TOLERANCE, readSafetensors } from '@larr/core';
-import { exportBundle } from '@larr/trainer';
+import { exportBundle, modelNames } from '@larr/trainer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportTinyBundle } from './tiny-bundle.js';
 import { prepareTinyDataset } from './tiny-dataset.js';
@@ -15,20 +15,21 @@ beforeAll(async () => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('exporting a trained model', () => {
-  it.each(['larr', 'larr-no-al', 'ple', 'deepfm', 'wide-deep', 'dnn'])(
-    'gives %s the scores it has in the trainer',
-    async (model) => {
-      const { parity, bundle } = await exportTinyBundle(directory, model);
-      expect(parity.rows).toBeGreaterThan(500);
-      expect(parity.largestDifference).toBeLessThanOrEqual(1e-5);
-      const { manifest, path } = await openBundle(bundle);
-      expect(manifest.parity).toEqual({ rows: parity.rows, tolerance: PARITY_TOLERANCE });
-      expect(manifest.model).toEqual({ name: model, tasks: ['click', 'order'] });
-      const { tensors } = await readSafetensors(path('parity.safetensors'));
-      // a network that says the same of every row would pass any comparison
-      expect(new Set(tensors.p_ctr!.data as Float32Array).size).toBeGreaterThan(100);
-    },
-  );
+  const bases = modelNames.filter((name) => !name.startsWith('larr'));
+  it.each([
+    ...['larr', 'larr-no-al', ...bases].map((model) => [model, undefined] as const),
+    ...bases.filter((base) => base !== 'ple').map((base) => ['larr', base] as const),
+  ])('gives %s (base: %s) the scores it has in the trainer', async (model, base) => {
+    const { parity, bundle } = await exportTinyBundle(directory, model, base);
+    expect(parity.rows).toBeGreaterThan(500);
+    expect(parity.largestDifference).toBeLessThanOrEqual(1e-5);
+    const { manifest, path } = await openBundle(bundle);
+    expect(manifest.parity).toEqual({ rows: parity.rows, tolerance: PARITY_TOLERANCE });
+    expect(manifest.model).toEqual({ name: model, tasks: ['click', 'order'] });
+    const { tensors } = await readSafetensors(path('parity.safetensors'));
+    // a network that says the same of every row would pass any comparison
+    expect(new Set(tensors.p_ctr!.data as Float32Array).size).toBeGreaterThan(100);
+  });
 
   it('refuses a run of other data, and leaves an older bundle as it was', async () => {
     const { bundle } = await exportTinyBundle(directory, 'ple');

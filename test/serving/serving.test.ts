@@ -235,6 +235,30 @@ describe('models of other kinds', () => {
   });
 });
 
+describe('a model that attends to sequences', () => {
+  it('is served to users with a history and to those without one', async () => {
+    const own = mkdtempSync(join(tmpdir(), 'larr-serving-'));
+    await prepareTinyDataset(own, { history: true });
+    const other = await createServer({ bundle: (await exportTinyBundle(own, 'larr', 'din')).bundle, port: 0 });
+    try {
+      await other.ready;
+      const candidates = ['p1', 'p2', 'p3'];
+      const scores = await Promise.all(
+        ['u1', 'nobody'].map(async (user) => {
+          const { status, reply } = await post({ user, candidates }, other.url);
+          expect(status).toBe(200);
+          return reply.ranked!.map(({ score }) => score);
+        }),
+      );
+      expect(scores[0]).not.toEqual(scores[1]);
+      for (const score of scores.flat()) expect(score > 0 && score < 1).toBe(true);
+    } finally {
+      await other.close();
+      rmSync(own, { recursive: true, force: true });
+    }
+  });
+});
+
 describe('the larr-server program', () => {
   it("maps neither LibTorch nor the trainer into the process, and can't reach them", async () => {
     const running = await start(['--bundle', bundle]);

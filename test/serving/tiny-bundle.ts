@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDataset, writeSafetensors } from '@larr/core';
-import { type ExportResult, exportBundle, loadTrainingData, trainModel } from '@larr/trainer';
+import { type ExportResult, exportBundle, loadTrainingData, type TrainConfig, trainModel } from '@larr/trainer';
 
 /** Width of the made-up language-model vectors. */
 const WIDTH = 16;
@@ -10,10 +10,11 @@ const WIDTH = 16;
 export async function exportTinyBundle(
   directory: string,
   model: string,
-  out = join(directory, `bundle-${model}`),
+  base?: TrainConfig['base'],
+  out = join(directory, `bundle-${model}${base ?? ''}`),
 ): Promise<ExportResult> {
   const data = join(directory, 'data');
-  const run = join(directory, `run-${model}`);
+  const run = join(directory, `run-${model}${base ?? ''}`);
   const vectors = await tinyVectors(directory);
   const loaded = await loadTrainingData({ data });
   try {
@@ -23,6 +24,7 @@ export async function exportTinyBundle(
       seed: 1,
       vectors,
       config: {
+        ...(base !== undefined && { base }),
         epochs: 2,
         batchSize: 256,
         learningRate: 0.02,
@@ -30,6 +32,9 @@ export async function exportTinyBundle(
         hidden: [16],
         batchNorm: true,
         ple: { levels: [[16, 8], [8]], tower: [8] },
+        mmoe: { layers: [16, 8], tower: [8] },
+        xdeepfm: { maps: [6, 4] },
+        din: { attention: [8] },
         larr: { ffn: 32, headHidden: 16 },
       },
     });

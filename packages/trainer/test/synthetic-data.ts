@@ -118,7 +118,13 @@ export function syntheticData(options: { rows?: number; orders?: boolean; seed?:
   const validation = part(500, 1);
   const test = part(500, 2);
   return {
-    dataset: { directory: 'synthetic', manifest, split, splitName: 'random' } as Dataset,
+    dataset: {
+      directory: 'synthetic',
+      manifest,
+      split,
+      splitName: 'random',
+      poiIndices: async () => Int32Array.from({ length: POIS }, (_, poi) => (poi >= POIS - 2 ? 0 : poi + 1)),
+    } as Partial<Dataset> as Dataset,
     inputs,
     device: 'cpu',
     train: train.part,

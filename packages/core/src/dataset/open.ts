@@ -2,11 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, didYouMean } from '../errors.js';
+import { hashBucket } from '../features/serving.js';
 import type { KeywordText } from '../keywords/tokens.js';
 import { type BatchOptions, type SampleBatch, streamBatches } from '../loader/batches.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { parseSchema, schemaDigest } from '../schema/validate.js';
-import type { DatasetManifest, KeywordSpec, Part, SplitManifest } from './manifest.js';
+import type { CategoricalSpec, DatasetManifest, KeywordSpec, Part, SplitManifest } from './manifest.js';
 import { SampleCopier, type Samples, sampleColumns, sampleShape, samplesOver } from './samples.js';
 
 /** User–POI positives of the train part. */
@@ -41,6 +42,8 @@ export interface Dataset {
   /** [users]: likewise; behaviour comes from this split's train part. */
   userTexts(): Promise<KeywordText[][]>;
   pairs(): Promise<Pairs>;
+  /** [pois]: the index of each POI's id in the vocabulary of a categorical feature of role "poi"; 0 = not in the train part. */
+  poiIndices(feature: string): Promise<Int32Array>;
   /** The vocabulary of a categorical feature: index → value; empty strings for a hashed one. */
   vocabulary(feature: string): Promise<string[]>;
 }
@@ -76,7 +79,9 @@ export async function openDataset(directory: string, split?: string): Promise<Da
     },
     poiTexts: () => readTexts(directory, 'texts/pois.parquet', 'poi_index', manifest.keywords.poi, manifest.pois),
     poiPlaces: async () =>
-      schema.place?.poi === undefined ? null : readPlaces(directory, 'texts/pois.parquet', manifest.pois),
+      schema.place?.poi === undefined
+        ? null
+        : readPoiColumn<string | null>(directory, 'texts/pois.parquet', 'place', manifest.pois),
     userTexts: () =>
       readTexts(
         directory,
@@ -86,24 +91,37 @@ export async function openDataset(directory: string, split?: string): Promise<Da
         manifest.users,
       ),
     pairs: () => readPairs(directory, `splits/${splitName}/pairs.parquet`),
-    vocabulary: async (feature) => {
-      const spec = splitManifest.categorical.find((f) => f.name === feature);
-      if (spec === undefined) {
-        throw new DataError(
-          'FEATURE_UNKNOWN',
-          `There is no categorical feature "${feature}".${didYouMean(
-            feature,
-            splitManifest.categorical.map((f) => f.name),
-          )}`,
-        );
-      }
-      const values = (await readJson(directory, spec.vocabulary)) as string[];
-      if (!Array.isArray(values) || (spec.hashed === undefined && values.length !== spec.size)) {
-        throw corrupt(directory, `${spec.vocabulary} does not have ${spec.size} entries`);
-      }
-      return values;
+    poiIndices: async (feature) => {
+      const { hashed } = categoricalSpec(splitManifest, feature);
+      const ids = await readPoiColumn<string>(directory, 'texts/pois.parquet', 'poi', manifest.pois);
+      if (hashed !== undefined) return Int32Array.from(ids, (id) => hashBucket(id, hashed.buckets));
+      const indexOf = new Map((await readVocabulary(directory, splitManifest, feature)).map((value, i) => [value, i]));
+      return Int32Array.from(ids, (id) => indexOf.get(id) ?? 0);
     },
+    vocabulary: (feature) => readVocabulary(directory, splitManifest, feature),
   };
+}
+
+/** @throws DataError `FEATURE_UNKNOWN` */
+function categoricalSpec(split: SplitManifest, feature: string): CategoricalSpec {
+  const spec = split.categorical.find((f) => f.name === feature);
+  if (spec !== undefined) return spec;
+  throw new DataError(
+    'FEATURE_UNKNOWN',
+    `There is no categorical feature "${feature}".${didYouMean(
+      feature,
+      split.categorical.map((f) => f.name),
+    )}`,
+  );
+}
+
+async function readVocabulary(directory: string, split: SplitManifest, feature: string): Promise<string[]> {
+  const spec = categoricalSpec(split, feature);
+  const values = (await readJson(directory, spec.vocabulary)) as string[];
+  if (!Array.isArray(values) || (spec.hashed === undefined && values.length !== spec.size)) {
+    throw corrupt(directory, `${spec.vocabulary} does not have ${spec.size} entries`);
+  }
+  return values;
 }
 
 function corrupt(directory: string, what: string, cause?: unknown): DataError {
@@ -231,17 +249,23 @@ async function readTexts(
   return texts;
 }
 
-async function readPlaces(directory: string, file: string, expected: number): Promise<(string | null)[]> {
+/** One column of the POIs' file, in the order of the POIs. */
+async function readPoiColumn<T extends string | null>(
+  directory: string,
+  file: string,
+  column: 'poi' | 'place',
+  expected: number,
+): Promise<T[]> {
   using db = await DuckdbSession.open();
-  const places = await db
-    .rows<{ place: string | null }>(
-      `SELECT place FROM read_parquet(${literal(join(directory, file))}) ORDER BY poi_index`,
+  const rows = await db
+    .rows<{ value: T }>(
+      `SELECT ${column} AS value FROM read_parquet(${literal(join(directory, file))}) ORDER BY poi_index`,
     )
     .catch((cause) => {
       throw corrupt(directory, `${file} cannot be read (${(cause as Error).message.split('\n')[0]})`, cause);
     });
-  if (places.length !== expected) throw corrupt(directory, `${file} has ${places.length} rows, not ${expected}`);
-  return places.map(({ place }) => place);
+  if (rows.length !== expected) throw corrupt(directory, `${file} has ${rows.length} rows, not ${expected}`);
+  return rows.map(({ value }) => value);
 }
 
 async function readPairs(directory: string, file: string): Promise<Pairs> {

@@ -252,3 +252,22 @@ test('a check warns of a test part that holds too few of one class to judge by, 
   expect(await warned(1)).toEqual([expect.stringMatching(/100 rows, 3\d of them clicked.*testDays/)]);
   expect(await warned(3)).toEqual([]);
 });
+
+test('POIs know their entry in the vocabulary of POI ids, as the samples do, hashed or not', async () => {
+  // a station of the last day alone, which training has not seen
+  const log = rides((_, i) => (i % 50 === 7 && i >= 500 ? { station: 'new' } : {}));
+  for (const buckets of [undefined, 8]) {
+    const station = { name: 'station', value: 'events.station', role: 'poi' as const, ...(buckets && { buckets }) };
+    const { at } = await prepared(log, { features: { categorical: [station] } });
+    const dataset = await openDataset(at);
+    const indices = await dataset.poiIndices('station');
+    expect(indices).toHaveLength(18);
+    for (const part of ['train', 'test'] as const) {
+      const { categorical, poi } = await dataset.loadPart(part);
+      expect(Array.from(poi, (index) => indices[index])).toEqual([...categorical]);
+    }
+    if (buckets) expect([...indices].every((index) => index >= 1 && index <= buckets)).toBe(true);
+    else expect([...indices].filter((index) => index === 0)).toHaveLength(1);
+    await expect(dataset.poiIndices('dock')).rejects.toMatchObject({ code: 'FEATURE_UNKNOWN' });
+  }
+});

@@ -45,6 +45,8 @@ export const RankerInputs = z.object({
   dense: width,
   z_s: width,
   behaviour: width,
+  /** entries of all sequences together; bundles of models that read none may leave it out */
+  history: width.default(null),
   /** inputs that are tables: tensors of embeddings.safetensors under the same names */
   tables: z.record(z.string(), z.object({ dim: z.int().min(1) })),
   /** how scene keywords become z_s: the encoder, or the keywords' vectors side by side */

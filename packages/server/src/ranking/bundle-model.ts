@@ -23,6 +23,7 @@ import type { RankStage } from '../observability/metrics.js';
 import { type Attention, SceneVectors } from '../scene/scene-vectors.js';
 import { EntityStore, PairStore } from '../store/entity-store.js';
 import { BehaviourVectors } from './behaviour.js';
+import { Histories } from './history.js';
 import { bestFirst } from './order.js';
 import { type QueueLimits, Ranker } from './ranker.js';
 import type { MappedTable, RankerJob } from './ranker-messages.js';
@@ -65,6 +66,13 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     inputs.behaviour === null
       ? null
       : await behaviourVectors(bundle.path('behaviour.safetensors'), inputs.behaviour, features.sequences);
+  const histories = inputs.history === null ? null : new Histories(features.sequences);
+  if (histories !== null && histories.width !== inputs.history) {
+    throw new BundleError(
+      'BUNDLE_INVALID',
+      `manifest.json: inputs.history is ${inputs.history}, and the sequences of features.json hold ${histories.width} POIs. Export the bundle again`,
+    );
+  }
   const ranker = await Ranker.start(
     {
       onnxFile: bundle.path('ranker.onnx'),
@@ -83,6 +91,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     { users, pois, pairs },
     scene,
     behaviour,
+    histories,
     ranker,
   );
   try {
@@ -120,6 +129,7 @@ class BundleModel implements RankingModel {
     private readonly stores: Stores,
     private readonly scene: SceneVectors | null,
     private readonly behaviour: BehaviourVectors | null,
+    private readonly histories: Histories | null,
     private readonly ranker: Ranker,
   ) {
     this.#rows = new RowAssembly(schema, features);
@@ -181,6 +191,10 @@ class BundleModel implements RankingModel {
         this.behaviour === null
           ? null
           : { data: this.behaviour.of(user), width: this.behaviour.width, of: new Int32Array(candidates.length) },
+      history:
+        this.histories === null
+          ? null
+          : { data: this.histories.of(user), width: this.histories.width, of: new Int32Array(candidates.length) },
     };
     const { scores, waited } = await this.ranker.score(job);
     timing('queue', waited);
@@ -417,7 +431,7 @@ async function selfTest(
   };
   for (let from = 0; from < rows; from += batch) {
     const to = Math.min(rows, from + batch);
-    const each = (data: Float32Array | null) =>
+    const each = <T extends Int32Array | Float32Array>(data: T | null) =>
       data === null
         ? null
         : { data, width: data.length / (to - from), of: Int32Array.from({ length: to - from }, (_, i) => i) };
@@ -427,6 +441,7 @@ async function selfTest(
       dense: part<Float32Array>('dense', from, to),
       scene: each(scene === null ? null : await scene.encode(part<Int32Array>('scene', from, to)!)),
       behaviour: each(part<Float32Array>('behaviour', from, to)),
+      history: each(part<Int32Array>('history', from, to)),
     });
     check('p_ctr', ctr.subarray(from, to), scores.pCtr, tolerance, from);
     if (ctcvr !== null) check('p_ctcvr', ctcvr.subarray(from, to), scores.pCtcvr!, tolerance, from);

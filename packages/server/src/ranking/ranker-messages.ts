@@ -27,6 +27,15 @@ export interface SharedVectors {
   of: Int32Array;
 }
 
+/** Sequences of POIs that several rows share. */
+export interface SharedHistories {
+  /** [distinct, width]: POIs from 1, 0 = padding */
+  data: Int32Array;
+  width: number;
+  /** [rows]: which one each row has */
+  of: Int32Array;
+}
+
 /** The candidates of one request. */
 export interface RankerJob {
   rows: number;
@@ -37,6 +46,7 @@ export interface RankerJob {
   /** z_s of the request's scenes */
   scene: SharedVectors | null;
   behaviour: SharedVectors | null;
+  history: SharedHistories | null;
 }
 
 export interface RankerScores {

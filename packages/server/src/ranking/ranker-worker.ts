@@ -5,7 +5,15 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { mapFile } from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
-import type { FromRanker, RankerJob, RankerScores, RankerSetup, SharedVectors, ToRanker } from './ranker-messages.js';
+import type {
+  FromRanker,
+  RankerJob,
+  RankerScores,
+  RankerSetup,
+  SharedHistories,
+  SharedVectors,
+  ToRanker,
+} from './ranker-messages.js';
 
 const port = parentPort!;
 const setup = workerData as RankerSetup;
@@ -46,12 +54,9 @@ async function score(jobs: RankerJob[]): Promise<RankerScores> {
   const rows = jobs.reduce((sum, job) => sum + job.rows, 0);
   const first = jobs[0]!;
   const fields = first.ids.length / first.rows;
-  // little-endian: the low half of each 64-bit id
-  const ids = new BigInt64Array(rows * fields);
-  const low = new Int32Array(ids.buffer);
-  let at = 0;
-  for (const job of jobs) for (let i = 0; i < job.ids.length; i++, at += 2) low[at] = job.ids[i]!;
-  feeds.ids = new ort.Tensor('int64', ids, [rows, fields]);
+  feeds.ids = wholeNumbers(rows, fields, (put) => {
+    for (const job of jobs) for (let i = 0; i < job.ids.length; i++) put(job.ids[i]!);
+  });
 
   if (first.dense !== null) {
     const width = first.dense.length / first.rows;
@@ -75,6 +80,12 @@ async function score(jobs: RankerJob[]): Promise<RankerScores> {
       first.behaviour.width,
       jobs.map(({ behaviour }) => behaviour!),
     );
+  if (first.history !== null)
+    feeds.history = histories(
+      rows,
+      first.history.width,
+      jobs.map(({ history }) => history!),
+    );
   const output = await session.run(feeds);
   return {
     pCtr: output.p_ctr!.data as Float32Array,
@@ -89,6 +100,25 @@ function spread(rows: number, width: number, parts: SharedVectors[]): ort.Tensor
       for (const one of of) out.set(data.subarray(one * width, (one + 1) * width), width * row++);
     }
   });
+}
+
+function histories(rows: number, width: number, parts: SharedHistories[]): ort.Tensor {
+  return wholeNumbers(rows, width, (put) => {
+    for (const { data, of } of parts) for (const one of of) for (let i = 0; i < width; i++) put(data[one * width + i]!);
+  });
+}
+
+/** [rows, width] from whole numbers of 0 up, given one after another. */
+function wholeNumbers(rows: number, width: number, fill: (put: (value: number) => void) => void): ort.Tensor {
+  const data = new BigInt64Array(rows * width);
+  // little-endian: the low half of each 64-bit number
+  const low = new Int32Array(data.buffer);
+  let at = 0;
+  fill((value) => {
+    low[at] = value;
+    at += 2;
+  });
+  return new ort.Tensor('int64', data, [rows, width]);
 }
 
 function matrix(rows: number, width: number, fill: (out: Float32Array) => void): ort.Tensor {

@@ -174,6 +174,6 @@ const overloaded = (): ApiError =>
  * and they are few (one a scene), so they are copied.
  */
 function ownBuffers(job: RankerJob): ArrayBuffer[] {
-  const arrays = [job.ids, job.dense, job.scene?.of, job.behaviour?.of];
+  const arrays = [job.ids, job.dense, job.scene?.of, job.behaviour?.of, job.history?.data, job.history?.of];
   return arrays.flatMap((array) => (array == null ? [] : [array.buffer as ArrayBuffer]));
 }

@@ -19,20 +19,24 @@ interface VectorsWanted {
 /**
  * The vectors that these models need: those given, which are checked before anything is trained, or those that the language stages
  * make in `out`. Undefined where no model takes any.
- * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; DataError `NO_VECTORS`, `VECTORS_MISMATCH`
+ * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; ConfigError `NEEDS_SEQUENCE`, `NEEDS_FIELDS` where the data lack what a model reads; DataError `NO_VECTORS`, `VECTORS_MISMATCH`
  */
 export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<string | undefined> {
-  const { modelKind } = await import('../models/index.js');
+  const { checkModelInputs, modelKind } = await import('../models/index.js');
+  const { modelInputs } = await import('../models/inputs.js');
   const { models, data, split, vectors, out, config, seed, device } = wanted;
   const semantic = models.filter((name) => modelKind(name).semantic);
   if (semantic.length === 0) {
     if (vectors !== undefined) context.say(`${models.join(', ')}: no model here takes vectors; ${vectors} is not read`);
     return undefined;
   }
+  const dataset = await openDataset(data, split);
+  const { resolveTrainConfig } = await import('../training/config.js');
+  const inputs = modelInputs(dataset.split, dataset.manifest.orders, dataset.manifest.pois);
+  for (const name of models)
+    checkModelInputs(name, resolveTrainConfig(name, dataset.manifest.training, config.train), inputs);
   if (vectors !== undefined) {
     const { checkVectors } = await import('../embedding/vectors-manifest.js');
-    const { resolveTrainConfig } = await import('../training/config.js');
-    const dataset = await openDataset(data, split);
     const { dimension } = await checkVectors(vectors, dataset);
     for (const name of semantic) resolveTrainConfig(name, dataset.manifest.training, config.train, dimension);
     return vectors;

@@ -4,7 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrainingError, UsageError, writeFileAtomic } from '@larr/core';
 import { checkVectors } from '../embedding/vectors-manifest.js';
-import { modelKind } from '../models/index.js';
+import { checkModelInputs, modelKind } from '../models/index.js';
 import { writeCompareReport } from '../report/compare-report.js';
 import { type RunDescription, recordRun, runDataset } from '../report/run-record.js';
 import { resolveTrainConfig, type TrainConfigInput } from '../training/config.js';
@@ -84,7 +84,8 @@ export interface CompareResult {
  * Trains every model with every seed on the same data, and tabulates mean and standard deviation on the test part.
  * Finished runs are kept, and a stopped one goes on: running it again costs only what is missing.
  *
- * @throws UsageError `BAD_SEEDS`, `UNKNOWN_MODEL`, `NEEDS_VECTORS` before anything is loaded; TrainingError
+ * @throws UsageError `BAD_SEEDS`, `UNKNOWN_MODEL`, `NEEDS_VECTORS` before anything is loaded; ConfigError `NEEDS_SEQUENCE`,
+ * `NEEDS_FIELDS` before anything is trained; TrainingError
  * `INTERRUPTED`; whatever loading and training throw
  */
 export async function compare(options: CompareOptions): Promise<CompareResult> {
@@ -193,7 +194,9 @@ async function describeRun(
   const dimension = semantic ? (await checkVectors(vectors!, dataset)).dimension : undefined;
   const configs = models.map((name) => {
     const width = modelKind(name).semantic ? dimension : undefined;
-    return [name, resolveTrainConfig(name, dataset.manifest.training, config, width)];
+    const resolved = resolveTrainConfig(name, dataset.manifest.training, config, width);
+    checkModelInputs(name, resolved, data.inputs);
+    return [name, resolved];
   });
   const description = {
     stage: 'compare' as const,

@@ -83,6 +83,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     samples,
     inputs,
     graph.inputs.behaviour === null ? null : weightOf(state, 'behaviour.table'),
+    graph.inputs.history !== null,
   );
 
   const files: Record<string, BundleFile> = {
@@ -211,6 +212,7 @@ function parityTensors(parity: ParityRows, scores: Predictions): Uint8Array {
     ...(parity.dense.length > 0 ? { dense: matrix(parity.dense) } : {}),
     ...(parity.scene.length > 0 ? { scene: matrix(parity.scene) } : {}),
     ...(parity.behaviour === null ? {} : { behaviour: matrix(parity.behaviour) }),
+    ...(parity.history === null ? {} : { history: matrix(parity.history) }),
     p_ctr: { shape: [rows], data: scores.ctr },
     ...(scores.ctcvr === null ? {} : { p_ctcvr: { shape: [rows], data: scores.ctcvr } }),
   });

@@ -17,13 +17,21 @@ export interface ParityRows {
   scene: Int32Array;
   /** f32 [rows, d]: mean vector of the POIs in the row's sequences; null for models that do not take it */
   behaviour: Float32Array | null;
+  /** i32 [rows, L]: POIs of the row's sequences from 1, 0 = padding; null for models that do not read them */
+  history: Int32Array | null;
 }
 
 /**
  * The samples' columns as rows, ids moved to their place in the fused table.
- * @param pois [1 + POIs, d]: vectors that the sequences point to
+ * @param pois [1 + POIs, d]: vectors that the sequences point to, for models that take their mean
+ * @param readsHistory whether the model takes the sequences themselves
  */
-export function parityRows(samples: Samples, inputs: ModelInputs, pois: Matrix | null): ParityRows {
+export function parityRows(
+  samples: Samples,
+  inputs: ModelInputs,
+  pois: Matrix | null,
+  readsHistory: boolean,
+): ParityRows {
   const { rows } = samples;
   const byRow = <T extends Int32Array | Float32Array>(
     columns: T,
@@ -59,6 +67,7 @@ export function parityRows(samples: Samples, inputs: ModelInputs, pois: Matrix |
       value === 0 ? -1 : value + scene[i]!.offset,
     ),
     behaviour: pois === null ? null : meanVectors(pois, history, rows),
+    history: readsHistory ? history : null,
   };
 }
 
@@ -91,6 +100,8 @@ export async function bundleScores(
   add('dense', () => parity.dense);
   add('z_s', () => sceneVectors(scene!, parity.scene));
   add('behaviour', () => parity.behaviour!);
+  if (graph.inputs.history !== null)
+    feeds.history = new ort.Tensor('int64', BigInt64Array.from(parity.history!, BigInt), [rows, graph.inputs.history]);
   const session = await ort.InferenceSession.create(onnxFile);
   try {
     const output = await session.run(feeds);

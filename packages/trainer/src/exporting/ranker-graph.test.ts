@@ -174,7 +174,7 @@ describe('the ranker graph', () => {
     });
 
     const graph = rankerGraph('larr', inputs, config, state);
-    expect(graph.inputs).toEqual({ ids: 2, dense: 1, z_s: 4, behaviour: 3 });
+    expect(graph.inputs).toEqual({ ids: 2, dense: 1, z_s: 4, behaviour: 3, history: null });
     const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['ids', 'dense', 'z_s', 'behaviour']);
     expected.forEach((row, i) => {
       expect(ctr[i]).toBeCloseTo(row.ctr, 6);
@@ -232,7 +232,7 @@ describe('the ranker graph', () => {
     expect(() => rankerGraph('dnn', single, config, randomState(shapes))).toThrow(/tower\.click\.out\.bias/);
     const graph = rankerGraph('dnn', single, config, randomState({ ...shapes, 'tower.click.out.bias': [1] }));
     expect(graph.outputs).toEqual(['p_ctr']);
-    expect(graph.inputs).toEqual({ ids: 2, dense: null, z_s: null, behaviour: null });
+    expect(graph.inputs).toEqual({ ids: 2, dense: null, z_s: null, behaviour: null, history: null });
   });
 
   it('takes thinned negatives back out of the click, and so out of the order', async () => {

@@ -1,28 +1,37 @@
-import { ConfigError } from '@larr/core';
 import type { ModelConfig } from '../models/config.js';
+import { networkOf } from '../models/index.js';
 import { clickLogitShift, type ModelInputs } from '../models/inputs.js';
 import { GraphWriter, type Value } from './onnx/graph.js';
-import { extraction, linear, type ModelState, mlp, pairwiseInteractions, weightOf } from './onnx/layers.js';
+import { linear, type ModelState, mlp, weightOf } from './onnx/layers.js';
+import { networkGraphs } from './onnx/networks.js';
 
 /** A ranker as an ONNX graph, and what must be fed to it. */
 export interface RankerGraph {
   onnx: Uint8Array;
-  /** tables that stay outside the graph, by the name of their input: f32 [tableRows, dim], shared by all requests */
+  /** tables that stay outside the graph, by the name of their input: f32 [·, dim], shared by all requests */
   tables: Record<string, { weight: string; dim: number }>;
   /** widths of the other inputs; null where the model has no such input */
-  inputs: { ids: number; dense: number | null; z_s: number | null; behaviour: number | null };
+  inputs: {
+    ids: number;
+    dense: number | null;
+    z_s: number | null;
+    behaviour: number | null;
+    history: number | null;
+  };
   outputs: ('p_ctr' | 'p_ctcvr')[];
 }
 
 /**
  * Writes a trained model (models/README.md) as a graph over a batch of B rows:
  *
- *     ids i64 [B, F] (rows of the fused table) · dense f32 [B, D] (raw) · z_s f32 [B, ·] · behaviour f32 [B, d]
+ *     ids i64 [B, F] (rows of the fused table) · dense f32 [B, D] (raw) · z_s f32 [B, ·] · behaviour f32 [B, d] ·
+ *     history i64 [B, L] (POIs from 1, 0 = padding)
  *       → p_ctr [B], and p_ctcvr [B] = p_ctr · σ(order) where the model learnt orders
  *
  * Standardisation of dense features, the linear map of the behaviour vector and the correction for thinned negatives are inside. The scene encoder is not: the server
  * folds it, and feeds z_s.
- * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a model this writer does not know
+ * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a vocabulary of POIs that sequences cannot point into; TrainingError
+ * `CHECKPOINT_MISMATCH` where a weight is missing
  */
 export function rankerGraph(model: string, inputs: ModelInputs, config: ModelConfig, state: ModelState): RankerGraph {
   const graph = new GraphWriter();
@@ -30,7 +39,7 @@ export function rankerGraph(model: string, inputs: ModelInputs, config: ModelCon
   const table = (input: string, weight: string): Value => {
     const dim = weightOf(state, weight).shape[1]!;
     tables[input] = { weight, dim };
-    return graph.input(input, 'f32', ['table_rows', dim]);
+    return graph.input(input, 'f32', [`${input}_rows`, dim]);
   };
   const fields = inputs.categorical.length;
   const dim = config.embeddingDim;
@@ -38,7 +47,7 @@ export function rankerGraph(model: string, inputs: ModelInputs, config: ModelCon
   const ids = graph.input('ids', 'i64', ['batch', fields]);
   const v = graph.gather(embedding, ids); // [B, F, dim]
   const parts = [graph.reshape(v, [-1, fields * dim])];
-  const optional = { dense: null as number | null, z_s: null as number | null, behaviour: null as number | null };
+  const optional: Omit<RankerGraph['inputs'], 'ids'> = { dense: null, z_s: null, behaviour: null, history: null };
 
   if (inputs.dense.length > 0) {
     optional.dense = inputs.dense.length;
@@ -59,37 +68,28 @@ export function rankerGraph(model: string, inputs: ModelInputs, config: ModelCon
   }
   const x = graph.concat(parts, 1);
 
-  // Which kind of network it is shows in its weights, so variants of a model need no list here.
-  let streams: Value[]; // per task [B, width]
-  let shallow: Value | null = null; // [B, tasks], added to the logits
-  if (state.has('extraction.0.gate.weight')) {
-    streams = extraction(graph, state, 'extraction', x, { tasks: inputs.tasks.length, ...config.ple });
-  } else if (state.has('tower.click.out.weight')) {
-    const h = mlp(graph, state, 'deep', x);
-    streams = inputs.tasks.map(() => h);
-    if (state.has('wide')) {
-      shallow = graph.sum(graph.gather(table('wide', 'wide'), ids), 1);
-    } else if (state.has('first_order')) {
-      const first = graph.sum(graph.gather(table('first_order', 'first_order'), ids), 1);
-      const { data, shape } = weightOf(state, 'second_order.weight');
-      shallow = graph.add(
-        first,
-        graph.linear(pairwiseInteractions(graph, v), graph.weight('second_order.weight', data, shape)),
-      );
-    }
-  } else {
-    throw new ConfigError(
-      'MODEL_NOT_EXPORTABLE',
-      `model "${model}" has neither extraction nor towers: it cannot be written as a ranker`,
-    );
-  }
+  const { streams, shallow } = networkGraphs[networkOf(model, config)]({
+    graph,
+    state,
+    inputs,
+    config,
+    ids,
+    v,
+    x,
+    rest: parts.length > 1 ? graph.concat(parts.slice(1), 1) : null,
+    table,
+    history: () => {
+      optional.history = inputs.sequences.reduce((sum, { length }) => sum + length, 0);
+      return graph.input('history', 'i64', ['batch', optional.history]);
+    },
+  });
 
   const shift = clickLogitShift(inputs);
   const [ctr, cvr] = inputs.tasks.map((task, k) => {
-    const hidden = mlp(graph, state, `tower.${task}.hidden`, streams[k]!);
+    const hidden = mlp(graph, state, `tower.${task}.hidden`, Array.isArray(streams) ? streams[k]! : streams);
     const logit = graph.squeeze(linear(graph, state, `tower.${task}.out`, hidden), 1);
     const whole =
-      shallow === null ? logit : graph.add(logit, graph.op('Gather', [shallow, graph.integer(k)], { axis: 1 }));
+      shallow === undefined ? logit : graph.add(logit, graph.op('Gather', [shallow, graph.integer(k)], { axis: 1 }));
     return graph.sigmoid(task === 'click' && shift !== 0 ? graph.add(whole, graph.number(shift)) : whole);
   });
   graph.output('p_ctr', ctr!, ['batch']);

@@ -1,6 +1,6 @@
 import { type Tensor, tensor } from '@larr/torch';
-import { type BatchNorm, batchNorm, createBatchNorm } from './batch-norm.js';
-import { glorot, type Parameters, zero } from './parameters.js';
+import { createExperts, type Experts, experts } from './experts.js';
+import { glorot, type Parameters } from './parameters.js';
 
 /**
  * Progressive layered extraction (Tang et al., RecSys 2020): K tasks, `taskExperts` experts of each task and
@@ -16,14 +16,13 @@ export interface Extraction {
   tasks: number;
   experts: number;
   levels: ExtractionLevel[];
-  dropout: number;
   /** width of each task's output */
   outputs: number;
 }
 
 interface ExtractionLevel {
-  /** expert layers: the first of level 0 is [experts · h, in] (its input is shared), every other one [experts, in, out] */
-  layers: { weight: Tensor; bias: Tensor; norm: BatchNorm | null; outputs: number }[];
+  /** level 0: they share their input */
+  experts: Experts;
   /** level 0: one [gates · experts, in] matrix; further levels: [gates, in, experts] */
   gate: Tensor;
   gates: number;
@@ -36,6 +35,7 @@ interface ExtractionLevel {
 export interface ExtractionOptions {
   tasks: number;
   sharedExperts: number;
+  /** of each task; with none, one level is MMoE */
   taskExperts: number;
   /** hidden widths of the experts, level by level */
   levels: number[][];
@@ -52,7 +52,7 @@ export interface ExtractionOptions {
  */
 export function createExtraction(p: Parameters, name: string, inputs: number, options: ExtractionOptions): Extraction {
   const { tasks, sharedExperts, taskExperts } = options;
-  const experts = tasks * taskExperts + sharedExperts;
+  const count = tasks * taskExperts + sharedExperts;
   // a single task needs no shared stream apart from its own: the gate below still exists, so that every level is alike
   const groupOf = [
     ...Array.from({ length: tasks * taskExperts }, (_, e) => Math.floor(e / taskExperts)),
@@ -63,34 +63,27 @@ export function createExtraction(p: Parameters, name: string, inputs: number, op
     const last = l === options.levels.length - 1;
     const gates = last ? tasks : tasks + 1;
     const gateInputs = width;
-    const layers = hidden.map((outputs, i) => {
-      const prefix = `${name}.${l}.expert.${i}`;
-      const fused = l === 0 && i === 0;
-      const shape = fused ? [experts * outputs, width] : [experts, width, outputs];
-      const layer = {
-        weight: p.parameter(`${prefix}.weight`, shape, glorot(width, outputs)),
-        bias: p.parameter(`${prefix}.bias`, fused ? [experts * outputs] : [experts, 1, outputs], zero),
-        norm: options.batchNorm ? createBatchNorm(p, `${prefix}.norm`, experts * outputs) : null,
-        outputs,
-      };
-      width = outputs;
-      return layer;
+    const ofLevel = createExperts(p, `${name}.${l}.expert`, count, width, hidden, {
+      sharedInput: l === 0,
+      dropout: options.dropout,
+      batchNorm: options.batchNorm,
     });
-    const gateShape = l === 0 ? [gates * experts, gateInputs] : [gates, gateInputs, experts];
-    const gate = p.parameter(`${name}.${l}.gate.weight`, gateShape, glorot(gateInputs, experts));
-    const mask = new Uint8Array(gates * experts);
+    width = ofLevel.outputs;
+    const gateShape = l === 0 ? [gates * count, gateInputs] : [gates, gateInputs, count];
+    const gate = p.parameter(`${name}.${l}.gate.weight`, gateShape, glorot(gateInputs, count));
+    const mask = new Uint8Array(gates * count);
     for (let g = 0; g < Math.min(gates, tasks); g++) {
-      for (let e = 0; e < experts; e++) mask[g * experts + e] = groupOf[e] === g || groupOf[e] === tasks ? 0 : 1;
+      for (let e = 0; e < count; e++) mask[g * count + e] = groupOf[e] === g || groupOf[e] === tasks ? 0 : 1;
     }
     return {
-      layers,
+      experts: ofLevel,
       gate,
       gates,
-      hidden: p.constant(tensor(mask, [gates, experts], { dtype: 'bool' })),
-      source: p.constant(tensor(groupOf, [experts], { dtype: 'i64' })),
+      hidden: p.constant(tensor(mask, [gates, count], { dtype: 'bool' })),
+      source: p.constant(tensor(groupOf, [count], { dtype: 'i64' })),
     };
   });
-  return { tasks, experts, levels, dropout: options.dropout ?? 0, outputs: width };
+  return { tasks, experts: count, levels, outputs: width };
 }
 
 /**
@@ -101,7 +94,8 @@ export function extract(net: Extraction, x: Tensor, training: boolean): Tensor[]
   const batch = x.shape[0]!;
   let streams: Tensor | null = null; // [gates, B, d]: the outputs of the level below
   for (const level of net.levels) {
-    const h = expertOutputs(net, level, x, streams, training); // [experts, B, d]
+    const read = streams ? streams.indexSelect(0, level.source) : x; // [experts, B, in] or [B, in]
+    const h = experts(level.experts, read, training); // [experts, B, d]
     const logits: Tensor = streams
       ? streams.narrow(0, 0, level.gates).bmm(level.gate).transpose(0, 1) // [B, gates, experts]
       : x.linear(level.gate).reshape([batch, level.gates, net.experts]);
@@ -110,32 +104,4 @@ export function extract(net: Extraction, x: Tensor, training: boolean): Tensor[]
     streams = mixed.transpose(0, 1);
   }
   return streams!.unbind(0).slice(0, net.tasks);
-}
-
-function expertOutputs(
-  net: Extraction,
-  level: ExtractionLevel,
-  x: Tensor,
-  streams: Tensor | null,
-  training: boolean,
-): Tensor {
-  const batch = x.shape[0]!;
-  let h = streams ? streams.indexSelect(0, level.source) : null; // [experts, B, in]
-  for (const { weight, bias, norm } of level.layers) {
-    if (h) {
-      h = h.bmm(weight).add(bias);
-      if (norm) h = byExpert(batchNorm(norm, h.transpose(0, 1).reshape([batch, -1]), training), net.experts);
-      h = h.relu();
-    } else {
-      const all = x.linear(weight, bias); // [B, experts · out]
-      h = byExpert((norm ? batchNorm(norm, all, training) : all).relu(), net.experts);
-    }
-    if (training && net.dropout > 0) h = h.dropout(net.dropout, true);
-  }
-  return h!;
-}
-
-/** [B, experts · d] → [experts, B, d] */
-function byExpert(columns: Tensor, experts: number): Tensor {
-  return columns.reshape([columns.shape[0]!, experts, -1]).transpose(0, 1);
 }

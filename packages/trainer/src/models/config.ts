@@ -2,10 +2,33 @@ import { z } from 'zod';
 
 const widths = z.array(z.number().int().positive());
 
+/** The networks that are models on their own, and that LARR may be built on. */
+export const networkNames = [
+  'dnn',
+  'wide-deep',
+  'deepfm',
+  'dcn-v2',
+  'xdeepfm',
+  'fibinet',
+  'din',
+  'esmm',
+  'mmoe',
+  'ple',
+] as const;
+export type NetworkName = (typeof networkNames)[number];
+
 /** What the networks are made of. Defaults are those of `larr train` without a configuration. */
 export const modelConfigSchema = z.object({
+  base: z
+    .enum(networkNames)
+    .default('ple')
+    .describe('The network that the larr models put their scene and behaviour inputs into; no other model reads it.'),
   embeddingDim: z.number().int().positive().default(16).describe('Width of the ID embeddings.'),
-  hidden: widths.default([256, 128]).describe('Hidden layers of the MLP in dnn, wide-deep, deepfm.'),
+  hidden: widths
+    .default([256, 128])
+    .describe(
+      'Hidden layers of the MLP in dnn, wide-deep, deepfm, dcn-v2, xdeepfm, fibinet and din, and of each of the networks of esmm.',
+    ),
   batchNorm: z
     .boolean()
     .default(false)
@@ -21,6 +44,45 @@ export const modelConfigSchema = z.object({
       sharedExperts: z.number().int().positive().default(2).describe('Experts that all tasks share, in each level.'),
       taskExperts: z.number().int().positive().default(2).describe("Experts of each task's own, in each level."),
       tower: widths.default([64]).describe("Hidden layers of each task's tower."),
+    })
+    .prefault({}),
+  mmoe: z
+    .strictObject({
+      experts: z.number().int().positive().default(4).describe('Experts, which all tasks share.'),
+      layers: widths.min(1).default([256, 128]).describe('Hidden layers of each expert.'),
+      tower: widths.default([64]).describe("Hidden layers of each task's tower."),
+    })
+    .prefault({}),
+  dcnV2: z
+    .strictObject({
+      layers: z.number().int().positive().default(3).describe('Cross layers.'),
+      structure: z
+        .enum(['parallel', 'stacked'])
+        .default('parallel')
+        .describe('parallel: the MLP beside the cross layers; stacked: behind them.'),
+    })
+    .prefault({}),
+  xdeepfm: z
+    .strictObject({
+      maps: widths
+        .min(1)
+        .default([32, 32])
+        .describe('Feature maps of each layer of the compressed interaction network.'),
+    })
+    .prefault({}),
+  fibinet: z
+    .strictObject({
+      reduction: z
+        .number()
+        .int()
+        .positive()
+        .default(3)
+        .describe("How many times narrower than the number of fields SENET's inner layer is."),
+    })
+    .prefault({}),
+  din: z
+    .strictObject({
+      attention: widths.min(1).default([64]).describe('Hidden layers of the local activation units.'),
     })
     .prefault({}),
   larr: z

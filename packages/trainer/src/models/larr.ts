@@ -1,22 +1,23 @@
 import { arange, cat, embeddingBag, type Tensor, tensor, zeros } from '@larr/torch';
-import { createExtraction, extract } from '../layers/extraction.js';
 import { createLinear, linear } from '../layers/linear.js';
 import { glorot, type Parameters } from '../layers/parameters.js';
 import { createSceneEncoder, encodeScene, type SceneTokens } from '../layers/scene-encoder.js';
 import type { ModelConfig } from './config.js';
 import { createFeatures, features } from './features.js';
 import type { Batch, ModelInputs, RecommendationModel } from './inputs.js';
-import { createTowers, towerLogits } from './towers.js';
+import { networks } from './networks.js';
 
 /** Tables of at most this many entries are encoded whole: finding the unique ones of a batch would cost more. */
 const WHOLE_TABLE = 512;
 
 /**
- * LARR (method.md, section 5): PLE over [ ID embeddings ; dense ; z_s ; behaviour ].
+ * LARR (method.md, section 5): the base, PLE unless `base` names another, over [ ID embeddings ; dense ; z_s ; behaviour ]. A base
+ * that looks at the fields one by one (factorisation machine, CIN, bilinear interactions, target attention) does so for the ID
+ * embeddings alone; z_s and behaviour enter its deep part.
  *
  *     z_s = head( encoder([ agg ; e_1 + pos_1 ; … ; e_n + pos_n ]) )        z_t = [ user embedding ; POI embedding ]
  *
- * z_t is part of the ID embeddings, so it is not put into the input a second time. The behaviour input is a linear map
+ * z_t is part of the base's ID embeddings, so it is not put into the input a second time. The behaviour input is a linear map
  * of the mean vector of the POIs in the user's sequences. The vectors themselves are fixed buffers: `scene.table`
  * [entries, d] and `behaviour.table` [1 + POIs, d], row 0 = padding, both standardised (see installVectors).
  */
@@ -27,13 +28,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
   const scene = createSceneInput(p, inputs, config, ids.length * embeddingDim);
   const behaviour = createBehaviour(p, inputs, config);
   const width = fields.width + (scene?.width ?? 0) + (behaviour?.width ?? 0);
-  const extraction = createExtraction(p, 'extraction', width, {
-    tasks: inputs.tasks.length,
-    dropout: config.dropout,
-    batchNorm: config.batchNorm,
-    ...config.ple,
-  });
-  const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);
+  const base = networks[config.base](p, inputs, config, fields, width);
   const aligns = align.lambda > 0 && larr.aggregation === 'encoder' && scene !== null && ids.length > 0;
   return {
     forward(batch, training) {
@@ -42,8 +37,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
       const zs = scene?.forward(batch) ?? null; // [B, dim z_t]
       if (zs) parts.push(zs.to(x.dtype));
       if (behaviour) parts.push(behaviour.forward(batch).to(x.dtype));
-      const streams = extract(extraction, cat(parts, 1), training);
-      const [ctr, cvr] = towerLogits(towers, streams, training);
+      const [ctr, cvr] = base.logits({ batch, v, x: cat(parts, 1) }, training);
       const alignment =
         aligns && training
           ? {

@@ -1,17 +1,13 @@
 import { createExtraction, extract } from '../layers/extraction.js';
-import type { Parameters } from '../layers/parameters.js';
-import type { ModelConfig } from './config.js';
-import { createFeatures, features } from './features.js';
-import type { ModelInputs, RecommendationModel } from './inputs.js';
+import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
 /**
  * PLE: progressive layered extraction over ID embeddings and dense features, one tower per task; LARR's base.
  * p_ctr = σ(ctr), p_ctcvr = p_ctr · σ(cvr) (method.md, section 5).
  */
-export function createPle(p: Parameters, inputs: ModelInputs, config: ModelConfig): RecommendationModel {
-  const fields = createFeatures(p, inputs, config.embeddingDim);
-  const extraction = createExtraction(p, 'extraction', fields.width, {
+export const createPle: CreateNetwork = (p, inputs, config, _features, width) => {
+  const extraction = createExtraction(p, 'extraction', width, {
     tasks: inputs.tasks.length,
     dropout: config.dropout,
     batchNorm: config.batchNorm,
@@ -19,11 +15,9 @@ export function createPle(p: Parameters, inputs: ModelInputs, config: ModelConfi
   });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);
   return {
-    forward(batch, training) {
-      const { x } = features(fields, batch); // [B, F·dim + dense]
+    logits({ x }, training) {
       const streams = extract(extraction, x, training); // per task [B, d]
-      const [ctr, cvr] = towerLogits(towers, streams, training);
-      return { ctr: ctr!, cvr: cvr ?? null, alignment: null };
+      return towerLogits(towers, streams, training);
     },
   };
-}
+};

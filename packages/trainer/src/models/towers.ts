@@ -22,10 +22,10 @@ export function createTowers(
   });
 }
 
-/** One input [B, d] per task → one logit [B] per task, in f32. */
-export function towerLogits(towers: Towers, streams: Tensor[], training: boolean): Tensor[] {
+/** One input [B, d] per task, or one for all of them → one logit [B] per task, in f32. */
+export function towerLogits(towers: Towers, input: Tensor | Tensor[], training: boolean): Tensor[] {
   return towers.map((tower, k) =>
-    linear(tower.out, mlp(tower.hidden, streams[k]!, training))
+    linear(tower.out, mlp(tower.hidden, Array.isArray(input) ? input[k]! : input, training))
       .squeeze(1)
       .to('f32'),
   );

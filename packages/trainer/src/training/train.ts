@@ -23,7 +23,7 @@ import {
 } from '@larr/torch';
 import { checkVectors } from '../embedding/vectors-manifest.js';
 import type { Parameters } from '../layers/parameters.js';
-import { createModel, modelKind } from '../models/index.js';
+import { checkModelInputs, createModel, modelKind } from '../models/index.js';
 import type { Batch, ModelInputs, RecommendationModel } from '../models/inputs.js';
 import { recordRun, runDataset } from '../report/run-record.js';
 import { writeTrainReport } from '../report/train-report.js';
@@ -33,6 +33,7 @@ import type { TrainingData } from './data.js';
 import { type Evaluation, evaluate, measure, predict, type RankingMetrics } from './evaluate.js';
 import { alignmentLoss, recommendationLoss } from './loss.js';
 import type { TrainingPart } from './part.js';
+import { installPois } from './poi-entries.js';
 import { installVectors, loadSemanticVectors } from './semantic-vectors.js';
 import { vectorsDigest } from './vectors-digest.js';
 
@@ -97,7 +98,7 @@ export interface ModelDescription {
  * a finished run is read back. On abort the position is saved first.
  *
  * @throws TrainingError `INTERRUPTED`, `LOSS_NOT_FINITE` (the last good checkpoint stays), `CHECKPOINT_MISMATCH`;
- * UsageError `NEEDS_VECTORS`, `UNKNOWN_MODEL`; ConfigError `BAD_CONFIG`; DataError of the vectors
+ * UsageError `NEEDS_VECTORS`, `UNKNOWN_MODEL`; ConfigError `BAD_CONFIG`, `NEEDS_SEQUENCE`, `NEEDS_FIELDS`; DataError of the vectors
  */
 export async function trainModel(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const { dataset, inputs } = data;
@@ -111,6 +112,7 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
   }
   const vectorDim = semantic ? (await checkVectors(options.vectors!, dataset)).dimension : undefined;
   const config = resolveTrainConfig(options.model, manifest.training, options.config, vectorDim);
+  checkModelInputs(options.model, config, inputs);
   const description: ModelDescription = {
     format: 'larr-model',
     version: 1,
@@ -152,6 +154,7 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       vectors.scene.dispose();
       vectors.pois.dispose();
     }
+    if (!resumed) await installPois(parameters, inputs, dataset);
     const log = await openMetricsLog(paths.metrics, resumed?.step ?? 0);
     await writeFileAtomic(paths.description, `${JSON.stringify(description, null, 2)}\n`);
     const work = async (): Promise<TrainResult> => {

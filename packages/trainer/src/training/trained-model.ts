@@ -5,6 +5,7 @@ import { loadSafetensors, tidy } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
 import { createModel } from '../models/index.js';
 import type { RecommendationModel } from '../models/inputs.js';
+import { trainConfigSchema } from './config-schema.js';
 import type { TrainingData } from './data.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { type ModelDescription, runPaths, type TrainResult } from './train.js';
@@ -91,7 +92,9 @@ async function finishedRun(run: string) {
       `${run} holds no finished training run (no result.json): run "larr train" first`,
     );
   }
-  const description = JSON.parse(await readFile(paths.description, 'utf8')) as ModelDescription;
+  const written = JSON.parse(await readFile(paths.description, 'utf8')) as ModelDescription;
+  // a setting that is newer than the run has its default: what the run did before one could choose
+  const description = { ...written, config: trainConfigSchema.parse(written.config) };
   const result = JSON.parse(await readFile(paths.result, 'utf8')) as TrainResult;
   return { description, result, weights: paths.weights };
 }

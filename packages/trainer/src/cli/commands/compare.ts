@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import type { CompareResult } from '../../experiments/compare.js';
+import type { NetworkName } from '../../models/config.js';
+import { baseOption, withBase } from '../base.js';
 import {
   action,
   commaSeparated,
@@ -21,6 +23,7 @@ interface CompareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' |
   models: string[];
   seeds: SeedChoice;
   out: string;
+  base?: NetworkName;
   vectors?: string;
   limit?: number;
 }
@@ -61,6 +64,7 @@ export function registerCompare(program: Command): void {
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
     .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
+    .addOption(baseOption())
     .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
     .requiredOption('--out <dir>', 'directory of the comparison; a stopped one goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
@@ -69,7 +73,7 @@ export function registerCompare(program: Command): void {
       action<CompareCommandOptions, CompareResult>(
         async (options, context) => {
           const { compare } = await import('../../experiments/compare.js');
-          const config = readConfig(options.config);
+          const config = await withBase(readConfig(options.config), options.base, options.models);
           const vectors = await vectorsFor({ ...options, config }, context);
           return compare({
             data: options.data,

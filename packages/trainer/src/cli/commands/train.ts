@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
+import type { NetworkName } from '../../models/config.js';
 import type { TrainResult } from '../../training/train.js';
+import { baseOption, withBase } from '../base.js';
 import { action, type OptionsOf, readConfig, wholeNumber, withOptions } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { vectorsFor } from '../vectors.js';
@@ -9,6 +11,7 @@ interface TrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
   split?: string;
   model: string;
   out: string;
+  base?: NetworkName;
   vectors?: string;
   limit?: number;
 }
@@ -23,7 +26,8 @@ export function registerTrain(program: Command): void {
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
-    .requiredOption('--model <name>', 'ple, larr, dnn, wide-deep, deepfm …; an unknown name lists them all')
+    .requiredOption('--model <name>', 'ple, larr, mmoe, deepfm, dcn-v2 …; an unknown name lists them all')
+    .addOption(baseOption())
     .requiredOption('--out <dir>', 'run directory; a stopped run goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, LARR runs the language stages in --out')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
@@ -32,7 +36,7 @@ export function registerTrain(program: Command): void {
         async (options, context) => {
           const { loadTrainingData } = await import('../../training/data.js');
           const { trainModel } = await import('../../training/train.js');
-          const config = readConfig(options.config);
+          const config = await withBase(readConfig(options.config), options.base, [options.model]);
           const { data: dataset, split, out, seed, device } = options;
           const vectors = await vectorsFor({ ...options, models: [options.model], config }, context);
           const data = await loadTrainingData({

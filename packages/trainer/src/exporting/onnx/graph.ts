@@ -100,6 +100,9 @@ export class GraphWriter {
   mul = (a: Value, b: Value): Value => this.op('Mul', [a, b]);
   matmul = (a: Value, b: Value): Value => this.op('MatMul', [a, b]);
   relu = (x: Value): Value => this.op('Relu', [x]);
+  /** max(x, 0) + slope · min(x, 0), `slope` broadcast to x. */
+  prelu = (x: Value, slope: Value): Value => this.op('PRelu', [x, slope]);
+  cast = (x: Value, type: ElementType): Value => this.op('Cast', [x], { to: ELEMENT_TYPE[type] });
   sigmoid = (x: Value): Value => this.op('Sigmoid', [x]);
   softmax = (x: Value, axis: number): Value => this.op('Softmax', [x], { axis });
   concat = (values: readonly Value[], axis: number): Value =>

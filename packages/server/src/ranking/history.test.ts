@@ -1,0 +1,21 @@
+import { expect, it } from 'vitest';
+import { Histories } from './history.js';
+
+const histories = new Histories([
+  { name: 'clicked', length: 3 },
+  { name: 'ordered', length: 2 },
+]);
+
+it('puts the sequences side by side, each filled up to its length', () => {
+  expect(histories.width).toBe(5);
+  expect([...histories.of({ seq_clicked: [7, 2], seq_ordered: [5, 6] })]).toEqual([7, 2, 0, 5, 6]);
+});
+
+it('takes the most recent of a sequence that is longer than the model reads', () => {
+  expect([...histories.of({ seq_clicked: [1, 2, 3, 4], seq_ordered: [9] })]).toEqual([1, 2, 3, 9, 0]);
+});
+
+it('has nothing of users without a history', () => {
+  expect([...histories.of(undefined)]).toEqual([0, 0, 0, 0, 0]);
+  expect([...histories.of({ seq_clicked: null, seq_ordered: [] })]).toEqual([0, 0, 0, 0, 0]);
+});

@@ -1,0 +1,132 @@
+/**
+ * The networks of src/models as ONNX operators, one writer per model file there: logits as each task's stream [B, ·], which its tower
+ * reads, and what is added to the towers' outputs.
+ */
+import { ConfigError } from '@larr/core';
+import { fieldPairs } from '../../layers/bilinear-interaction.js';
+import type { ModelConfig, NetworkName } from '../../models/config.js';
+import { sequenceTarget } from '../../models/din.js';
+import type { ModelInputs } from '../../models/inputs.js';
+import type { GraphWriter, Value } from './graph.js';
+import {
+  bilinearInteraction,
+  compressedInteraction,
+  cross,
+  experts,
+  extraction,
+  fieldWeights,
+  type ModelState,
+  matrix,
+  mlp,
+  pairwiseInteractions,
+  targetAttention,
+} from './layers.js';
+
+/** What a network's writer has to work with. */
+export interface NetworkGraph {
+  graph: GraphWriter;
+  state: ModelState;
+  inputs: ModelInputs;
+  config: ModelConfig;
+  /** i64 [B, F] rows of the fused table */
+  ids: Value;
+  /** [B, F, dim] */
+  v: Value;
+  /** [B, F · dim + dense + ·]: what the networks read (models/network.ts) */
+  x: Value;
+  /** what stands in x behind the embeddings; null where nothing does */
+  rest: Value | null;
+  /** declares a weight as an input table of the graph: large ones stay outside */
+  table(input: string, weight: string): Value;
+  /** i64 [B, L of all sequences]: POIs from 1, 0 = padding; declared by the network that reads it */
+  history(): Value;
+}
+
+/** Each task's stream [B, ·], or one for all of them, and [B, tasks] to be added to the logits. */
+export interface NetworkOutput {
+  streams: Value | Value[];
+  shallow?: Value;
+}
+
+export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOutput> = {
+  dnn: ({ graph, state, x }) => ({ streams: mlp(graph, state, 'deep', x) }),
+  'wide-deep': (net) => ({
+    streams: mlp(net.graph, net.state, 'deep', net.x),
+    shallow: linearTerm(net, 'wide'),
+  }),
+  deepfm: (net) => {
+    const { graph, state, x, v } = net;
+    const fm = graph.linear(pairwiseInteractions(graph, v), matrix(graph, state, 'second_order.weight'));
+    return { streams: mlp(graph, state, 'deep', x), shallow: graph.add(linearTerm(net, 'first_order'), fm) };
+  },
+  'dcn-v2': ({ graph, state, config, x }) => {
+    const crossed = cross(graph, state, 'cross', x);
+    if (config.dcnV2.structure === 'stacked') return { streams: mlp(graph, state, 'deep', crossed) };
+    return { streams: graph.concat([crossed, mlp(graph, state, 'deep', x)], 1) };
+  },
+  xdeepfm: (net) => {
+    const { graph, state, x, v } = net;
+    const explicit = graph.linear(
+      compressedInteraction(graph, state, 'cin', v),
+      matrix(graph, state, 'cin.out.weight'),
+    );
+    return { streams: mlp(graph, state, 'deep', x), shallow: graph.add(linearTerm(net, 'first_order'), explicit) };
+  },
+  fibinet: (net) => {
+    const { graph, state, inputs, config, v, rest } = net;
+    const { left, right } = fieldPairs(inputs.categorical.length);
+    const pairs = bilinearInteraction(graph, state, 'bilinear', v, left, right); // [P, B, d]
+    const a = graph.transpose(fieldWeights(graph, state, 'senet', v), [1, 0]); // [F, B]
+    const weight = graph.mul(graph.gather(a, graph.integers(left)), graph.gather(a, graph.integers(right))); // [P, B]
+    const flat = [pairs, graph.mul(pairs, graph.unsqueeze(weight, 2))].map((t) =>
+      graph.reshape(graph.transpose(t, [1, 0, 2]), [-1, left.length * config.embeddingDim]),
+    );
+    const h = mlp(graph, state, 'deep', graph.concat(rest === null ? flat : [...flat, rest], 1));
+    return { streams: h, shallow: linearTerm(net, 'first_order') };
+  },
+  din: (net) => {
+    const { graph, state, inputs, config, v, x } = net;
+    const target = sequenceTarget(inputs);
+    if (target.size > EXACT_IN_F32) {
+      throw new ConfigError(
+        'MODEL_NOT_EXPORTABLE',
+        `the vocabulary of "${target.name}" has ${target.size} entries, and a ranker that reads sequences can tell ${EXACT_IN_F32} apart: hash it into fewer buckets`,
+      );
+    }
+    const history = net.history();
+    // embeddings.safetensors holds f32: the entries come as such
+    const entries = graph.gather(net.table('history_poi', 'history.poi'), history); // [B, L, 1]
+    const offset = graph.integer(target.offset);
+    const rows = graph.add(graph.cast(graph.squeeze(entries, 2), 'i64'), offset);
+    const k = graph.gather('table', rows); // [B, L, d]
+    const present = graph.cast(graph.op('Greater', [history, graph.integer(0)]), 'f32'); // [B, L]
+    const q = graph.op('Gather', [v, graph.integer(target.position)], { axis: 1 }); // [B, d]
+    let at = 0;
+    const vectors = inputs.sequences.map(({ name, length }) => {
+      const part = (t: Value): Value => graph.slice(t, 1, at, at + length);
+      const vector = targetAttention(graph, state, `history.${name}`, q, part(k), part(present), config.embeddingDim);
+      at += length;
+      return vector;
+    });
+    return { streams: mlp(graph, state, 'deep', graph.concat([x, ...vectors], 1)) };
+  },
+  esmm: ({ graph, state, inputs, x }) => {
+    const h = experts(graph, state, 'deep', x, inputs.tasks.length, true); // [tasks, B, d]
+    return { streams: inputs.tasks.map((_, task) => graph.gather(h, graph.integer(task))) };
+  },
+  mmoe: ({ graph, state, inputs, config, x }) => {
+    const shape = { tasks: inputs.tasks.length, taskExperts: 0, sharedExperts: config.mmoe.experts };
+    return { streams: extraction(graph, state, 'extraction', x, shape) };
+  },
+  ple: ({ graph, state, inputs, config, x }) => ({
+    streams: extraction(graph, state, 'extraction', x, { tasks: inputs.tasks.length, ...config.ple }),
+  }),
+};
+
+/** Whole numbers up to here are exact in f32. */
+const EXACT_IN_F32 = 2 ** 24;
+
+/** Σ_f w_{k, id_f}: [B, tasks], from a table of one weight per id and task */
+function linearTerm({ graph, ids, table }: NetworkGraph, name: string): Value {
+  return graph.sum(graph.gather(table(name, name), ids), 1);
+}
