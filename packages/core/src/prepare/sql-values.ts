@@ -37,10 +37,16 @@ export function keywordSql(column: ColumnSql, missing: ReadonlySet<string>): str
 export function numberSql(column: ColumnSql, missing: ReadonlySet<string>): string {
   if (column.type === 'BOOLEAN')
     return `CASE WHEN ${presentSql(column, missing)} IS NULL THEN NULL ELSE (${column.sql})::INTEGER::DOUBLE END`;
-  // 32-bit numbers go by their text too, so that 0.7 falls into the same bucket here and in a request.
-  if (column.type === 'VARCHAR' || column.type === 'FLOAT' || [...missing].some(looksLikeNumber))
+  // 32-bit numbers go by their text too, so that 0.7 falls into the same bucket here and in a request; and what is no number (a date, a
+  // UUID) has a text that is none, where a cast of its own would not even be refused row by row.
+  if (column.type === 'FLOAT' || !holdsNumbers(column.type) || [...missing].some(looksLikeNumber))
     return finite(`TRY_CAST(${presentSql(column, missing)} AS DOUBLE)`);
   return finite(`(${column.sql})::DOUBLE`);
+}
+
+/** Whether DuckDB keeps the values of such a column as numbers. */
+export function holdsNumbers(type: string): boolean {
+  return /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BIGNUM|FLOAT|DOUBLE|DECIMAL(\(.*\))?)$/.test(type);
 }
 
 /** Whether a marker can stand in a column of numbers at all. */
@@ -56,6 +62,7 @@ function finite(x: string): string {
 export function timeSql({ sql, type }: ColumnSql, unit?: 'timestamp' | 's' | 'ms' | 'us'): string {
   if (type === 'TIMESTAMP WITH TIME ZONE') return `make_timestamp(epoch_us(${sql}))`;
   if (type.startsWith('TIMESTAMP') || type === 'DATE') return `(${sql})::TIMESTAMP`;
+  if (type !== 'VARCHAR' && !holdsNumbers(type)) return 'NULL::TIMESTAMP';
   const x = `TRY_CAST(${sql} AS DOUBLE)`;
   const microseconds =
     unit === 's'

@@ -29,7 +29,7 @@ export interface LoadedTables {
  * Loads the source tables into DuckDB with every check that needs no feature:
  * `us(user_index, user, …)`, `po(poi_index, poi, …)`, `ev(row_id, user_index, poi_index, t, day, click, ord, …)`.
  * Users and POIs that only the events know are added with all columns missing, and counted in `notes`.
- * @throws DataError `FILE_MISSING`, `UNREADABLE`, `COLUMN_MISSING`, `BAD_VALUE`, `TABLE_EMPTY`, `DUPLICATE_KEY`, `LABEL_ONE_CLASS`
+ * @throws DataError `FILE_MISSING`, `UNREADABLE`, `COLUMN_MISSING`, `BAD_TYPE`, `BAD_VALUE`, `TABLE_EMPTY`, `DUPLICATE_KEY`, `LABEL_ONE_CLASS`
  */
 export async function loadTables(
   db: DuckdbSession,
@@ -60,6 +60,7 @@ export async function loadTables(
           { file: where, field: column },
         );
       }
+      mustBeWritable(where, column, type, at);
       types[table].set(column, type);
     }
     const columns = [...wanted[table].keys()];
@@ -203,6 +204,23 @@ export async function loadTables(
     notes,
     columns: tableColumns,
   };
+}
+
+/**
+ * Makes sure that the values of a column have a text that a request could give too: bytes and nested values have none.
+ * @throws DataError `BAD_TYPE`
+ */
+function mustBeWritable(where: string, column: string, type: string, at: string): void {
+  const nested = /^(STRUCT|MAP|UNION|VARIANT|GEOMETRY)\b/.test(type) || /\[\d*\]\[\d*\]$/.test(type);
+  if (!nested && !/^(BLOB|BIT)\b/.test(type)) return;
+  const short = type.length <= 60 ? type : `${type.slice(0, 60)}…`;
+  throw new DataError(
+    'BAD_TYPE',
+    `${where}: the column "${column}", which the schema's ${at} names, is of type ${short}: ${
+      nested ? 'nested values are' : 'bytes are'
+    } no text, number or time. Leave it out, or make the table a query that reads what is meant out of it: { "query": "SELECT … FROM …" }.`,
+    { file: where, field: column },
+  );
 }
 
 /** What is allowed in a log but seldom meant: the same row twice, clocks of several zones, numbers whose unit nobody states. */
@@ -425,8 +443,8 @@ async function checkValues(
         field: column,
       });
     }
-    // Columns of other types hold nothing but numbers; NaN there is how writers say "missing", infinity is a mistake.
-    if (!/^(VARCHAR|FLOAT|DOUBLE)$/.test(c.type)) return;
+    // Whole numbers and decimals are finite; among the others NaN is how writers say "missing", infinity is a mistake.
+    if (c.type === 'BOOLEAN' || (holdsNumbers(c.type) && !/^(FLOAT|DOUBLE)$/.test(c.type))) return;
     await complain(
       column,
       `${presentSql(c, missing)} IS NOT NULL AND ${numberSql(c, missing)} IS NULL`,
