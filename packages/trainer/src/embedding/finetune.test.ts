@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readSafetensors } from '@larr/core';
+import { openDataset, readSafetensors } from '@larr/core';
 import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reportPage } from '../../test/report-page.js';
@@ -14,7 +14,7 @@ import { disposeEmbedder, embeddableText, embedSequences, loadEmbedder } from '.
 import { finetune } from './finetune.js';
 import type { Gate } from './gate.js';
 import { modelDigest } from './model-digest.js';
-import { loadPoiIndex, recall } from './recall.js';
+import { loadPoiIds, loadPoiIndex, recall } from './recall.js';
 import { embedDataset } from './vectors.js';
 
 let root: string;
@@ -249,6 +249,11 @@ describe('recall', () => {
     const index = await loadPoiIndex(output);
     const hits = await recall(embedder, index, { keywords: [{ token: 'poi_menu', text: 'noodles, curry, sushi' }] }, 5);
     expect(hits).toHaveLength(5);
+    const opened = await openDataset(dataset);
+    const ids = await loadPoiIds(opened);
+    expect(ids).toHaveLength(index.pois);
+    expect(new Set(ids).size).toBe(index.pois);
+    expect(hits.every(({ poi }) => typeof ids[poi] === 'string')).toBe(true);
     expect(hits.map(({ similarity }) => similarity)).toEqual(
       [...hits.map(({ similarity }) => similarity)].sort((a, b) => b - a),
     );

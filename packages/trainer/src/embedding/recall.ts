@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { DataError, readSafetensors, UsageError, wrapKeyword } from '@larr/core';
+import { DataError, type Dataset, DuckdbSession, literal, readSafetensors, UsageError, wrapKeyword } from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
 import { type Embedder, embeddableText, embedSequences, type Similarity } from './embedder.js';
 import { similarities } from './retrieval.js';
@@ -26,6 +26,23 @@ export async function loadPoiIndex(vectors: string): Promise<PoiIndex> {
     throw new DataError('BAD_VECTORS', `${path} has no f32 table "embeddings". Run embed again.`);
   }
   return { vectors: table.data as Float32Array, pois: table.shape[0]!, dimension: table.shape[1]! };
+}
+
+/** [pois]: the user's own id of each POI, by its number. @throws DataError `DATASET_CORRUPT` naming the file */
+export async function loadPoiIds({ directory, manifest }: Pick<Dataset, 'directory' | 'manifest'>): Promise<string[]> {
+  const file = join(directory, 'texts', 'pois.parquet');
+  using db = await DuckdbSession.open();
+  const rows = await db
+    .rows<{ poi: string }>(`SELECT CAST(poi AS VARCHAR) AS poi FROM read_parquet(${literal(file)}) ORDER BY poi_index`)
+    .catch((cause) => {
+      throw new DataError('DATASET_CORRUPT', `${file} has no readable ids of POIs. Prepare the dataset again.`, {
+        file,
+        cause,
+      });
+    });
+  if (rows.length !== manifest.pois)
+    throw new DataError('DATASET_CORRUPT', `${file} has ${rows.length} POIs, not ${manifest.pois}. Prepare it again.`);
+  return rows.map(({ poi }) => poi);
 }
 
 /** What to look for: free text, wrapped keywords (a scene's, a user's), or both. */

@@ -14,7 +14,8 @@ interface RecallCommandOptions extends OptionsOf<'seed' | 'device' | 'threads'> 
 }
 
 interface RecallAnswer {
-  hits: { rank: number; poi: number; similarity: number; keywords: Record<string, string> }[];
+  /** `poi`: the user's own id; `index`: its row in the vectors and in texts/pois.parquet. */
+  hits: { rank: number; poi: string; index: number; similarity: number; keywords: Record<string, string> }[];
 }
 
 function keyword(text: string, before: Record<string, string>): Record<string, string> {
@@ -42,7 +43,7 @@ export function registerRecall(program: Command): void {
       action<RecallCommandOptions, RecallAnswer>(
         async (options) => {
           const { disposeEmbedder, loadEmbedder } = await import('../../embedding/embedder.js');
-          const { loadPoiIndex, recall } = await import('../../embedding/recall.js');
+          const { loadPoiIds, loadPoiIndex, recall } = await import('../../embedding/recall.js');
           const { checkVectors } = await import('../../embedding/vectors-manifest.js');
           const dataset = await openDataset(options.data, options.split);
           await checkVectors(options.vectors, dataset, { directory: options.model, seed: options.seed });
@@ -65,10 +66,12 @@ export function registerRecall(program: Command): void {
               options.k,
             );
             const texts = await dataset.poiTexts();
+            const ids = await loadPoiIds(dataset);
             return {
               hits: found.map(({ poi, similarity }, i) => ({
                 rank: i + 1,
-                poi,
+                poi: ids[poi]!,
+                index: poi,
                 similarity,
                 keywords: Object.fromEntries((texts[poi] ?? []).map((entry) => [entry.keyword, entry.text])),
               })),
@@ -79,11 +82,13 @@ export function registerRecall(program: Command): void {
         },
         ({ hits }) =>
           textTable(
-            ['POI', 'similarity'],
-            hits.map(({ similarity, keywords }) => [
+            ['POI', 'what it is', 'similarity'],
+            hits.map(({ poi, similarity, keywords }) => [
+              poi,
               Object.values(keywords).slice(0, 3).join(' · ').slice(0, 110),
               similarity.toFixed(4),
             ]),
+            'left',
           ),
       ),
     );
