@@ -19,7 +19,19 @@ if (task !== 'setup') {
   const [script, ...first] = programs[task];
   // npm changes the working directory to the package root; paths on the command line are the caller's.
   const cwd = process.env.INIT_CWD ?? process.cwd();
-  const child = spawn(process.execPath, [join(root, script), ...first, ...rest], { stdio: 'inherit', cwd });
+  const child = spawn(process.execPath, [join(root, script), ...first, ...rest], {
+    // By the end of the channel a server knows that this process is gone, however it ended.
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    cwd,
+  });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // npm hands a signal to its shell, which dies of it and tells nobody.
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    child.kill('SIGTERM');
+  }, 250);
+  watch.unref();
   child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 }

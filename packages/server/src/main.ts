@@ -92,21 +92,28 @@ function wholeNumber(option: string, text: string, least: number, most: number):
 /** Signals closer together than this are one wish: a terminal's Ctrl-C reaches this process and a parent that hands it on. */
 const SAME_WISH_MS = 500;
 
-/** Resolves when SIGTERM or SIGINT came and what was in flight has been answered. Another signal later ends the process at once. */
+/**
+ * Resolves when SIGTERM, SIGINT or SIGHUP came, or the process that started this one over a channel is gone, and what was in flight has been
+ * answered. Another signal later ends the process at once.
+ */
 function stopOnSignal(server: RunningServer): Promise<void> {
   return new Promise((resolve, reject) => {
     let first: number | null = null;
-    const stop = (signal: NodeJS.Signals): void => {
+    const stop = (why: string): void => {
       if (first === null) {
         first = performance.now();
-        process.stderr.write(`larr-server: ${signal}, finishing what is in flight\n`);
+        process.stderr.write(`larr-server: ${why}, finishing what is in flight\n`);
         server.close().then(resolve, reject);
       } else if (performance.now() - first > SAME_WISH_MS) {
         process.exit(1);
       }
     };
-    process.on('SIGINT', stop);
-    process.on('SIGTERM', stop);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+    // `larr serve` holds the other end of the channel: killed, it hands on no signal.
+    if (process.connected) process.once('disconnect', () => stop('the process that started this one is gone'));
+    // The channel alone shall not keep a stopped server alive, nor a terminal that is gone break its stop.
+    process.channel?.unref();
+    process.stderr.on('error', () => {});
   });
 }
 

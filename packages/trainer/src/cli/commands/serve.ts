@@ -47,16 +47,20 @@ export function serve(
       ...(options.json ? ['--json'] : []),
     ],
     // The scene kernel takes its threads from the environment.
-    { stdio: 'inherit', env: { ...process.env, LARR_THREADS: String(options.threads) } },
+    // By its end of the channel the server knows that this process is gone, however it ended, and stops.
+    { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env: { ...process.env, LARR_THREADS: String(options.threads) } },
   );
   const handOn = (signal: NodeJS.Signals) => child.kill(signal);
-  process.on('SIGINT', handOn);
-  process.on('SIGTERM', handOn);
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, handOn);
+  // Started by `npm run larr`, this process has a channel of its own.
+  const abandoned = () => child.kill('SIGTERM');
+  if (process.connected) process.once('disconnect', abandoned);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code, signal) => {
-      process.off('SIGINT', handOn);
-      process.off('SIGTERM', handOn);
+      for (const signal of signals) process.off(signal, handOn);
+      process.off('disconnect', abandoned);
       resolve(signal ? 1 : (code ?? 1));
     });
   });
