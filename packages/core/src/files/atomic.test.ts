@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { buildDirectoryAtomic, writeFileAtomic } from '../index.js';
-import { mustNotHold } from './output-directory.js';
+import { mustBeDirectory, mustBeReplaceable, mustNotHold } from './output-directory.js';
 
 const folder = () => mkdtemp(join(tmpdir(), 'larr-atomic-'));
 
@@ -13,15 +13,15 @@ test('a directory is replaced only when its build succeeds', async () => {
   const mark = (d: string) => writeFile(join(d, 'dataset.json'), '{"format": "larr-dataset"}');
   await buildDirectoryAtomic(target, async (d) => {
     await mark(d);
-    await writeFile(join(d, 'a'), 'one');
+    await writeFile(join(d, 'schema.json'), 'one');
   });
   await expect(
     buildDirectoryAtomic(target, async (d) => {
-      await writeFile(join(d, 'a'), 'two');
+      await writeFile(join(d, 'schema.json'), 'two');
       throw new Error('stop');
     }),
   ).rejects.toThrow('stop');
-  expect(await readFile(join(target, 'a'), 'utf8')).toBe('one');
+  expect(await readFile(join(target, 'schema.json'), 'utf8')).toBe('one');
   await buildDirectoryAtomic(target, (d) => writeFile(join(d, 'b'), 'three'));
   expect(await readdir(target)).toEqual(['b']);
   expect(await readdir(parent)).toEqual(['data']);
@@ -65,6 +65,60 @@ test('an empty directory and a bundle are replaced, anything else is refused bef
   expect((await readdir(parent)).filter((name) => name.startsWith('.'))).toEqual([]);
 });
 
+test('a dataset or bundle with something else in it is not replaced, and that is named', async () => {
+  const parent = await folder();
+  const write = async (directory: string, files: Record<string, string>) => {
+    for (const [file, text] of Object.entries(files)) {
+      await mkdir(join(parent, directory, file, '..'), { recursive: true });
+      await writeFile(join(parent, directory, file), text);
+    }
+  };
+  await write('data', {
+    'dataset.json': '{"format": "larr-dataset"}',
+    'schema.json': '{}',
+    'tables/events.parquet': '',
+    'texts/pois.parquet': '',
+    'splits/time/train/part-00000.parquet': '',
+    'splits/time/vocabulary/user.json': '[]',
+    'splits/time/texts/users.parquet': '',
+    'store/pairs.parquet': '',
+  });
+  await write('bundle', {
+    'manifest.json': '{"format": "larr-bundle", "files": {"store/users.parquet": {}}}',
+    'store/users.parquet': '',
+  });
+  await mustBeReplaceable(join(parent, 'data'), 'larr-dataset');
+  await mustBeReplaceable(join(parent, 'bundle'), 'larr-bundle');
+  await write('data', { 'run1/model.safetensors': 'x', 'splits/time/notes.txt': 'x', 'texts/users/a.txt': 'x' });
+  await write('bundle', { 'serve.log': 'x', 'store/more.parquet': 'x' });
+  for (const [directory, foreign] of [
+    ['data', 'run1/, splits/time/notes.txt, texts/users/.'],
+    ['bundle', 'serve.log, store/more.parquet.'],
+  ] as const)
+    await expect(buildDirectoryAtomic(join(parent, directory), async () => {})).rejects.toMatchObject({
+      code: 'OUT_NOT_OURS',
+      message: expect.stringContaining(foreign),
+    });
+  expect(await readFile(join(parent, 'data', 'run1', 'model.safetensors'), 'utf8')).toBe('x');
+});
+
+test('no output lies in a dataset or bundle, through links neither', async () => {
+  const parent = await folder();
+  for (const [directory, file, format] of [
+    ['data', 'dataset.json', 'larr-dataset'],
+    ['bundle', 'manifest.json', 'larr-bundle'],
+  ] as const) {
+    const out = join(parent, directory);
+    await mkdir(out);
+    await writeFile(join(out, file), JSON.stringify({ format }));
+    await symlink(out, join(parent, `to-${directory}`));
+    for (const inside of [join(out, 'run1'), join(out, 'a', 'b'), join(parent, `to-${directory}`, 'run1')])
+      await expect(mustBeDirectory(inside)).rejects.toMatchObject({ code: 'OUT_INSIDE' });
+    await mustBeDirectory(out);
+    await mustBeDirectory(`${out}-run1`);
+  }
+});
+
 test('an output that holds an input is refused, through links and patterns too', async () => {
   const parent = await folder();
   await mkdir(join(parent, 'data', 'tables'), { recursive: true });
@@ -80,7 +134,7 @@ test('what a killed run left behind is removed, and its retired original put bac
   // No process has this number.
   await mkdir(join(parent, '.data.building-4194999-abc123'));
   await mkdir(join(parent, '.data.retired-4194999-abc123'));
-  await writeFile(join(parent, '.data.retired-4194999-abc123', 'a'), 'kept');
+  await writeFile(join(parent, '.data.retired-4194999-abc123', 'schema.json'), 'kept');
   await writeFile(join(parent, '.data.retired-4194999-abc123', 'dataset.json'), '{"format": "larr-dataset"}');
   await expect(
     buildDirectoryAtomic(join(parent, 'data'), async () => {
@@ -88,7 +142,7 @@ test('what a killed run left behind is removed, and its retired original put bac
     }),
   ).rejects.toThrow('stop');
   expect(await readdir(parent)).toEqual(['data']);
-  expect(await readFile(join(parent, 'data', 'a'), 'utf8')).toBe('kept');
+  expect(await readFile(join(parent, 'data', 'schema.json'), 'utf8')).toBe('kept');
 });
 
 test('a file is written whole, with its folder, and leaves no temporary file', async () => {

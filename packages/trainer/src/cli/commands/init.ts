@@ -1,6 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
-import { type DraftOptions, draftSchema, type SchemaDraft, UsageError, writeFileAtomic } from '@larr/core';
+import {
+  type DraftOptions,
+  draftSchema,
+  mustBeOutside,
+  type SchemaDraft,
+  UsageError,
+  writeFileAtomic,
+} from '@larr/core';
 import type { Command } from 'commander';
 import { action, type OptionsOf, shellWord, withOptions } from '../command-context.js';
 
@@ -45,6 +52,7 @@ export function registerInit(program: Command): void {
               `${out} is there already and may hold your changes; give another --out or remove it`,
             );
           }
+          await mustBeOutside(out);
           const baseDirectory = resolve(dirname(out));
           // The schema names files from where it lies itself.
           const from = (file: string) =>
