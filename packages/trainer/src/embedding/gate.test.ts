@@ -24,9 +24,10 @@ test('each check is judged by itself, and one that fails fails the gate, with it
   expect(verdicts(good)).toEqual(['passed', 'passed', 'passed', 'passed']);
   expect(verdicts({ ...good, poiPoi: recall(0.5) })).toEqual(['failed', 'failed', 'passed', 'passed']);
   expect(verdicts({ ...good, probe: 0.705 })).toEqual(['failed', 'passed', 'passed', 'failed']);
-  // Within one standard error of the threshold.
-  expect(verdicts({ ...good, withinCityAuc: 0.595 })[2]).toBe('passed');
-  expect(verdicts({ ...good, withinCityAuc: 0.58 })[2]).toBe('failed');
+  // What is below the threshold does not reach it, by however little.
+  expect(verdicts({ ...good, withinCityAuc: 0.6 })[2]).toBe('passed');
+  expect(verdicts({ ...good, withinCityAuc: 0.599 })[2]).toBe('failed');
+  expect(verdicts({ ...good, poiPoi: recall(0.599, 400) })[1]).toBe('failed');
   expect(judge(before, { ...good, poiPoi: recall(0.5) }, config).reason).toBe(
     'poiPoiRecallAt10: 0.500 ± 0.016 falls short of 0.600',
   );
@@ -48,6 +49,9 @@ test('what there is no data for, or too little, is neither passed nor failed, an
     expect(check.reason).not.toBe('');
     expect(gate.reason).toContain(check.reason);
   }
+  // Ten of twenty: chance is .5, and the error of .11 does not tell .6 from it; nor would all twenty found.
+  for (const found of [0.3, 0.55, 1]) expect(verdicts({ ...good, poiPoi: recall(found, 20) })[1]).toBe('not judged');
+  expect(verdicts({ ...good, poiPoi: recall(1, 100) })[1]).toBe('passed');
   // Ten of twelve are found by chance; an error of .06 reaches from the threshold to more than half-way to chance.
   expect(verdicts({ ...good, poiPoi: recall(0.3, 12) })[1]).toBe('not judged');
   expect(verdicts({ ...good, withinCityAuc: 0.55, withinCityError: 0.06, choices: 9 })[2]).toBe('not judged');

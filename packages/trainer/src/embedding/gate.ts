@@ -25,7 +25,7 @@ export interface Gate {
   checks: GateCheck[];
 }
 
-/** A value passes that reaches its threshold within one standard error of its measurement, if that error lets one tell. */
+/** A value passes that reaches its threshold; none is judged whose error is too large to tell the threshold from chance. */
 export function judge(before: EmbeddingQuality, after: EmbeddingQuality, config: FinetuneConfig): Gate {
   const checks = [poiPoiCheck(after, config), withinCityCheck(after, config), probeCheck(before, after, config)];
   const of = (verdict: Verdict) => checks.filter((check) => check.verdict === verdict);
@@ -47,8 +47,15 @@ function poiPoiCheck({ poiPoi }: EmbeddingQuality, config: FinetuneConfig): Gate
   if (poiPoi === null) return unjudged(name, null, 0, threshold, 'no held-out POIs have business and basic texts');
   const { recallAt10: value, candidates } = poiPoi;
   const error = Math.sqrt((value * (1 - value)) / candidates);
-  if (10 / candidates >= threshold) {
+  const chance = Math.min(1, 10 / candidates);
+  if (chance >= threshold) {
     const reason = `ten of ${candidates} candidates reach ${threshold} by chance: too few POIs are held out`;
+    return unjudged(name, value, error, threshold, reason);
+  }
+  // The error of a value at the threshold: that of the value found is 0 where it is 0 or 1, however few there are.
+  const expected = Math.sqrt((threshold * Math.max(0, 1 - threshold)) / candidates);
+  if (expected > (threshold - chance) / 2) {
+    const reason = `with ${candidates} candidates the standard error is ${expected.toFixed(3)}: too few POIs are held out to tell ${threshold} from chance (${chance.toFixed(3)})`;
     return unjudged(name, value, error, threshold, reason);
   }
   return judged(name, value, error, threshold);
@@ -93,7 +100,7 @@ function unjudged(
 }
 
 function judged(name: GateCheck['name'], value: number, error: number, threshold: number): GateCheck {
-  const passed = value + error >= threshold;
+  const passed = value >= threshold;
   const measured = error > 0 ? `${value.toFixed(3)} ± ${error.toFixed(3)}` : value.toFixed(3);
   const reason = `${measured} ${passed ? 'reaches' : 'falls short of'} ${threshold.toFixed(3)}`;
   return { name, verdict: passed ? 'passed' : 'failed', value, error, threshold, reason };
