@@ -129,6 +129,18 @@ describe('wrong usage exits with 2', () => {
   });
 });
 
+test.each([
+  ['UNKNOWN_COMMAND', ['no-such-command']],
+  ['UNKNOWN_OPTION', ['doctor', '--colour']],
+  ['MISSING_MANDATORY_OPTION_VALUE', ['world']],
+  ['INVALID_ARGUMENT', ['world', '--out', 'x', '--seed', 'x']],
+])('with --json, wrong usage is a document too: %s', async (code, args) => {
+  const ended = await larr(...args, '--json');
+  expect(ended.code).toBe(2);
+  expect(JSON.parse(ended.stdout)).toEqual({ error: { code, message: expect.stringMatching(/\w/) } });
+  expect(ended.stderr).not.toBe('');
+});
+
 describe('an output that cannot be a directory is wrong usage, told before any work', () => {
   const folder = temporaryDirectory();
   writeFileSync(join(folder, 'file'), 'mine');

@@ -51,9 +51,25 @@ for (const register of [
 // Commander would exit with 1 on wrong usage; the contract says 2. Sub-commands need the same.
 for (const command of [program, ...program.commands]) command.exitOverride();
 
+const json = process.argv.includes('--json');
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else fail(error, process.argv.includes('--json'));
+  if (!(error instanceof CommanderError)) fail(error, json);
+  else if (error.exitCode !== 0) reportUsage(error);
+}
+
+/** Commander has told people already; programs get the document that every error has. */
+function reportUsage({ code, message }: CommanderError): void {
+  process.exitCode = 2;
+  if (!json) return;
+  // `commander.unknownOption`, "error: unknown option '--colour'"
+  const error = {
+    code: code
+      .replace(/^commander\./, '')
+      .replace(/[A-Z]/g, (letter) => `_${letter}`)
+      .toUpperCase(),
+    message: message.replace(/^error: /, ''),
+  };
+  process.stdout.write(`${JSON.stringify({ error })}\n`);
 }
