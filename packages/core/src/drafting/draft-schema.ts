@@ -53,9 +53,9 @@ interface ColumnSketch {
 }
 
 type Table = 'events' | 'users' | 'pois';
-/** Of each table: its file as the schema names it and as messages do, and its delimiter where it is no comma. */
 /** Key columns that were found by their values. */
 type Links = Partial<Record<'users' | 'pois', { event: string; own: string }>>;
+/** Of each table: its file as the schema names it and as messages do, and its delimiter where it is no comma. */
 type Sources = Partial<Record<Table, { path: string; where: string; delimiter?: string }>>;
 
 /** Words that people and programs write where there is nothing, in lower case. */

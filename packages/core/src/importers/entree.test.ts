@@ -42,7 +42,8 @@ async function published(
     const month = time.toUTCString().slice(8, 11);
     const day = String(time.getUTCDate()).padStart(2, '0');
     const hour = String(time.getUTCHours()).padStart(2, '0');
-    text += `${day}/${month}/${time.getUTCFullYear()}:${hour}:00:00 \thost ${i % 40}\t0\t${i % 40}L\t${(i * 3) % 40}N\t${(i * 7) % 40}\n`;
+    const then = ['L', 'N', 'R'][i % 3];
+    text += `${day}/${month}/${time.getUTCFullYear()}:${hour}:00:00 \thost ${i % 40}\t0\t${i % 40}L\t${(i * 3) % 40}N\t${(i * 11) % 40}${then}\t${(i * 7) % 40}\n`;
   }
   await writeFile(join(directory, 'session/session.1996-Q3'), change.session?.(text) ?? text);
   await writeFile(join(directory, 'session/README.md'), 'not a session');

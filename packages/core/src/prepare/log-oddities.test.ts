@@ -91,6 +91,48 @@ describe('an outcome is refused as a feature', () => {
         } as Partial<DatasetSchemaInput>,
       },
     ],
+    [
+      'that two thirds of the clicked rows have and no other one',
+      { add: ({ rode }: Ride, i: number) => ({ x: rode && i % 3 ? 2 + (i % 9) : '' }), change: categorical('x') },
+    ],
+    [
+      'that is 0 but in clicked rows',
+      {
+        add: ({ rode }: Ride, i: number) => ({ x: rode && i % 3 ? 2 + (i % 9) : 0 }),
+        change: { features: { dense: [{ name: 'extra', value: 'events.x' }] } } as Partial<DatasetSchemaInput>,
+      },
+    ],
+    [
+      'that only rows without a click have',
+      { add: ({ rode }: Ride, i: number) => ({ x: rode || i % 4 === 0 ? '' : 'dismissed' }), change: categorical('x') },
+    ],
+    [
+      'as a yes or no that is missing in places',
+      { add: ({ rode }: Ride, i: number) => ({ x: i % 5 === 0 ? '' : rode ? 'yes' : 'no' }), change: categorical('x') },
+    ],
+    [
+      'in several words for each class, missing in places',
+      {
+        add: ({ rode }: Ride, i: number) => ({
+          x: i % 5 === 0 ? '-' : rode ? ['paid', 'returned'][i % 2]! : ['shown', 'closed', 'scrolled'][i % 3]!,
+        }),
+        change: { ...categorical('x'), missing: ['-'] },
+      },
+    ],
+    [
+      'by a threshold, where there is a number at all',
+      {
+        add: ({ rode }: Ride, i: number) => ({ x: i % 2 ? '' : rode ? 3 + (i % 40) : (i % 3) / 10 }),
+        change: { features: { dense: [{ name: 'extra', value: 'events.x' }] } } as Partial<DatasetSchemaInput>,
+      },
+    ],
+    [
+      'under a marker of its own for what is missing',
+      {
+        add: ({ rode }: Ride) => ({ x: rode ? 'till 3' : 'none' }),
+        change: { features: { categorical: [{ name: 'extra', value: 'events.x', missing: ['none'] }] } },
+      },
+    ],
   ])('%s', async (_, { add, change }) => {
     await expect(prepared(rides(add), change)).rejects.toMatchObject({
       code: 'LABEL_LEAK',
@@ -99,8 +141,21 @@ describe('an outcome is refused as a feature', () => {
     });
   });
 
+  test.each<[string, (ride: Ride, i: number) => string | number]>([
+    ['few rows, though all are clicked', ({ rode }, i) => (rode && i < 60 ? `coupon ${i % 3}` : '')],
+    ['few rows, though none is clicked', ({ rode }, i) => (!rode && i % 12 === 1 ? 'closed' : '')],
+    ['a clicked row among many that are not', ({ rode }, i) => (!rode || i === 1 ? 'late' : '')],
+    ['a value of its own in every row', (_, i) => `visit ${i}`],
+    ['a value of its own in every pair of rows', ({ rode }, i) => `visit ${rode}-${Math.floor(i / 8)}-${i % 4}`],
+    ['a number that tells much, but not all', ({ rode }, i) => rode * 5 + (i % 7)],
+    ['a flag that is seldom up, and mostly in clicked rows', ({ rode }, i) => (rode ? i % 2 : i % 90 === 7 ? 1 : 0)],
+  ])('no outcome: %s', async (_, x) => {
+    const log = rides((ride, i) => ({ x: x(ride, i) }));
+    expect((await prepared(log, categorical('x'))).notes).toBeUndefined();
+  });
+
   test('a column that agrees with it in all rows but one is a feature like any other', async () => {
-    const log = rides(({ rode }, i) => ({ x: i === 300 ? 1 - rode : rode }));
+    const log = rides(({ rode }, i) => ({ x: i === 302 ? 1 - rode : rode }));
     expect((await prepared(log, categorical('x'))).notes).toBeUndefined();
   });
 });

@@ -2,11 +2,20 @@ import { type DuckdbSession, ident } from '../duckdb/session.js';
 import { DataError, didYouMean } from '../errors.js';
 import { featureLayout } from '../features/layout.js';
 import { compileDerivation } from '../scene/derive.js';
-import { derivationInputs } from '../scene/inputs.js';
+import { valueInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
 import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
+import { refuseOutcomes } from './outcomes.js';
 import { likelyDelimiter, mustBeText, numberedRows, openSource, reading, sourceName } from './sources.js';
-import { type ColumnSql, canonicalSql, numberSql, presentSql, templateSlots, timeSql } from './sql-values.js';
+import {
+  type ColumnSql,
+  canonicalSql,
+  holdsNumbers,
+  numberSql,
+  presentSql,
+  templateSlots,
+  timeSql,
+} from './sql-values.js';
 
 type TableName = 'events' | 'users' | 'pois';
 const aliases = { events: 'ev', users: 'us', pois: 'po' } as const;
@@ -269,72 +278,6 @@ async function oddities(
   return notes;
 }
 
-/** Rows and positives from which on agreement with a label in every row is no accident. */
-const leakRows = 50;
-const leakPositives = 5;
-
-/**
- * Refuses features and scene keywords over event columns that give a label away: its copy, its opposite or another word for it; a
- * value that is there exactly where the label is 1; a number that one threshold splits by the label. No such column is known when POIs
- * are ranked.
- * @throws DataError `LABEL_LEAK`
- */
-async function refuseOutcomes(
-  db: DuckdbSession,
-  schema: DatasetSchema,
-  where: string,
-  types: ReadonlyMap<string, string>,
-  orders: boolean,
-): Promise<void> {
-  const uses = new Map<string, string>();
-  const collect = (what: string, value: ValueSpec) => {
-    for (const ref of valueInputs(value)) {
-      const column = ref.startsWith('events.') ? ref.slice('events.'.length) : null;
-      if (column === null || column === schema.keys.user || column === schema.keys.poi || uses.has(column)) continue;
-      uses.set(column, what);
-    }
-  };
-  for (const f of [...schema.features.categorical, ...schema.features.dense]) collect(`feature "${f.name}"`, f.value);
-  for (const k of schema.keywords.scene) collect(`scene keyword "${k.name}"`, k.value);
-  for (const [name, label] of [['click', 'click'], ...(orders ? [['order', 'ord']] : [])] as [string, string][]) {
-    const { n, ones } = await db.row<{ n: bigint; ones: bigint }>(
-      `SELECT count(*) AS n, sum(${label})::BIGINT AS ones FROM ev`,
-    );
-    if (n < leakRows || ones < leakPositives || n - ones < leakPositives) continue;
-    for (const [column, what] of uses) {
-      const c: ColumnSql = { sql: ident(`c:${column}`), type: types.get(column)! };
-      const text = presentSql(c, new Set(schema.missing));
-      const x = c.type.endsWith('[]') ? 'NULL::DOUBLE' : numberSql(c, new Set(schema.missing));
-      const howIn = async (rows: string) => {
-        const found = await db.row<{
-          classes: bigint;
-          presence: boolean;
-          words: boolean;
-          threshold: boolean | null;
-        }>(`SELECT
-            count(DISTINCT y) AS classes,
-            bool_and((v IS NOT NULL) = (y = 1)) OR bool_and((v IS NULL) = (y = 1)) AS presence,
-            coalesce(min(v) FILTER (y = 1) = max(v) FILTER (y = 1) AND min(v) FILTER (y = 0) = max(v) FILTER (y = 0)
-              AND min(v) FILTER (y = 1) <> min(v) FILTER (y = 0) AND bool_and(v IS NOT NULL), false) AS words,
-            bool_and(x IS NOT NULL) AND (min(x) FILTER (y = 1) > max(x) FILTER (y = 0) OR max(x) FILTER (y = 1) < min(x) FILTER (y = 0)) AS threshold
-          FROM (SELECT ${label} AS y, ${text} AS v, ${x} AS x FROM ${rows})`);
-        if (found.classes < 2n) return 'undecided';
-        if (found.words) return 'is the label in other words';
-        if (found.presence) return 'is there exactly where the label is one of its values';
-        return found.threshold === true ? 'is split by one threshold exactly as the label is' : null;
-      };
-      // What some rows speak against, all do: a large log is seldom read to its end for this.
-      const how = (await howIn('(FROM ev LIMIT 100000)')) === null ? null : await howIn('ev');
-      if (how === null) continue;
-      throw new DataError(
-        'LABEL_LEAK',
-        `${where}: the ${what} reads the column "${column}", which ${how} ("${name}"), in all ${n} rows. An outcome is not known when POIs are ranked, and a model that is shown it learns nothing else. Leave it out of features and scene keywords.`,
-        { file: where, field: column },
-      );
-    }
-  }
-}
-
 /** The labels as trained: a lone order column plays the click. */
 export function labelColumns(schema: DatasetSchema): {
   click: { column: string; atLeast?: number } | undefined;
@@ -390,10 +333,6 @@ function wantedColumns(schema: DatasetSchema): Wanted {
     for (const ref of refs) if (ref.startsWith('pois.')) addRef(ref, `keyword "${k.name}"`);
   }
   return wanted;
-}
-
-function valueInputs(value: ValueSpec): string[] {
-  return typeof value === 'string' ? [value] : derivationInputs(value);
 }
 
 function storedColumns(schema: DatasetSchema): { users: string[]; pois: string[] } {

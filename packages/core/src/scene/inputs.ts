@@ -1,4 +1,4 @@
-import type { Derivation } from '../schema/schema.js';
+import type { Derivation, ValueSpec } from '../schema/schema.js';
 
 /** Column references a derivation reads, in the order its implementation takes them; `time` is the schema's time column. */
 export function derivationInputs(d: Derivation): string[] {
@@ -22,4 +22,9 @@ export function derivationInputs(d: Derivation): string[] {
     case 'travelling':
       return [d.home, d.here];
   }
+}
+
+/** Column references that a feature's or scene keyword's value reads; `time` is the schema's time column. */
+export function valueInputs(value: ValueSpec): string[] {
+  return typeof value === 'string' ? [value] : derivationInputs(value);
 }
