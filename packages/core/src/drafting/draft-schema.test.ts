@@ -2,7 +2,15 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { draftSchema, openDataset, prepare, readSchema } from '../index.js';
+import {
+  type DatasetSchemaInput,
+  defineSchema,
+  draftSchema,
+  explainPreparation,
+  openDataset,
+  prepare,
+  readSchema,
+} from '../index.js';
 
 async function folder(files: Record<string, string>): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'larr-draft-'));
@@ -187,4 +195,30 @@ test('column names in any script, and those that the schema uses itself, make a 
     '雨',
   ]);
   await expect(draft('天气')).rejects.toMatchObject({ code: 'LABEL_NOT_FOUND' });
+});
+
+test('a number or text of its own in every row is left out of a draft and said, and a check warns of it as a feature', async () => {
+  let events = 'user_id,shop,n,ticket,weather,lux,is_click\n';
+  for (let i = 0; i < 900; i++)
+    events += `u${(i * 7) % 60},s${(i * 13) % 50},${i + 1000},t-${i},${i % 3 ? 'sun' : 'rain'},${i * 1.5},${i % 4 ? 0 : 1}\n`;
+  const directory = await folder({ 'events.csv': events });
+  const { schema, remarks } = await draftSchema({ events: 'events.csv', baseDirectory: directory });
+  const used = JSON.stringify([schema.features, schema.keywords]);
+  for (const column of ['n', 'ticket']) {
+    expect(used).not.toContain(`"events.${column}"`);
+    expect(remarks.join('\n')).toContain(`events.${column} is another one in every row`);
+  }
+  expect(used).toContain('"events.lux"');
+  const warningsOf = async (features: DatasetSchemaInput['features']) =>
+    (await explainPreparation({ schema: defineSchema({ ...schema, features }), baseDirectory: directory })).warnings
+      .filter((w) => w.includes('another one in each of the 900 rows'))
+      .map((w) => /"(.+?)"/.exec(w)![1]);
+  const { categorical = [], dense = [] } = schema.features!;
+  expect(await warningsOf(schema.features)).toEqual([]);
+  expect(
+    await warningsOf({
+      categorical: [...categorical, { name: 'ticket', value: 'events.ticket' }],
+      dense: [...dense, { name: 'n', value: 'events.n', transform: 'log1p' }],
+    }),
+  ).toEqual(['ticket', 'n']);
 });

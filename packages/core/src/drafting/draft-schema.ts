@@ -46,6 +46,8 @@ interface ColumnSketch {
   personal: boolean;
   /** Which of the words for nothing it holds, as they are written. */
   nothings: string[];
+  /** Its values are whole numbers. */
+  whole: boolean;
   /** No value occurs twice, and none is missing. */
   unique: boolean;
   /** Unit of numbers that look like times. */
@@ -151,6 +153,7 @@ async function sketchTable(db: DuckdbSession, table: Table, source: OpenSource):
       `SELECT count(DISTINCT nullif(text, ''))::INTEGER AS "distinct", count(*) FILTER (text IS NULL OR text = '')::DOUBLE / count(*) AS missing,
        min(TRY_CAST(text AS DOUBLE)) AS min, max(TRY_CAST(text AS DOUBLE)) AS max, avg(length(text)) AS length,
        count(*) FILTER (text <> '' AND TRY_CAST(text AS DOUBLE) IS NULL)::INTEGER AS words,
+       count(*) FILTER (TRY_CAST(text AS DOUBLE) <> trunc(TRY_CAST(text AS DOUBLE)))::INTEGER AS fractions,
        count(*) FILTER (lower(text) NOT IN ('0', '1', 'true', 'false'))::INTEGER AS other,
        count(*) FILTER (text <> '' AND time IS NULL)::INTEGER AS timeless,
        list(DISTINCT whole ORDER BY whole) FILTER (text IS NULL AND whole IS NOT NULL) AS nothings
@@ -185,6 +188,7 @@ async function sketchTable(db: DuckdbSession, table: Table, source: OpenSource):
     sketches.push({
       name,
       unique,
+      whole: numeric && found.fractions === 0,
       personal,
       nothings: found.nothings?.items ?? [],
       kind,
@@ -345,6 +349,15 @@ function compose(
   }
   const row = free('events').find((c) => patterns.row.test(c.name));
   if (row !== undefined) take('events', row.name);
+  for (const c of free('events')) {
+    if (!c.unique || !c.personal || (c.kind !== 'text' && !c.whole)) continue;
+    take('events', c.name);
+    remarks.push(
+      `events.${c.name} is another one in every row, as a row's number is, and is left out: a value that never comes back tells nothing.${
+        c.whole && c.min! >= 0 ? ' If results shall name rows by it, put it under keys as "row".' : ''
+      }`,
+    );
+  }
 
   const categorical: NonNullable<NonNullable<DatasetSchemaInput['features']>['categorical']> = [];
   const dense: NonNullable<NonNullable<DatasetSchemaInput['features']>['dense']> = [];

@@ -2,14 +2,17 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PARTS, type Part } from '../dataset/manifest.js';
-import { ident } from '../duckdb/session.js';
+import { type DuckdbSession, ident } from '../duckdb/session.js';
+import { featureLayout } from '../features/layout.js';
 import { wrapKeyword } from '../keywords/tokens.js';
+import type { DatasetSchema } from '../schema/schema.js';
 import { drawNegatives } from './negatives.js';
 import type { PrepareOptions } from './prepare.js';
 import { openScratch, type PrepareProgress } from './prepare.js';
 import { buildSamples } from './samples.js';
 import { countParts } from './split-files.js';
-import { loadTables } from './tables.js';
+import { numberSql, presentSql } from './sql-values.js';
+import { type LoadedTables, loadTables } from './tables.js';
 import { keywordSpecs, poiTextsQuery, userTextsQuery } from './text-files.js';
 
 /** What `prepare` would do with a schema and its tables. */
@@ -39,6 +42,8 @@ export interface PreparationReport {
 const exampleCount = 2;
 /** With fewer test rows of one class than this the standard error of an AUC is above 0.04 or so. */
 const fewTestRows = 50;
+/** In fewer rows than this whole numbers are all different by chance. */
+const fewestNumbered = 50n;
 
 /**
  * Goes through a preparation without writing a dataset: everything is checked, and what would come out is told. It computes in a
@@ -144,6 +149,7 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
         dense,
       });
     }
+    warnings.push(...(await rowNumbers(db, schema, tables)));
     const scene: PreparationReport['scene'] = [];
     for (const [i, k] of schema.keywords.scene.entries()) {
       const { missing } = await db.row<{ missing: bigint }>(
@@ -180,6 +186,32 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** Warnings of features over columns of the events that hold another whole number, or another text, in every row. */
+async function rowNumbers(db: DuckdbSession, schema: DatasetSchema, tables: LoadedTables): Promise<string[]> {
+  const warnings: string[] = [];
+  const { categorical, dense } = featureLayout(schema);
+  for (const [of, features] of [
+    ['text', categorical],
+    ['number', dense],
+  ] as const) {
+    for (const { name, value, missing } of features) {
+      if (typeof value !== 'string' || !value.startsWith('events.')) continue;
+      const column = tables.column(value);
+      const x = of === 'text' ? presentSql(column, missing) : numberSql(column, missing);
+      // Drawn negatives repeat the row of their positive.
+      const { rows, distinct, fractions } = await db.row<{ rows: bigint; distinct: bigint; fractions: bigint }>(
+        `SELECT count(*) AS rows, count(DISTINCT x) AS "distinct", ${of === 'text' ? '0::BIGINT' : 'count(*) FILTER (x <> trunc(x))'} AS fractions
+         FROM (SELECT ${x} AS x FROM ev ${schema.negatives?.method === 'unused' ? 'WHERE ev.click = 1' : ''})`,
+      );
+      if (rows < fewestNumbered || distinct !== rows || fractions > 0n) continue;
+      warnings.push(
+        `The feature "${name}" is another one in each of the ${rows} rows, as a row's number is: a value that never comes back tells nothing, and a number that only grows leads a model astray in the test part. Leave it out.`,
+      );
+    }
+  }
+  return warnings;
 }
 
 function percent(share: number): string {
