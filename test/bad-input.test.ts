@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { lockDirectory } from '@larr/core';
 import { describe, expect, test } from 'vitest';
 import { larr, program, start, temporaryDirectory } from './larr.js';
 
@@ -128,6 +129,21 @@ describe('wrong usage exits with 2', () => {
     expect(stderr).not.toBe('');
   });
 });
+
+test.each(['pretrain', 'finetune', 'embed', 'train', 'compare', 'demo'])(
+  '%s refuses an --out that another process is writing, by its number',
+  async (command) => {
+    const folder = temporaryDirectory();
+    const lock = lockDirectory(folder, 'the directory');
+    const needed = { demo: [], pretrain: ['--data', 'x'], train: ['--data', 'x', '--model', 'ple'] }[command];
+    const args = needed ?? ['--data', 'x', ...(command === 'compare' ? [] : ['--model', 'y'])];
+    const { code, stderr } = await larr(command, ...args, '--out', folder);
+    lock.release();
+    expect(code).toBe(2);
+    expect(stderr).toMatch(new RegExp(`${folder} is in use by another process of LARR, ${process.pid}\\b.*IN_USE`));
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);
 
 test.each([
   ['UNKNOWN_COMMAND', ['no-such-command']],

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { program as larr } from '../larr.js';
+import { program as larr, root } from '../larr.js';
 import { exportTinyBundle } from './tiny-bundle.js';
 import { prepareTinyDataset } from './tiny-dataset.js';
 
@@ -16,6 +16,7 @@ beforeAll(async () => {
   await prepareTinyDataset(directory, { history: false });
   bundle = (await exportTinyBundle(directory, 'dnn')).bundle;
 }, 120_000);
+const server = join(root, 'packages', 'server', 'bin', 'larr-server.mjs');
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /** Starts a server program; resolves when it has printed a line on stdout or has ended. */
@@ -50,4 +51,21 @@ describe('a server that `larr serve` started', () => {
     if (signal !== 'SIGKILL') expect(code).toBe(0);
     expect(await goes(url)).toBe(true);
   });
+});
+
+it('two servers do not write one event log, and the next takes it when the first is killed', async () => {
+  const args = ['--bundle', bundle, '--events', join(directory, 'events')];
+  const first = await start(server, args);
+  const second = await start(server, args);
+  expect(second.error).toEqual({
+    code: 'IN_USE',
+    message: expect.stringMatching(new RegExp(`events is in use by another process of LARR, ${first.child.pid}`)),
+  });
+  expect(await second.exited).toBe(2);
+  first.child.kill('SIGKILL');
+  await first.exited;
+  const third = await start(server, args);
+  expect(await answers(third.url)).toBe(true);
+  third.child.kill('SIGTERM');
+  expect(await third.exited).toBe(0);
 });

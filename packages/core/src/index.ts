@@ -10,6 +10,7 @@ export * from './errors.js';
 export * from './features/layout.js';
 export * from './features/serving.js';
 export * from './files/atomic.js';
+export { type DirectoryLock, lockDirectory } from './files/lock.js';
 export { mustBeDirectory, mustBeOutside, mustBeReplaceable, mustNotHold } from './files/output-directory.js';
 export * from './importers/coupon.js';
 export * from './importers/entree.js';

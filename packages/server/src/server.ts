@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { LarrError, mustBeDirectory } from '@larr/core';
+import { LarrError, lockDirectory, mustBeDirectory } from '@larr/core';
 import { type AppState, createApp, DEFAULT_LIMITS, type Limits } from './api/app.js';
 import type { ModelIdentity } from './api/contracts.js';
 import { EventLog } from './events/event-log.js';
@@ -65,13 +65,21 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
- * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY for
+ * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
  * `events`; DataError EVENT_LOG_CORRUPT
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
   if (options.events !== undefined) await mustBeDirectory(options.events);
-  const events = options.events === undefined ? null : await EventLog.open(options.events);
+  // Two that append to one log would write an event twice.
+  const lock = options.events === undefined ? null : lockDirectory(options.events, 'the event log');
+  let events: EventLog | null;
+  try {
+    events = options.events === undefined ? null : await EventLog.open(options.events);
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
   const state: AppState = { model: null, events, stopping: false };
   const app = createApp(state, metrics, { ...DEFAULT_LIMITS, ...options.limits });
   const host = options.host ?? '127.0.0.1';
@@ -81,6 +89,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   } catch (error) {
     await app.close();
     await events?.close();
+    lock?.release();
     throw cannotListen(error as NodeJS.ErrnoException, host, wanted);
   }
   const { port } = app.server.address() as AddressInfo;
@@ -115,6 +124,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         await app.close();
         clearTimeout(impatient);
         await events?.close();
+        lock?.release();
         const model = await loading.catch(() => null);
         await model?.close();
       })();

@@ -1,12 +1,20 @@
 // What every `larr` command has in common: options, where output goes, how it stops, how errors become exit codes.
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import { exitCode, LarrError, mustBeDirectory, problemsOf, UsageError } from '@larr/core';
+import {
+  type DirectoryLock,
+  exitCode,
+  LarrError,
+  lockDirectory,
+  mustBeDirectory,
+  problemsOf,
+  UsageError,
+} from '@larr/core';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Configuration, ConfigurationShape } from './configuration.js';
 import { requireDevice } from './device.js';
+import { defaultThreads } from './threads.js';
 
 /** Options that mean the same wherever they are taken; a command takes those that mean something to it (`withOptions`). */
 export interface SharedOptions {
@@ -73,7 +81,10 @@ const sharedOptions: Record<keyof SharedOptions, () => Option> = {
   device: () =>
     new Option('--device <device>', 'where to compute: cpu, cuda or cuda:N').argParser(device).default('cpu'),
   threads: () =>
-    new Option('--threads <n>', 'threads to compute with').argParser(wholeNumber(1)).default(availableParallelism()),
+    new Option('--threads <n>', 'threads to compute with')
+      .argParser(wholeNumber(1))
+      // `action` asks the environment: what is wrong there is told as any other error, and only by commands that compute.
+      .default(0, 'LARR_THREADS, else OMP_NUM_THREADS, else all processors'),
 };
 
 /** Adds the shared options that mean something to a command, and --json. Any other is refused as unknown. */
@@ -221,15 +232,18 @@ export function action<O extends ActionOptions, R>(
     };
     const progress = createProgress();
     bars.push(progress);
-    if (options.threads !== undefined) {
-      // Read by the math libraries when they are loaded, which commands do only inside `work`.
-      process.env.OMP_NUM_THREADS = String(options.threads);
-      process.env.LARR_THREADS = String(options.threads);
-    }
     try {
+      if (options.threads !== undefined) {
+        options.threads ||= defaultThreads();
+        // Read by the math libraries when they are loaded, which commands do only inside `work`.
+        process.env.OMP_NUM_THREADS = String(options.threads);
+        process.env.LARR_THREADS = String(options.threads);
+      }
       if (options.out !== undefined)
         await mustBeDirectory(out === 'file' ? dirname(resolve(options.out)) : options.out);
       if (options.device !== undefined) await requireDevice(options.device);
+      // A run that can go on has files that a second one at the same time would write too.
+      if (options.out !== undefined && interrupted === 'goes on') lock = lockDirectory(options.out, 'the directory');
       const result = await work(options, { signal: stop.signal, say, progress: progress.show });
       progress.end();
       if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -238,6 +252,7 @@ export function action<O extends ActionOptions, R>(
       progress.end();
       fail(error, options.json);
     } finally {
+      lock?.release();
       process.off('SIGINT', onSignal);
       process.off('SIGTERM', onSignal);
     }
