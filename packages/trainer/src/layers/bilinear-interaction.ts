@@ -1,22 +1,11 @@
-import { init, type Tensor, tensor } from '@larr/torch';
+import { cat, init, type Tensor } from '@larr/torch';
 import { glorot, type Parameters } from './parameters.js';
 
 /** Bilinear interaction of FiBiNET, one matrix for every pair of fields ("field interaction"). */
 export interface BilinearInteraction {
   /** [P, d, d]: W_ij, pairs i < j in the order (0,1), (0,2), …, (1,2), … */
   weight: Tensor;
-  /** i64 [P] */
-  left: Tensor;
-  right: Tensor;
   pairs: number;
-}
-
-/** The pairs i < j of so many fields, as their left and right halves. */
-export function fieldPairs(fields: number): { left: number[]; right: number[] } {
-  const pairs = Array.from({ length: fields }, (_, i) =>
-    Array.from({ length: fields - 1 - i }, (_, k) => [i, i + 1 + k] as const),
-  ).flat();
-  return { left: pairs.map(([i]) => i), right: pairs.map(([, j]) => j) };
 }
 
 /** Registers `<name>.weight` [F (F − 1) / 2, dim, dim]. */
@@ -26,24 +15,41 @@ export function createBilinearInteraction(
   fields: number,
   dim: number,
 ): BilinearInteraction {
-  const { left, right } = fieldPairs(fields);
-  const pairs = left.length;
-  return {
-    weight: p.parameter(`${name}.weight`, [pairs, dim, dim], glorot(dim, dim)),
-    left: p.constant(tensor(left, [pairs], { dtype: 'i64' })),
-    right: p.constant(tensor(right, [pairs], { dtype: 'i64' })),
-    pairs,
-  };
+  const pairs = (fields * (fields - 1)) / 2;
+  return { weight: p.parameter(`${name}.weight`, [pairs, dim, dim], glorot(dim, dim)), pairs };
 }
 
 /**
- * p_ij = (v_i W_ij) ∘ v_j for i < j (Huang et al., RecSys 2019, equation 8), all pairs by one product.
+ * p_ij = (v_i W_ij) ∘ v_j for i < j (Huang et al., RecSys 2019, equation 8). One product for all the pairs of a left field, whose
+ * right ones lie side by side: gathering both sides of every pair would cost several times the products.
  * @param v [B, F, d]
- * @returns [P, B, d]
+ * @returns [B, P, d]
  */
 export function bilinearInteraction(net: BilinearInteraction, v: Tensor): Tensor {
-  const byField = v.transpose(0, 1); // [F, B, d]
-  return byField.indexSelect(0, net.left).bmm(net.weight).mul(byField.indexSelect(0, net.right));
+  const [batch, fields, dim] = v.shape as [number, number, number];
+  const lefts = v.unbind(1).slice(0, -1); // each [B, d]
+  const weights = net.weight.split(
+    lefts.map((_, i) => fields - 1 - i),
+    0,
+  );
+  const ofLeft = lefts.map((left, i) => {
+    const count = fields - 1 - i;
+    const matrix = weights[i]!.transpose(0, 1).reshape([dim, count * dim]); // [W_i,i+1 … W_i,F−1] side by side
+    return left
+      .matmul(matrix)
+      .reshape([batch, count, dim])
+      .mul(v.narrow(1, i + 1, count));
+  });
+  return cat(ofLeft, 1);
+}
+
+/** a_i a_j for i < j, in the order of the pairs: [B, F] → [B, P]. */
+export function pairProducts(a: Tensor): Tensor {
+  const fields = a.shape[1]!;
+  return cat(
+    Array.from({ length: fields - 1 }, (_, i) => a.narrow(1, i, 1).mul(a.narrow(1, i + 1, fields - 1 - i))),
+    1,
+  );
 }
 
 /** Squeeze-and-excitation over fields: a weight for each field of a row. */

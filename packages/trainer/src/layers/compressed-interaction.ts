@@ -32,18 +32,14 @@ export function createCompressedInteraction(
  */
 export function compressedInteraction(net: CompressedInteraction, v: Tensor): Tensor {
   const [batch, fields, dim] = v.shape as [number, number, number];
-  const x0 = v.transpose(1, 2).contiguous(); // [B, d, F]: embedding dimensions never meet, fields do
-  let x = x0;
+  const rows = batch * dim; // embedding dimensions never meet, fields do
+  const x0 = v.transpose(1, 2).reshape([rows, fields]);
+  const column = x0.unsqueeze(2); // [B·d, F, 1]
+  let x = x0; // [B·d, H_{k−1}]
   const pooled = net.weights.map((weight) => {
     // all products of a field and a feature map are the largest tensor of the model: it goes as soon as they are weighed
-    x = tidy(() =>
-      x0
-        .unsqueeze(3)
-        .mul(x.unsqueeze(2))
-        .reshape([batch, dim, fields * x.shape[2]!])
-        .linear(weight),
-    ); // [B, d, H_k]
-    return x.to('f32').sum([1]); // [B, H_k]
+    x = tidy(() => column.bmm(x.unsqueeze(1)).reshape([rows, -1]).linear(weight)); // [B·d, H_k]
+    return x.reshape([batch, dim, -1]).to('f32').sum([1]); // [B, H_k]
   });
   return cat(pooled, 1);
 }

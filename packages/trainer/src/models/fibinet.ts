@@ -5,6 +5,7 @@ import {
   createBilinearInteraction,
   createFieldExcitation,
   fieldWeights,
+  pairProducts,
 } from '../layers/bilinear-interaction.js';
 import { createEmbeddingTable, embed } from '../layers/embedding-table.js';
 import { createMlp, mlp } from '../layers/mlp.js';
@@ -40,11 +41,10 @@ export const createFiBiNet: CreateNetwork = (p, inputs, config, features, width)
   const towers = createTowers(p, 'tower', inputs.tasks, deep.outputs, []);
   return {
     logits({ batch, v, x }, training) {
-      const pairs = bilinearInteraction(bilinear, v); // [P, B, d]
-      const a = fieldWeights(senet, v).transpose(0, 1); // [F, B]
-      const weight = a.indexSelect(0, bilinear.left).mul(a.indexSelect(0, bilinear.right)); // [P, B]
+      const pairs = bilinearInteraction(bilinear, v); // [B, P, d]
+      const weight = pairProducts(fieldWeights(senet, v)); // [B, P]
       const flat = [pairs, pairs.mul(weight.unsqueeze(2))].map((t) =>
-        t.transpose(0, 1).reshape([batch.rows, interactions]).to(x.dtype),
+        t.reshape([batch.rows, interactions]).to(x.dtype),
       );
       const h = mlp(deep, cat([...flat, x.narrow(1, embedded, width - embedded)], 1), training);
       const linear = embed(firstOrder, batch.ids).sum([1]); // [B, tasks]

@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { tidy } from '@larr/torch';
 import { expect, test } from 'vitest';
 import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from '../../test/synthetic-data.js';
@@ -26,6 +28,19 @@ test('a trained LARR is read back, without the vectors it was made from, and sco
     const missing = table.data.subarray(offset * 16, (offset + 1) * 16);
     expect(missing.every((x) => x === 0)).toBe(true);
   }
+  data.dispose();
+});
+
+test('a run of before a setting existed is read with what it did then', async () => {
+  const data = syntheticData({ rows: 300 });
+  const run = temporaryDirectory();
+  const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+  const result = await trainModel(data, { model: 'larr', out: run, seed: 1, config: tinyConfig, vectors });
+  const path = join(run, 'model.json');
+  const { config, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
+  const { base: _, mmoe: __, ...older } = config;
+  writeFileSync(path, JSON.stringify({ ...rest, config: older }));
+  expect((await evaluateTrained(run, data)).metrics).toEqual(result.metrics);
   data.dispose();
 });
 

@@ -3,7 +3,6 @@
  * reads, and what is added to the towers' outputs.
  */
 import { ConfigError } from '@larr/core';
-import { fieldPairs } from '../../layers/bilinear-interaction.js';
 import type { ModelConfig, NetworkName } from '../../models/config.js';
 import { sequenceTarget } from '../../models/din.js';
 import type { ModelInputs } from '../../models/inputs.js';
@@ -122,6 +121,14 @@ export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOu
     streams: extraction(graph, state, 'extraction', x, { tasks: inputs.tasks.length, ...config.ple }),
   }),
 };
+
+/** The pairs i < j of so many fields, as their left and right halves. */
+function fieldPairs(fields: number): { left: number[]; right: number[] } {
+  const pairs = Array.from({ length: fields }, (_, i) =>
+    Array.from({ length: fields - 1 - i }, (_, k) => [i, i + 1 + k] as const),
+  ).flat();
+  return { left: pairs.map(([i]) => i), right: pairs.map(([, j]) => j) };
+}
 
 /** Whole numbers up to here are exact in f32. */
 const EXACT_IN_F32 = 2 ** 24;
