@@ -626,7 +626,16 @@ const badCases: [
     'too few days for the split',
     {},
     { splits: { time: { kind: 'time', testDays: 7 } } },
-    { code: 'SPLIT_EMPTY', message: /train part has no rows.*testDays/ },
+    { code: 'SPLIT_EMPTY', message: /train part has no rows.*too few days.*testDays/ },
+  ],
+  [
+    'a single event far after the others',
+    { 'events.csv': eventsCsv.replace(/(?<before>[\s\S]*)2026-/, '$<before>2031-') },
+    {},
+    {
+      code: 'SPLIT_EMPTY',
+      message: /validation part has no rows. 1 of the \d+ events is of 2031-\d\d-\d\d, the last day/,
+    },
   ],
 ];
 test.each(badCases)('%s is a clear error that leaves nothing behind', async (_name, files, settings, expected) => {

@@ -189,7 +189,8 @@ export async function countParts(
       const split = schema.splits[name]!;
       const advice =
         split.kind === 'time'
-          ? 'The events span too few days: lower testDays or validationDays, or use a random split.'
+          ? ((await lateEvents(db)) ??
+            'The events span too few days: lower testDays or validationDays, or use a random split.')
           : 'Give more data or other ratios.';
       throw new DataError('SPLIT_EMPTY', `splits.${name}: the ${part} part has no rows. ${advice}`, {
         field: `splits.${name}`,
@@ -217,6 +218,18 @@ export async function countParts(
     );
   }
   return parts;
+}
+
+/** What to do about events far after all others, which take a split by time to their days; null where there are none. */
+async function lateEvents(db: DuckdbSession): Promise<string | null> {
+  const [last, before] = await db.rows<{ day: string; number: number; n: bigint; rows: bigint }>(
+    `SELECT t::DATE::VARCHAR AS day, date_diff('day', DATE '1970-01-01', t::DATE)::INTEGER AS number, count(*) AS n, sum(count(*)) OVER ()::BIGINT AS rows
+     FROM wide GROUP BY t::DATE ORDER BY t::DATE DESC LIMIT 2`,
+  );
+  if (last === undefined || before === undefined || last.number - before.number < 2) return null;
+  return `${last.n} of the ${last.rows} events ${last.n === 1n ? 'is' : 'are'} of ${last.day}, the last day, and none is of the ${
+    last.number - before.number - 1
+  } days between ${before.day} and it. If that date is a mistake, correct it or leave its events out; if not, raise testDays or validationDays, or use a random split.`;
 }
 
 /** `table(key…, value, idx)`; hashed features hold every value (with `seen` = occurs in train), others the train part's alone. */

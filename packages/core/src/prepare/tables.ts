@@ -346,6 +346,9 @@ function storedColumns(schema: DatasetSchema): { users: string[]; pois: string[]
   return { users: [...users], pois: [...pois] };
 }
 
+/** Samples are 32-bit numbers, and these end a little above. */
+const largestNumber = '3.4e38';
+
 /** Finds the first value that the schema's use of its column cannot stand. */
 async function checkValues(
   db: DuckdbSession,
@@ -386,8 +389,8 @@ async function checkValues(
     if (c.type === 'BOOLEAN' || (holdsNumbers(c.type) && !/^(FLOAT|DOUBLE)$/.test(c.type))) return;
     await complain(
       column,
-      `${presentSql(c, missing)} IS NOT NULL AND ${numberSql(c, missing)} IS NULL`,
-      `a finite number, which ${use} needs`,
+      `${presentSql(c, missing)} IS NOT NULL AND coalesce(abs(${numberSql(c, missing)}) > ${largestNumber}, true)`,
+      `a finite number (of at most ${largestNumber}), which ${use} needs`,
       `Correct it, or list it under "missing", of ${use} or of the whole schema.`,
     );
   };

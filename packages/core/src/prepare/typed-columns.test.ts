@@ -61,3 +61,12 @@ test('a date is no number', async () => {
     row: 1n,
   });
 });
+
+test.each(['1e300', '-1e39', 'inf'])('%s is no number that a sample can hold', async (value) => {
+  await expect(prepared(`CASE WHEN i = 4 THEN '${value}'::DOUBLE ELSE i % 7 END`, 'dense')).rejects.toMatchObject({
+    code: 'BAD_VALUE',
+    file: 'log.parquet',
+    field: 'x',
+    row: 5n,
+  });
+});

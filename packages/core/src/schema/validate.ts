@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { withoutComments } from '../drafting/commented-json.js';
-import { ConfigError, DataError, didYouMean } from '../errors.js';
+import { ConfigError, didYouMean, UsageError } from '../errors.js';
 import { derivationInputs } from '../scene/inputs.js';
 import { problemsOf } from './problems.js';
 import { DatasetSchema, type DatasetSchemaInput, type ValueSpec } from './schema.js';
@@ -43,14 +43,14 @@ export function parseSchema(value: unknown, where: string): DatasetSchema {
 
 /**
  * Reads a schema file: JSON, in which `//` comments may stand, or an ES module (`.mjs`, `.js`) whose default export it is.
- * @throws DataError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_NOT_MODULE`, `SCHEMA_INVALID`
+ * @throws UsageError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_NOT_MODULE`, `SCHEMA_INVALID`
  */
 export async function readSchema(file: string): Promise<DatasetSchema> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    throw new DataError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
+    throw new UsageError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
   }
   if (/\.ts$/.test(file)) {
     throw new ConfigError(
