@@ -232,6 +232,7 @@ export function action<O extends ActionOptions, R>(
     };
     const progress = createProgress();
     bars.push(progress);
+    let lock: DirectoryLock | undefined;
     try {
       if (options.threads !== undefined) {
         options.threads ||= defaultThreads();
