@@ -222,3 +222,22 @@ test('a number or text of its own in every row is left out of a draft and said, 
     }),
   ).toEqual(['ticket', 'n']);
 });
+
+test('a draft says which column stands behind a name that lost its letters, and that no column is the name of a POI', async () => {
+  let events = 'user_id,item,天气,is_click\n';
+  for (let i = 0; i < 300; i++) events += `u${i % 30},p${i % 20},${i % 3 ? '晴' : '雨'},${i % 4 ? 0 : 1}\n`;
+  let pois = 'item,名称,类别\n';
+  for (let p = 0; p < 20; p++) pois += `p${p},番茄${p},${p % 2 ? '蔬菜' : '水果'}\n`;
+  const directory = await folder({ 'events.csv': events, 'pois.csv': pois });
+  const { schema, remarks, text } = await draftSchema({
+    events: 'events.csv',
+    pois: 'pois.csv',
+    baseDirectory: directory,
+  });
+  const said = remarks.join('\n');
+  for (const f of schema.features!.categorical!.slice(2))
+    expect(said).toContain(`"${f.name}" is "${(f.value as string).split('.')[1]}"`);
+  expect(said).toMatch(/POI keywords, "value" is "名称", "value_2" is "类别"/);
+  expect(said).toMatch(/"cptInput" and "poiBusiness".*value \(名称\), value_2 \(类别\)/);
+  expect(text).toContain('"value" is "名称"');
+});

@@ -205,15 +205,24 @@ async function sketchTable(db: DuckdbSession, table: Table, source: OpenSource):
 }
 
 /** Gives names that a schema may have, each once: of a column's own name what is in ASCII, or else "value". */
-function naming(): (wanted: string) => string {
+interface Naming {
+  (wanted: string): string;
+  /** Given name → the column's own, where letters of it were lost. */
+  readonly strange: Map<string, string>;
+}
+
+function naming(): Naming {
   const names = new Set<string>();
-  return (wanted) => {
+  const strange = new Map<string, string>();
+  const give = (wanted: string) => {
     const base = wanted.replace(/[^A-Za-z0-9_-]+/g, '_').replace(/^[^A-Za-z]+/, '') || 'value';
     let name = base;
     for (let i = 2; names.has(name); i++) name = `${base}_${i}`;
     names.add(name);
+    if (/[^\p{ASCII}]/u.test(wanted)) strange.set(name, wanted);
     return name;
   };
+  return Object.assign(give, { strange });
 }
 
 /** A file as `tables` of the schema names it: a plain path where that says all. */
@@ -454,6 +463,20 @@ function compose(
     remarks.push(
       'No words were found that describe POIs; the language model has nothing to learn from. Give a POIs table with names and descriptions.',
     );
+  else if (titles.length === 0)
+    remarks.push(
+      `No column of the POIs is called name or title, or as a place is, so "cptInput" and "poiBusiness" under "texts" are empty. Move the keyword with the POIs' name there, from "cptTarget" and "poiBasic"; there are ${poiWords.map((k) => (k.name === k.column ? k.name : `${k.name} (${k.column})`)).join(', ')}.`,
+    );
+  for (const [what, { strange }] of [
+    ['features', called],
+    ['scene keywords', sceneCalled],
+    ['POI keywords', poiCalled],
+    ['user keywords', userCalled],
+  ] as const)
+    if (strange.size > 0)
+      remarks.push(
+        `Names have the letters A to Z only. Of the ${what}, ${[...strange].map(([name, own]) => `"${name}" is "${own}"`).join(', ')}; give them names of your own.`,
+      );
   const profile = userWords.filter((k) => k.behaviour === undefined).map((k) => k.name);
   const behaviour = userWords.filter((k) => k.behaviour !== undefined).map((k) => k.name);
 
