@@ -227,15 +227,32 @@ describe('a configuration that is wrong', () => {
     expect(existsSync(out)).toBe(false);
   });
 
+  test('settings that do not go together are named', async () => {
+    const config = join(temporaryDirectory(), 'config.json');
+    const decoder = { hiddenSize: 30, heads: 4, keyValueHeads: 3 };
+    writeFileSync(config, JSON.stringify({ pretrain: { decoder }, finetune: { batchSize: 1 } }));
+    const { code, stdout } = await larr('pretrain', '--data', 'x', '--out', 'y', '--config', config, '--json');
+    const { error } = JSON.parse(stdout);
+    expect([code, error.code]).toEqual([2, 'CONFIG_INVALID']);
+    expect(error.message).toMatch(/pretrain\.decoder\.hiddenSize: .*hiddenSize 30 .*heads 4/);
+    expect(error.message).toMatch(/pretrain\.decoder\.keyValueHeads: .*3 .*heads 4/);
+    expect(error.message).toMatch(/finetune\.batchSize: /);
+  });
+
   test('vectors of another width than stage 2 will make are told before stage 1', async () => {
     const { schema, out } = project();
     expect((await larr('prepare', '--schema', schema, '--out', out)).code).toBe(0);
     const config = join(out, '..', 'config.json');
-    writeFileSync(config, JSON.stringify({ train: { larr: { vectorDim: 64 } } }));
     const run = join(out, '..', 'run');
-    const ended = await larr('train', '--data', out, '--model', 'larr', '--out', run, '--config', config, '--json');
-    expect([ended.code, JSON.parse(ended.stdout).error.code]).toEqual([2, 'VECTOR_DIM']);
-    expect(existsSync(run)).toBe(false);
+    for (const [larrSettings, code] of [
+      [{ vectorDim: 64 }, 'VECTOR_DIM'],
+      [{ heads: 3 }, 'HEADS'],
+    ]) {
+      writeFileSync(config, JSON.stringify({ train: { larr: larrSettings } }));
+      const ended = await larr('train', '--data', out, '--model', 'larr', '--out', run, '--config', config, '--json');
+      expect([ended.code, JSON.parse(ended.stdout).error.code]).toEqual([2, code]);
+      expect(existsSync(run)).toBe(false);
+    }
   });
 });
 

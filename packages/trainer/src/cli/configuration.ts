@@ -48,10 +48,17 @@ export const ConfigurationShape = Configuration.extend({
 });
 
 /**
- * Makes sure that language stages which this configuration runs give vectors of the width that it asks of the model, before they run.
- * @throws UsageError `VECTOR_DIM`
+ * Makes sure that language stages which this configuration runs give vectors of the width that it asks of the model, and that its heads
+ * can share, before they run.
+ * @throws UsageError `VECTOR_DIM`, `HEADS`
  */
 export function checkVectorWidth({ train, finetune }: Pick<Configuration, 'train' | 'finetune'>): void {
+  const heads = train.larr?.heads;
+  if (heads !== undefined && finetune.dimension % heads !== 0)
+    throw new UsageError(
+      'HEADS',
+      `train.larr.heads is ${heads}, which does not divide finetune.dimension, ${finetune.dimension}: each head takes an equal share of a vector`,
+    );
   const wanted = train.larr?.vectorDim;
   if (wanted === undefined || wanted === finetune.dimension) return;
   throw new UsageError(

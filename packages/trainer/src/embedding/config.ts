@@ -40,7 +40,9 @@ export const FinetuneConfig = z.strictObject({
     .max(1)
     .default(0.55)
     .describe('Share of the steps before user–POI and user–user pairs join.'),
-  batchSize: count
+  batchSize: z
+    .int()
+    .min(2)
     .default(48)
     .describe('Pairs in a step. At a small budget the number of steps counts, not the batch.'),
   microBatch: count

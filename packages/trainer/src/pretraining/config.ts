@@ -4,16 +4,28 @@ import { z } from 'zod';
 const count = z.int().positive();
 
 /** The shape of a decoder made here. The default suits two CPU cores and a corpus of some megabytes. */
-export const DecoderShape = z.strictObject({
-  hiddenSize: count.default(128).describe('Width of the states.'),
-  layers: count.default(3).describe('Decoder layers.'),
-  heads: count.default(4).describe('Attention heads.'),
-  keyValueHeads: count.default(2).describe('Heads of keys and values (grouped-query attention).'),
-  feedForwardSize: count.default(352).describe('Width of the feed-forward layers.'),
-  contextLength: count.default(384).describe('Longest text in tokens; longer ones are cut, and counted.'),
-  vocabularySize: count.default(2000).describe('Byte-level BPE vocabulary, special tokens of keywords not counted.'),
-  tiedHead: z.boolean().default(true).describe('Whether the output layer shares the token embeddings.'),
-});
+export const DecoderShape = z
+  .strictObject({
+    hiddenSize: count.default(128).describe('Width of the states.'),
+    layers: count.default(3).describe('Decoder layers.'),
+    heads: count.default(4).describe('Attention heads.'),
+    keyValueHeads: count.default(2).describe('Heads of keys and values (grouped-query attention).'),
+    feedForwardSize: count.default(352).describe('Width of the feed-forward layers.'),
+    contextLength: count.default(384).describe('Longest text in tokens; longer ones are cut, and counted.'),
+    vocabularySize: count.default(2000).describe('Byte-level BPE vocabulary, special tokens of keywords not counted.'),
+    tiedHead: z.boolean().default(true).describe('Whether the output layer shares the token embeddings.'),
+  })
+  .superRefine(({ hiddenSize, heads, keyValueHeads }, context) => {
+    const refuse = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', path, message });
+    // Each head has an even share of the width: rotary positions turn its numbers two by two.
+    if (hiddenSize % (2 * heads) !== 0)
+      refuse(
+        `hiddenSize ${hiddenSize} does not divide into heads ${heads} of an even width: make it a multiple of ${2 * heads}`,
+        'hiddenSize',
+      );
+    if (heads % keyValueHeads !== 0)
+      refuse(`keyValueHeads ${keyValueHeads} does not divide heads ${heads}`, 'keyValueHeads');
+  });
 
 /** Settings of stage 1 (method.md, section 2). The run depends on these, the dataset and the seed alone, never on the clock. */
 export const PretrainConfig = z.strictObject({

@@ -7,7 +7,7 @@ export { type TrainConfig, type TrainConfigInput, trainConfigSchema } from './co
 /**
  * Defaults ← the dataset's recommendation ← the model variant's own settings ← the user's.
  * @param vectorDim width of the language model's vectors, where the model takes them: `larr.vectorDim` follows it
- * @throws ConfigError `BAD_CONFIG` naming the field; UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`
+ * @throws ConfigError `BAD_CONFIG` naming the field; UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`, `HEADS`
  */
 export function resolveTrainConfig(
   model: string,
@@ -29,9 +29,22 @@ export function resolveTrainConfig(
     vectorDim === undefined ? {} : { larr: { vectorDim } },
   ].reduce<object>(mergeDeep, {});
   const parsed = trainConfigSchema.safeParse(merged);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    if (vectorDim !== undefined) checkHeads(parsed.data.larr, vectorDim);
+    return parsed.data;
+  }
   const what = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`).join('; ');
   throw new ConfigError('BAD_CONFIG', `the training configuration is not valid: ${what}`);
+}
+
+/** The scene encoder's heads share the width of the vectors among them. @throws UsageError `HEADS` */
+function checkHeads({ heads, aggregation }: TrainConfig['larr'], vectorDim: number): void {
+  if (aggregation !== 'encoder' || vectorDim % heads === 0) return;
+  throw new UsageError(
+    'HEADS',
+    `train.larr.heads is ${heads}, which does not divide the ${vectorDim} numbers of a vector (finetune.dimension): ` +
+      `choose a number of heads that divides ${vectorDim}`,
+  );
 }
 
 /**
