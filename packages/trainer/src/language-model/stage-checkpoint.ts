@@ -57,7 +57,7 @@ export function restoreStage<Cursor>(
   if (!existsSync(path)) return null;
   return noGrad(() =>
     tidy(() => {
-      const { tensors, metadata } = loadSafetensors(path);
+      const { tensors, metadata } = readTensors(path);
       if (metadata.format !== 'larr-stage' || metadata.identity !== identity) {
         throw new TrainingError(
           'CHECKPOINT_MISMATCH',
@@ -75,6 +75,19 @@ export function restoreStage<Cursor>(
       return JSON.parse(metadata.cursor!) as Cursor;
     }),
   );
+}
+
+/** @throws TrainingError `CHECKPOINT_CORRUPT` */
+function readTensors(path: string): ReturnType<typeof loadSafetensors> {
+  try {
+    return loadSafetensors(path);
+  } catch (cause) {
+    throw new TrainingError(
+      'CHECKPOINT_CORRUPT',
+      `The checkpoint cannot be read: ${(cause as Error).message}. Put back a whole copy, or remove ${path}: the same command then starts the stage afresh`,
+      { file: path, cause },
+    );
+  }
 }
 
 /** Removes the checkpoint of a finished stage. */

@@ -57,12 +57,12 @@ export function saveCheckpoint(path: string, identity: string, state: TrainingSt
  *
  * @param identity digest of everything a run depends on (model, configuration, data, seed)
  * @returns null where there is none
- * @throws TrainingError `CHECKPOINT_MISMATCH` where the file belongs to another run
+ * @throws TrainingError `CHECKPOINT_MISMATCH` where the file belongs to another run, `CHECKPOINT_CORRUPT` where it cannot be read
  */
 export function loadCheckpoint(path: string, identity: string, state: TrainingState): TrainingPosition | null {
   if (!existsSync(path)) return null;
   return tidy(() => {
-    const { tensors, metadata } = loadSafetensors(path);
+    const { tensors, metadata } = readTensors(path);
     if (metadata.format !== 'larr-checkpoint' || metadata.identity !== identity || !metadata.position) {
       throw new TrainingError(
         'CHECKPOINT_MISMATCH',
@@ -81,6 +81,20 @@ export function loadCheckpoint(path: string, identity: string, state: TrainingSt
     state.tables.loadStateDict(pick('tables.'));
     return JSON.parse(metadata.position) as TrainingPosition;
   });
+}
+
+/** @throws TrainingError `CHECKPOINT_CORRUPT` */
+function readTensors(path: string): ReturnType<typeof loadSafetensors> {
+  try {
+    return loadSafetensors(path);
+  } catch (cause) {
+    throw new TrainingError(
+      'CHECKPOINT_CORRUPT',
+      `the checkpoint cannot be read: ${(cause as Error).message}. ` +
+        `Put back a whole copy, or remove ${path}: the same command then trains this run from its beginning`,
+      { file: path, cause },
+    );
+  }
 }
 
 function parts(state: TrainingState): [string, Record<string, Tensor>][] {

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { TrainingError } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
@@ -8,6 +7,7 @@ import type { RecommendationModel } from '../models/inputs.js';
 import { trainConfigSchema } from './config-schema.js';
 import type { TrainingData } from './data.js';
 import { type Evaluation, evaluate } from './evaluate.js';
+import { readRunFile } from './run-files.js';
 import { type ModelDescription, runPaths, type TrainResult } from './train.js';
 
 /** The best weights of a finished run under their stable names (models/README.md), and what they are of. */
@@ -92,9 +92,9 @@ async function finishedRun(run: string) {
       `${run} holds no finished training run (no result.json): run "larr train" first`,
     );
   }
-  const written = JSON.parse(await readFile(paths.description, 'utf8')) as ModelDescription;
+  const written = await readRunFile<ModelDescription>(paths.description);
   // a setting that is newer than the run has its default: what the run did before one could choose
   const description = { ...written, config: trainConfigSchema.parse(written.config) };
-  const result = JSON.parse(await readFile(paths.result, 'utf8')) as TrainResult;
+  const result = await readRunFile<TrainResult>(paths.result);
   return { description, result, weights: paths.weights };
 }
