@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import {
+  DataError,
   type DraftOptions,
   draftSchema,
   mustBeOutside,
@@ -66,7 +67,12 @@ export function registerInit(program: Command): void {
             ...(name === undefined ? {} : { name }),
             ...(label === undefined ? {} : { label }),
           };
-          const { schema, text, remarks } = await draftSchema(draft);
+          const { schema, text, remarks } = await draftSchema(draft).catch((error) => {
+            // All its files are named on the command line.
+            if (error instanceof DataError && error.code === 'FILE_MISSING')
+              throw new UsageError(error.code, error.message, { cause: error });
+            throw error;
+          });
           await writeFileAtomic(out, text);
           return { out, schema, remarks };
         },
