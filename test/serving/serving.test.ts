@@ -132,12 +132,15 @@ describe('a served bundle', () => {
       user: true,
       pois: ['nowhere'],
       scene: [{ field: 'weather', text: 'raining frogs' }],
+      features: [{ feature: 'weather', value: 'raining frogs' }],
     });
+    const usual = await post({ user: 'u1', scene: { time: scene.time, weather: '' }, candidates: ['p1'] });
+    expect(usual.reply.fallbacks).toEqual({ user: false, pois: [], scene: [], features: [] });
     const missing = await post({ user: 'nobody', scene: { time: scene.time }, candidates: ['p1'] });
     const unknown = reply.ranked.find(({ poi }) => poi === 'p1')!;
     expect(unknown.pCtr).toBeCloseTo(missing.reply.ranked[0]!.pCtr, 6);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    for (const kind of ['user', 'poi', 'scene'])
+    for (const kind of ['user', 'poi', 'scene', 'feature'])
       expect(metrics).toMatch(new RegExp(`larr_fallbacks_total\\{kind="${kind}"\\} [1-9]`));
   });
 
@@ -184,7 +187,7 @@ describe('a served bundle', () => {
     for (const { value } of Object.values(examples)) {
       const { status, reply } = await post(value);
       expect(status).toBe(200);
-      expect(reply.fallbacks).toEqual({ user: true, pois: [], scene: [] });
+      expect(reply.fallbacks).toEqual({ user: true, pois: [], scene: [], features: [] });
     }
   });
 

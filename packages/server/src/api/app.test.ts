@@ -16,10 +16,17 @@ const byLength: RankingModel = {
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
   async rank({ candidates, user, k }) {
     if (user === 'explode') throw new Error('secret at /srv/model/weights.bin');
+    if (user === 'overflow') {
+      const none = { score: Number.NaN, pCtr: Number.NaN, pCtcvr: null };
+      return {
+        ranked: candidates.map((poi, i) => ({ poi, rank: i + 1, ...none })),
+        fallbacks: { user: false, pois: [], scene: [], features: [] },
+      };
+    }
     const ranked = [...candidates].sort((a, b) => b.length - a.length).slice(0, k);
     return {
       ranked: ranked.map((poi, i) => ({ poi, rank: i + 1, score: 0.5, pCtr: 0.5, pCtcvr: null })),
-      fallbacks: { user: false, pois: [], scene: [] },
+      fallbacks: { user: false, pois: [], scene: [], features: [] },
     };
   },
   async close() {},
@@ -63,6 +70,15 @@ describe('the HTTP layer', () => {
         .ranked.map(({ poi }: { poi: string }) => poi)
         .sort(),
     ).toEqual(candidates.sort());
+  });
+
+  it('names the scene value that left no score, and takes the blame where there is none', async () => {
+    const user = 'overflow';
+    const far = await post({ ...good, user, scene: { city: 'x', hour: 3, wind: '2e37' } });
+    expect(far.statusCode).toBe(400);
+    expect(far.json().error).toMatchObject({ code: 'SCENE_VALUE_INVALID', field: 'scene.wind' });
+    const ordinary = await post({ ...good, user, scene: { city: 'x', hour: 3 } });
+    expect([ordinary.statusCode, ordinary.json().error.code]).toEqual([500, 'INTERNAL']);
   });
 
   const refused: [string, string | Buffer | object, string, string?][] = [

@@ -137,10 +137,13 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
       const { ranked, fallbacks } = await model.rank(request.body, (stage, seconds) =>
         metrics.stages.observe({ stage }, seconds),
       );
+      if (ranked.some(({ score, pCtr }) => !Number.isFinite(score) || !Number.isFinite(pCtr)))
+        throw notFinite(request.body.scene);
       metrics.candidates.inc(request.body.candidates.length);
       if (fallbacks.user) metrics.fallbacks.inc({ kind: 'user' });
       if (fallbacks.pois.length > 0) metrics.fallbacks.inc({ kind: 'poi' }, fallbacks.pois.length);
       if (fallbacks.scene.length > 0) metrics.fallbacks.inc({ kind: 'scene' }, fallbacks.scene.length);
+      if (fallbacks.features.length > 0) metrics.fallbacks.inc({ kind: 'feature' }, fallbacks.features.length);
       if (ranked[0] !== undefined) metrics.score.observe(ranked[0].score);
       return { requestId: request.id, model: model.identity, ranked, fallbacks };
     },
@@ -179,6 +182,33 @@ export function createApp(state: AppState, metrics: Metrics, limits: Limits): Fa
 function requestId(request: { headers: Record<string, string | string[] | undefined> }): string {
   const given = request.headers['x-request-id'];
   return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/**
+ * What to say where the ranker gave no numbers: a scene value that is far beyond all training values overflows inside it, and the largest is
+ * named; without one it is the model's own trouble.
+ */
+function notFinite(scene: RankRequest['scene']): Error {
+  const sizes = Object.entries(scene ?? {}).map(([name, value]) => ({ name, size: sizeOf(value) }));
+  const largest = sizes.sort((a, b) => b.size - a.size)[0];
+  if (largest === undefined || largest.size < SUSPICIOUS)
+    return new Error('the ranker gave scores that are not numbers for ordinary values');
+  const field = `scene.${largest.name}`;
+  return new ApiError(
+    400,
+    'SCENE_VALUE_INVALID',
+    `${field}: the number is so far from those that the model was trained on that it gives no score`,
+    field,
+  );
+}
+
+/** Nothing that is measured or counted is as large; times in microseconds are 2e15. */
+const SUSPICIOUS = 1e16;
+
+/** How far a value is from 0, as a number; 0 where it is none. */
+function sizeOf(value: unknown): number {
+  const size = typeof value === 'number' || typeof value === 'string' ? Math.abs(Number(value)) : 0;
+  return Number.isNaN(size) ? 0 : size;
 }
 
 /** Keeps what a client may know; everything else becomes INTERNAL without its message. */

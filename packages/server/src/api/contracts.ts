@@ -78,6 +78,9 @@ export const Fallbacks = z
     scene: z
       .array(z.object({ field: z.string(), text: z.string() }))
       .meta({ description: 'Scene texts without an embedding: their keyword was treated as missing.' }),
+    features: z.array(z.object({ feature: z.string(), value: z.string() })).meta({
+      description: 'Values of scene columns that an ID feature never had in training: index 0 ("unseen") was used.',
+    }),
   })
   .meta({ id: 'Fallbacks' });
 export type Fallbacks = z.infer<typeof Fallbacks>;

@@ -34,7 +34,7 @@ export function createMetrics() {
     candidates: new Counter({ name: 'larr_candidates_total', help: 'Candidates ranked', registers }),
     fallbacks: new Counter({
       name: 'larr_fallbacks_total',
-      help: 'Unknown users, POIs and scene texts that were ranked through their fallback',
+      help: 'Unknown users, POIs, scene texts and feature values that were ranked through their fallback',
       labelNames: ['kind'] as const,
       registers,
     }),

@@ -173,7 +173,7 @@ class BundleModel implements RankingModel {
       const poi = this.stores.pois.rows[index];
       return { index, poi, pair: this.stores.pairs.get(user, poi) };
     });
-    const { ids, dense } = this.#rows.rows(event, user, candidates, this.#poiColumns);
+    const { ids, dense, unseen } = this.#rows.rows(event, user, candidates, this.#poiColumns);
     lap('features');
 
     const unknownTexts = new Map<string, { field: string; text: string }>();
@@ -220,6 +220,7 @@ class BundleModel implements RankingModel {
         user: user === undefined,
         pois: request.candidates.filter((_, row) => candidates[row]!.index < 0),
         scene: [...unknownTexts.values()],
+        features: unseen,
       },
     };
   }

@@ -44,6 +44,8 @@ export class RowAssembly {
   readonly #sceneOfRequest: DatasetSchema;
   readonly #sceneOfPair: DatasetSchema | null;
   readonly #fieldIndex: Map<string, number>;
+  /** ID features of the request that event columns alone say, by their place in its encoder: a stranger has no known id, and that is told apart. */
+  readonly #ofMoment: { position: number; feature: string }[];
 
   constructor(schema: DatasetSchema, features: BundleFeatures) {
     this.#features = features;
@@ -53,6 +55,12 @@ export class RowAssembly {
       poi: scopedFeatures(schema, features, 'poi'),
       pair: scopedFeatures(schema, features, 'pair'),
     };
+    const keys = [`events.${schema.keys.user}`, `events.${schema.keys.poi}`];
+    this.#ofMoment = this.#scopes.request.schema.features.categorical.flatMap(({ name, value }, position) => {
+      const { inputs } = compileValue(schema, value);
+      const said = inputs.every((input) => input === 'time' || (input.startsWith('events.') && !keys.includes(input)));
+      return said && scopeOf(schema, value) === 'request' ? [{ position, feature: name }] : [];
+    });
     const scene = (wanted: boolean): DatasetSchema => ({
       ...schema,
       keywords: {
@@ -91,14 +99,14 @@ export class RowAssembly {
   /**
    * Rows of one request.
    * @param candidates index into `columns`, or −1 for an unknown POI, and its store row
-   * @returns ids [rows, F] as rows of the fused table, dense [rows, D] raw or null
+   * @returns ids [rows, F] as rows of the fused table, dense [rows, D] raw or null; `unseen`: the moment's values that training did not have
    */
   rows(
     event: Row,
     user: Row | undefined,
     candidates: readonly { index: number; poi: Row | undefined; pair: Row | undefined }[],
     columns: PoiColumns,
-  ): { ids: Int32Array; dense: Float32Array | null } {
+  ): { ids: Int32Array; dense: Float32Array | null; unseen: { feature: string; value: string }[] } {
     const F = this.#features.categorical.length;
     const D = this.#features.dense.length;
     const { request, poi: ofPoi, pair: ofPair } = this.#scopes;
@@ -108,7 +116,12 @@ export class RowAssembly {
     // the request's own part, and "unknown" for the POI's part, in every row; then what each POI has
     const idRow = new Int32Array(F);
     const denseRow = new Float32Array(D);
-    place(request, featureValues(request.schema, event, user), idRow, 0, denseRow, 0);
+    const values = featureValues(request.schema, event, user);
+    place(request, values, idRow, 0, denseRow, 0);
+    const unseen = this.#ofMoment.flatMap(({ position, feature }) => {
+      const value = values.categorical[position]!;
+      return value !== null && value !== '' && request.idValues[position] === 0 ? [{ feature, value }] : [];
+    });
     place(ofPoi, featureValues(ofPoi.schema, {}), idRow, 0, denseRow, 0);
     const hasPairs = ofPair.ids.length > 0 || ofPair.dense.length > 0;
     candidates.forEach(({ index, poi, pair }, row) => {
@@ -123,7 +136,7 @@ export class RowAssembly {
       if (hasPairs) place(ofPair, featureValues(ofPair.schema, event, user, poi, pair), ids, row * F, dense, row * D);
       for (let f = 0; f < F; f++) ids[row * F + f]! += this.#offsets[f]!;
     });
-    return { ids, dense: D > 0 ? dense : null };
+    return { ids, dense: D > 0 ? dense : null, unseen };
   }
 
   /** Texts of the scene keywords that all candidates share, by position of their field; null = missing. */

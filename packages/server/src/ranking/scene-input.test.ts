@@ -40,6 +40,10 @@ it.each([
   ['opened', 1769861100],
   ['temperature', 'warm'],
   ['wind', 'strong'],
+  // Numbers that the ranker's 32 bits do not hold.
+  ['wind', 1e39],
+  ['wind', '-1e300'],
+  ['temperature', 1e300],
 ])('refuses %s: %s, which training could not have read either', (name, value) => {
   expect(() => input.read({ [name]: value })).toThrow(
     expect.objectContaining({ status: 400, code: 'SCENE_VALUE_INVALID', field: `scene.${name}` }),

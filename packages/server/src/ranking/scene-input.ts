@@ -17,9 +17,12 @@ type Check =
 /** Whether a time column counts something, so that numbers say a time. Without a stated unit they would be guessed at by their size. */
 const counts = (unit: Parameters<typeof localTime>[1]): boolean => unit !== undefined && unit !== 'timestamp';
 
+/** The ranker computes with 32-bit numbers: a larger one would be infinite there. */
+const LARGEST = 3.4e38;
+
 /** What a refused value ought to have been. */
 function expectation(check: Check): string {
-  if (check.kind === 'number') return 'a number is expected';
+  if (check.kind === 'number') return `a number between ${-LARGEST} and ${LARGEST} is expected`;
   const iso = 'a time as text, ISO 8601 as in "2026-01-31T12:05:00",';
   const units = { s: 'seconds', ms: 'milliseconds', us: 'microseconds', timestamp: '' } as const;
   return counts(check.unit)
@@ -36,7 +39,8 @@ function readable(value: SceneValues[string], check: Check): boolean {
     const number = typeof value === 'number' || /^-?\d+(\.\d+)?$/.test(text);
     return typeof value !== 'boolean' && (!number || counts(check.unit)) && localTime(value, check.unit) !== null;
   }
-  return !Number.isNaN(numberOf(value));
+  // Not a number compares as false.
+  return Math.abs(numberOf(value)) <= LARGEST;
 }
 
 /**
