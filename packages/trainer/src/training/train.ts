@@ -34,6 +34,7 @@ import { type Evaluation, evaluate, measure, predict, type RankingMetrics } from
 import { alignmentLoss, recommendationLoss } from './loss.js';
 import type { TrainingPart } from './part.js';
 import { installPois } from './poi-entries.js';
+import { readRunFile } from './run-files.js';
 import { installVectors, loadSemanticVectors } from './semantic-vectors.js';
 import { vectorsDigest } from './vectors-digest.js';
 
@@ -422,7 +423,7 @@ function identityOf(description: ModelDescription, seed: number, train: Training
 
 async function readFinished(path: string, identity: string): Promise<TrainResult | null> {
   if (!existsSync(path)) return null;
-  const { identity: of, ...result } = JSON.parse(await readFile(path, 'utf8')) as TrainResult & { identity: string };
+  const { identity: of, ...result } = await readRunFile<TrainResult & { identity: string }>(path);
   if (of === identity) return result;
   throw new TrainingError(
     'CHECKPOINT_MISMATCH',
