@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { LarrError } from '@larr/core';
 import type { Command } from 'commander';
 import { fail, type OptionsOf, wholeNumber, withOptions } from '../command-context.js';
+import { defaultThreads } from '../threads.js';
 
 interface ServeOptions extends OptionsOf<'threads'> {
   bundle: string;
@@ -74,7 +75,7 @@ export function registerServe(program: Command): void {
     .option('--events <dir>', 'keep impressions, clicks and orders sent to /v1/events in a log here')
     .action(async (options: ServeOptions) => {
       try {
-        process.exitCode = await serve(options);
+        process.exitCode = await serve({ ...options, threads: options.threads || defaultThreads() });
       } catch (error) {
         fail(error, options.json);
       }
