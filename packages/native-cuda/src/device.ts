@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { askDriver, askDriverSync, type DriverAnswer } from './driver.js';
 import { KernelError } from './errors.js';
 import { native, path } from './native.js';
 
@@ -26,7 +26,7 @@ export interface CudaInfo {
 }
 
 export interface DeviceInfo {
-  /** Where InfoNCE runs: `cpu`, or the `cuda:<index>` that `LARR_DEVICE` asked for. */
+  /** Where InfoNCE runs: `cpu`, or the `cuda:<index>` that `LARR_DEVICE` asked for. The scene encoder runs on the CPU. */
   device: string;
   /** The instruction set in use: the best supported one, or what `LARR_ISA` asked for. */
   isa: Isa;
@@ -37,73 +37,92 @@ export interface DeviceInfo {
   cuda: CudaInfo;
 }
 
-const PROBE = 'process.stdout.write(JSON.stringify(require(process.argv[1]).cudaDevices()))';
-const PROBE_MS = 30_000;
+type Driver = Pick<CudaInfo, 'devices' | 'problem'>;
 
-/** Asks the driver from a process of its own: a broken one may crash or hang what first calls it. */
-function probe(): Pick<CudaInfo, 'devices' | 'problem'> {
-  const { NODE_OPTIONS: _, ...env } = process.env; // an inspector's port, a hook: none of the probe's business
-  const ended = spawnSync(process.execPath, ['-e', PROBE, path], { encoding: 'utf8', timeout: PROBE_MS, env });
-  const none = (problem: string) => ({ devices: [], problem });
-  if (ended.error) {
-    const hung = (ended.error as NodeJS.ErrnoException).code === 'ETIMEDOUT';
-    return none(
-      hung
-        ? `the CUDA driver did not answer within ${PROBE_MS / 1000} s`
-        : `the driver could not be asked: ${ended.error.message}`,
-    );
-  }
-  if (ended.signal) return none(`the CUDA driver crashed when it was asked for its devices (${ended.signal})`);
-  if (ended.status !== 0) {
-    const said = /^\w*Error: .*$/m.exec(ended.stderr)?.[0] ?? `exit status ${ended.status}`;
-    return none(`the CUDA driver could not be asked for its devices: ${said}`);
-  }
-  return JSON.parse(ended.stdout);
-}
+const PROBE = 'process.stdout.write(JSON.stringify(require(process.argv[1]).cudaDevices()))';
 
 let cuda: CudaInfo | undefined;
+let asked: Promise<CudaInfo> | undefined;
 
-function cudaInfo(): CudaInfo {
-  cuda ??= native().deviceInfo().cudaCompiled
-    ? { compiled: true, ...probe() }
-    : { compiled: false, devices: [], problem: 'this build has no CUDA kernels (there was no nvcc when it was made)' };
+/** What is known without the driver. */
+function withoutDriver(): CudaInfo | undefined {
+  if (cuda === undefined && !native().deviceInfo().cudaCompiled) {
+    const problem = 'this build has no CUDA kernels (there was no nvcc when it was made)';
+    cuda = { compiled: false, devices: [], problem };
+  }
   return cuda;
+}
+
+function learnt(answer: DriverAnswer<Driver>): CudaInfo {
+  cuda ??= { compiled: true, ...('answer' in answer ? answer.answer : { devices: [], problem: answer.problem }) };
+  return cuda;
+}
+
+function cudaInfoSync(): CudaInfo {
+  return withoutDriver() ?? learnt(askDriverSync(PROBE, path));
+}
+
+function askedCuda(): Promise<CudaInfo> {
+  const known = withoutDriver();
+  if (known !== undefined) return Promise.resolve(known);
+  asked ??= askDriver<Driver>(PROBE, path).then(learnt);
+  return asked;
+}
+
+/**
+ * The GPUs for the kernels, or why there are none. Asked once a thread, from a process of its own, so that a broken driver takes
+ * nothing down; the event loop goes on meanwhile.
+ */
+export async function cudaInfo(): Promise<CudaInfo> {
+  return structuredClone(await askedCuda());
 }
 
 let gpu: number | undefined;
 
-/**
- * The GPU that `LARR_DEVICE=cuda[:n]` names, -1 for the processor. Looked up once.
- *
- * @throws KernelError BAD_ARGUMENT where there is no such device.
- */
-export function activeGpu(): number {
-  if (gpu !== undefined) return gpu;
+/** The GPU that `LARR_DEVICE=cuda[:n]` names, -1 for the processor; undefined while the driver has not been asked for it. */
+export function knownGpu(): number | undefined {
+  if (gpu === undefined && native().deviceInfo().gpu < 0) gpu = -1;
+  return gpu;
+}
+
+function choose({ devices, problem }: CudaInfo): number {
   const wanted = native().deviceInfo().gpu;
-  if (wanted >= 0) {
-    const { devices, problem } = cudaInfo();
-    if (!devices.some(({ index }) => index === wanted)) {
-      const there = problem ?? `there is ${devices.map(({ index, name }) => `cuda:${index} (${name})`).join(', ')}`;
-      throw new KernelError('BAD_ARGUMENT', `LARR_DEVICE=${process.env.LARR_DEVICE} is not available: ${there}`);
-    }
+  if (!devices.some(({ index }) => index === wanted)) {
+    const there = problem ?? `there is ${devices.map(({ index, name }) => `cuda:${index} (${name})`).join(', ')}`;
+    throw new KernelError('NO_SUCH_DEVICE', `LARR_DEVICE=${process.env.LARR_DEVICE} is not available: ${there}`);
   }
   gpu = wanted;
-  return gpu;
+  return wanted;
+}
+
+/**
+ * As {@link knownGpu}, the driver asked where it has to be.
+ *
+ * @throws KernelError NO_SUCH_DEVICE where there is no such device (as a rejection).
+ */
+export async function activeGpu(): Promise<number> {
+  return knownGpu() ?? choose(await askedCuda());
+}
+
+/** {@link activeGpu} for calls that can't wait; the event loop does. */
+export function activeGpuSync(): number {
+  return knownGpu() ?? choose(cudaInfoSync());
 }
 
 /**
  * What the kernels run on. The first call asks the CUDA driver, if the build has CUDA kernels, which takes a moment.
  *
- * @throws KernelError BAD_ARGUMENT where LARR_DEVICE, LARR_ISA or LARR_THREADS ask for what is not there.
+ * @throws KernelError BAD_ARGUMENT where LARR_DEVICE, LARR_ISA or LARR_THREADS can't be read or the last two ask for what is not there,
+ * NO_SUCH_DEVICE where LARR_DEVICE does.
  */
 export function deviceInfo(): DeviceInfo {
   const { isa, isas, threads } = native().deviceInfo();
-  const index = activeGpu();
+  const index = activeGpuSync();
   return {
     device: index < 0 ? 'cpu' : `cuda:${index}`,
     isa: isa as Isa,
     isas: isas as Isa[],
     threads,
-    cuda: structuredClone(cudaInfo()),
+    cuda: structuredClone(cudaInfoSync()),
   };
 }

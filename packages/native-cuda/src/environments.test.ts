@@ -104,7 +104,39 @@ test('a GPU that is not there is one clear error of every call, before any work'
   );
   const lines = ended.stdout.trim().split('\n');
   expect(lines).toHaveLength(3);
-  for (const line of lines) expect(line).toMatch(/^KernelError BAD_ARGUMENT LARR_DEVICE=cuda:77 is not available: \S+/);
+  for (const line of lines)
+    expect(line).toMatch(/^KernelError NO_SUCH_DEVICE LARR_DEVICE=cuda:77 is not available: \S+/);
+});
+
+test('the first call that goes to a GPU asks for it without keeping the event loop, and all others use the answer', () => {
+  // A driver that takes its time: what the child does is its own affair, this process must go on.
+  const folder = mkdtempSync(join(tmpdir(), 'larr-slow-driver-'));
+  try {
+    const made = spawnSync('c++', ['-shared', '-fPIC', '-x', 'c++', '-o', join(folder, 'libcuda.so.1'), '-'], {
+      input: '#include <unistd.h>\nnamespace { struct Driver { Driver() { usleep(600000); } } driver; }\n',
+      encoding: 'utf8',
+    });
+    expect(made).toMatchObject({ status: 0, stderr: '' });
+    const ended = run(
+      `let turns = 0;
+       const timer = setInterval(() => turns++, 10);
+       const calls = [1, 2, 3].map(() => L.infoNce(p).catch((e) => e.code));
+       const codes = await Promise.all(calls);
+       const meanwhile = turns;
+       const started = performance.now();
+       for (const call of [() => L.infoNce(p), () => L.infoNceSync(p), L.deviceInfo])
+         try { await call(); } catch (e) { codes.push(e.code); }
+       clearInterval(timer);
+       console.log(JSON.stringify({ codes, meanwhile, after: performance.now() - started }));`,
+      { LARR_DEVICE: 'cuda:77', LD_LIBRARY_PATH: folder },
+    );
+    const { codes, meanwhile, after } = JSON.parse(ended.stdout);
+    expect(codes).toEqual(Array(6).fill('NO_SUCH_DEVICE'));
+    if (deviceInfo().cuda.compiled) expect(meanwhile).toBeGreaterThan(20);
+    expect(after).toBeLessThan(200);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('deviceInfo tells the GPUs that the driver names, or why there are none', () => {

@@ -1,4 +1,4 @@
-/** What went wrong: a wrong argument, an index past a table, a call cut off, memory, a missing build, anything else. */
+/** What went wrong: a wrong argument, an index past a table, a call cut off, memory, a missing GPU or build, anything else. */
 export type KernelErrorCode =
   | 'BAD_ARGUMENT'
   | 'BAD_SHAPE'
@@ -7,6 +7,7 @@ export type KernelErrorCode =
   | 'CANCELLED'
   | 'OUT_OF_MEMORY'
   | 'DISPOSED'
+  | 'NO_SUCH_DEVICE'
   | 'NOT_BUILT'
   | 'KERNEL_FAILED';
 

@@ -1,4 +1,5 @@
-export { type CudaDevice, type CudaInfo, type DeviceInfo, deviceInfo, type Isa } from './device.js';
+export { type CudaDevice, type CudaInfo, cudaInfo, type DeviceInfo, deviceInfo, type Isa } from './device.js';
+export { askDriver, type DriverAnswer } from './driver.js';
 export { KernelError, type KernelErrorCode } from './errors.js';
 export { type InfoNceOptions, type InfoNceResult, infoNce, infoNceSync } from './infonce.js';
 export { gatherRows, mapFile } from './memory.js';

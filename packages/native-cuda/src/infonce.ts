@@ -1,5 +1,5 @@
 import { count, finite, floats, ints, isBf16, pin, shape } from './arrays.js';
-import { activeGpu } from './device.js';
+import { activeGpu, activeGpuSync, knownGpu } from './device.js';
 import { native } from './native.js';
 
 export interface InfoNceOptions {
@@ -40,12 +40,11 @@ function prepare(o: InfoNceOptions) {
   const scale = finite('scale', o.scale);
   const bf16 = isBf16(o.dtype);
   const backward = o.backward ?? true;
-  const gpu = activeGpu();
   const lseRow = new Float32Array(batch);
   const lseCol = new Float32Array(batch);
   const dq = backward ? new Float32Array(batch * dim) : null;
   const dk = backward ? new Float32Array(batch * dim) : null;
-  const run = (async: boolean) =>
+  const run = (gpu: number, async: boolean) =>
     native().infoNce(q, k, groups, batch, dim, scale, bf16, lseRow, lseCol, dq, dk, gpu, async);
   const result = ([loss, dscale]: [number, number]): InfoNceResult => ({ loss, dscale, dq, dk, lseRow, lseCol });
   return { q, k, groups, run, result };
@@ -57,17 +56,20 @@ function prepare(o: InfoNceOptions) {
  * written to, and are not transferable, until it settles. Values that are not finite give a loss that is NaN. On the GPU that
  * `LARR_DEVICE=cuda[:n]` names, where it does, up to 256 wide; copying there and back is part of the call.
  *
- * @throws KernelError (as a rejection): BAD_ARGUMENT, BAD_SHAPE or DETACHED naming the argument, OUT_OF_MEMORY; BAD_ARGUMENT where
- * `LARR_DEVICE` asks for what is not there.
+ * @throws KernelError (as a rejection): BAD_ARGUMENT, BAD_SHAPE or DETACHED naming the argument; OUT_OF_MEMORY where the machine or the GPU
+ * has not enough of it; NO_SUCH_DEVICE where `LARR_DEVICE` asks for a GPU that is not there or too old; KERNEL_FAILED for what else the
+ * GPU refuses.
  */
 export async function infoNce(options: InfoNceOptions): Promise<InfoNceResult> {
   const call = prepare(options);
   pin(call.q, call.k, call.groups);
-  return call.result(await call.run(true));
+  // Where it is known, the work begins before this returns.
+  const gpu = knownGpu() ?? (await activeGpu());
+  return call.result(await call.run(gpu, true));
 }
 
 /** {@link infoNce} on the calling thread (and the kernels' own). */
 export function infoNceSync(options: InfoNceOptions): InfoNceResult {
   const call = prepare(options);
-  return call.result(call.run(false) as [number, number]);
+  return call.result(call.run(activeGpuSync(), false) as [number, number]);
 }

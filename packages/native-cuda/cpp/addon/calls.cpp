@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <deque>
-#include <new>
 #include <thread>
 
+#include "failure.h"
 #include "larr/kernels.h"
 
 namespace larr::addon {
@@ -111,20 +111,7 @@ void Instance::end() {
 }
 
 Napi::Error to_error(Napi::Env env, std::exception_ptr failure) {
-  std::string code = "KERNEL_FAILED", message = "unknown failure in a kernel";
-  try {
-    std::rethrow_exception(failure);
-  } catch (const Cancelled& e) {
-    code = "CANCELLED", message = e.what();
-  } catch (const std::invalid_argument& e) {
-    code = "BAD_ARGUMENT", message = e.what();
-  } catch (const std::out_of_range& e) {
-    code = "OUT_OF_RANGE", message = e.what();
-  } catch (const std::bad_alloc&) {
-    code = "OUT_OF_MEMORY", message = "not enough memory for the kernel's workspace";
-  } catch (const std::exception& e) {
-    message = e.what();
-  }
+  const auto [code, message] = report(failure);
   const auto& type = Instance::of(env).error_class;
   if (type.IsEmpty()) return Napi::Error::New(env, message);
   return Napi::Error(env, type.New({Napi::String::New(env, code), Napi::String::New(env, message)}));

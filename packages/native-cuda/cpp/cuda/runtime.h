@@ -2,16 +2,11 @@
 #pragma once
 #include <cuda_runtime_api.h>
 
-#include <stdexcept>
 #include <string>
 
-namespace larr::cuda {
+#include "larr/cuda.h"
 
-// What the CUDA runtime refused; `code` is its cudaError_t.
-struct Failure : std::runtime_error {
-  int code;
-  Failure(int code, const std::string& message) : std::runtime_error(message), code(code) {}
-};
+namespace larr::cuda {
 
 inline void check(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;

@@ -14,6 +14,17 @@ struct CudaMissing : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+namespace cuda {
+
+// What the CUDA runtime refused; `code` is its cudaError_t.
+struct Failure : std::runtime_error {
+  int code;
+  Failure(int code, const std::string& message) : std::runtime_error(message), code(code) {}
+  bool out_of_memory() const { return code == 2; }  // cudaErrorMemoryAllocation
+};
+
+}  // namespace cuda
+
 struct CudaDevice {
   int index;
   std::string name;
