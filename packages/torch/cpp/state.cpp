@@ -257,13 +257,13 @@ LARR_FUNCTION(versions) {
   check(napi_create_object(call.env(), &result), "versions");
   const auto put = [&](const char* name, napi_value value) { check(napi_set_named_property(call.env(), result, name, value), name); };
   put("libtorch", call.text(TORCH_VERSION));
-  if (at::globalContext().hasCUDA()) {
-    const long version = at::detail::getCUDAHooks().versionCUDART();  // 12060 is 12.6
+  // Nothing here calls the driver, which may be broken: whoever tells versions may well be looking for that.
+  if (const auto& hooks = at::detail::getCUDAHooks(); hooks.hasCUDART()) {
+    const long version = hooks.versionCUDART();  // 12060 is 12.6
     put("cuda", call.text(std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10)));
   } else {
     put("cuda", call.null());
   }
-  put("cudaDevices", call.number(at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0));
   put("cpuCapability", call.text(at::get_cpu_capability()));
   put("build", call.text(at::show_config()));
   return result;

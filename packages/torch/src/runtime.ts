@@ -40,12 +40,11 @@ export function cudaMemory(device: Device = 'cuda'): CudaMemory {
 /** Waits until all work queued on a device is done: operators on CUDA return before it is. For measuring times. */
 export const synchronize = native.synchronize as (device: Device) => void;
 
-/** What this LibTorch is. */
+/** What this LibTorch is, whatever devices there are. */
 export interface Versions {
   libtorch: string;
   /** The CUDA runtime's version, or null without CUDA. */
   cuda: string | null;
-  cudaDevices: number;
   /** The instruction set that its kernels chose: DEFAULT, AVX2, AVX512. */
   cpuCapability: string;
   /** Its build configuration, in lines. */

@@ -1,4 +1,22 @@
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import { UsageError } from '@larr/core';
+
+/** Loading a LibTorch with CUDA from a cold disk takes its time. */
+const SECONDS = 120;
+const ASK_LIBTORCH =
+  'import(process.argv[1]).then(({ cudaDevices }) => process.stdout.write(JSON.stringify(cudaDevices())))';
+
+/**
+ * The GPUs that LibTorch sees, `cuda:0` first, or why it can't be asked. It is asked in a process of its own: a broken driver takes
+ * down or holds up what first calls it, and other drivers suit LibTorch than suit the kernels.
+ */
+export async function libTorchDevices(): Promise<{ devices: { name: string }[] } | { problem: string }> {
+  const { askDriver } = await import('@larr/native-cuda');
+  const torch = pathToFileURL(createRequire(import.meta.url).resolve('@larr/torch')).href;
+  const asked = await askDriver<{ name: string }[]>(ASK_LIBTORCH, torch, SECONDS);
+  return 'answer' in asked ? { devices: asked.answer } : asked;
+}
 
 /**
  * Makes sure that the device named by `--device` is there, before a command does anything.
@@ -6,14 +24,19 @@ import { UsageError } from '@larr/core';
  */
 export async function requireDevice(device: string): Promise<void> {
   if (device === 'cpu') return;
-  const { cudaDevices, versions } = await import('@larr/torch');
-  const found = cudaDevices();
-  const number = device === 'cuda' ? 0 : Number(device.slice('cuda:'.length));
-  if (number < found.length) return;
+  const refuse = (seen: string) =>
+    new UsageError('NO_SUCH_DEVICE', `--device ${device}: ${seen}. Leave --device out to compute on the CPU`);
+  const { versions } = await import('@larr/torch');
   const { libtorch, cuda } = versions();
-  const seen =
-    found.length > 0
-      ? `there ${found.length === 1 ? 'is' : 'are'} ${found.map(({ name }, i) => `cuda:${i} (${name})`).join(', ')}`
-      : `LibTorch ${libtorch}${cuda === null ? ' is one for the CPU, or' : ''} finds no NVIDIA GPU here`;
-  throw new UsageError('NO_SUCH_DEVICE', `--device ${device}: ${seen}. Leave --device out to compute on the CPU`);
+  if (cuda === null) throw refuse(`LibTorch ${libtorch} is one for the CPU`);
+  const found = await libTorchDevices();
+  if ('problem' in found) throw refuse(found.problem);
+  const { devices } = found;
+  const number = device === 'cuda' ? 0 : Number(device.slice('cuda:'.length));
+  if (number < devices.length) return;
+  throw refuse(
+    devices.length > 0
+      ? `there ${devices.length === 1 ? 'is' : 'are'} ${devices.map(({ name }, i) => `cuda:${i} (${name})`).join(', ')}`
+      : `LibTorch ${libtorch} finds no NVIDIA GPU here`,
+  );
 }

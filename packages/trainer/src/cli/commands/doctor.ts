@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import type { DeviceInfo } from '@larr/native-cuda';
 import type { Command } from 'commander';
 import { action, type OptionsOf, withOptions } from '../command-context.js';
+import { libTorchDevices } from '../device.js';
 import { textTable } from '../text-table.js';
 
 interface Finding {
@@ -19,8 +21,11 @@ function firstLine(program: string, args: string[]): string | null {
 async function libTorch(): Promise<Finding> {
   try {
     const { versions } = await import('@larr/torch');
-    const found = versions();
-    return { name: 'LibTorch', found: `${found.libtorch} (${found.cuda ? `CUDA ${found.cuda}` : 'CPU'})` };
+    const { libtorch, cuda } = versions();
+    return {
+      name: 'LibTorch',
+      found: `${libtorch} (${cuda === null ? 'CPU' : `CUDA ${cuda}; ${await trainingDevices()}`})`,
+    };
   } catch (error) {
     return {
       name: 'LibTorch',
@@ -30,25 +35,37 @@ async function libTorch(): Promise<Finding> {
   }
 }
 
+/** Where `--device` can send training. */
+async function trainingDevices(): Promise<string> {
+  const found = await libTorchDevices();
+  if ('problem' in found) return `not usable: ${found.problem}`;
+  return found.devices.map(({ name }, i) => `cuda:${i} ${name}`).join(', ') || 'it finds no GPU';
+}
+
+/** What the kernels of the server and of `@larr/native-cuda` run on; in training they go where the tensors are. */
+export function kernelFindings({ device, isa, isas, threads, cuda }: DeviceInfo): Finding[] {
+  const devices = cuda.devices.map(
+    ({ index, name, computeCapability, memory }) =>
+      `cuda:${index} ${name} (${computeCapability}, ${(memory / 2 ** 30).toFixed(0)} GiB)`,
+  );
+  const cpu = `CPU, ${isa}, ${threads} threads`;
+  return [
+    { name: 'InfoNCE kernel', found: device === 'cpu' ? cpu : `${device} (LARR_DEVICE)` },
+    { name: 'scene encoder', found: cpu },
+    { name: 'instruction sets', found: isas.join(' ') },
+    { name: 'CUDA kernels', found: devices.join(', ') || `not in use: ${cuda.problem}` },
+  ];
+}
+
 async function kernels(): Promise<Finding[]> {
   try {
     const { deviceInfo } = await import('@larr/native-cuda');
-    const { device, isa, isas, threads, cuda } = deviceInfo();
-    const devices = cuda.devices.map(
-      ({ index, name, computeCapability, memory }) =>
-        `cuda:${index} ${name} (${computeCapability}, ${(memory / 2 ** 30).toFixed(0)} GiB)`,
-    );
-    return [
-      { name: 'kernels', found: `${device}, ${isa}, ${threads} threads` },
-      { name: 'instruction sets', found: isas.join(' ') },
-      { name: 'CUDA kernels', found: devices.join(', ') || `not in use: ${cuda.problem}` },
-    ];
+    return kernelFindings(deviceInfo());
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     const advice = message.split('\n')[0]!;
-    return [
-      { name: 'kernels', found: null, advice: code === 'BAD_ARGUMENT' ? advice : `${advice} — run \`npm run setup\`` },
-    ];
+    const asked = code === 'BAD_ARGUMENT' || code === 'NO_SUCH_DEVICE';
+    return [{ name: 'kernels', found: null, advice: asked ? advice : `${advice} — run \`npm run setup\`` }];
   }
 }
 
