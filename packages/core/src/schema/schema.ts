@@ -264,6 +264,7 @@ const Training = z
       .int()
       .min(0)
       .describe('Epochs without a better validation AUC before training stops; 0 never stops early.'),
+    align: z.strictObject({ lambda: z.number().min(0).describe('λ of L = L_rec + λ L_al (LARR).') }),
   })
   .partial();
 
