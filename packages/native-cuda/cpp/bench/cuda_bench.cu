@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "../cuda/runtime.h"
+#include "../simd/bf16.h"
 #include "../test/cuda_encoder.h"
 #include "larr/cuda.h"
 
@@ -62,18 +63,6 @@ double time_of(const std::function<void(cudaStream_t)>& work, cudaStream_t strea
   return times[times.size() / 2];
 }
 
-float wide(uint16_t bits) {
-  const uint32_t b = uint32_t(bits) << 16;
-  float x;
-  std::memcpy(&x, &b, 4);
-  return x;
-}
-uint16_t narrow(float x) {
-  uint32_t b;
-  std::memcpy(&b, &x, 4);
-  return uint16_t((b + 0x7fff + ((b >> 16) & 1)) >> 16);
-}
-
 void bench_infonce(bool quick, int64_t only, bool once) {
   const double budget = quick ? 40 : 200;
   cudaStream_t stream;
@@ -94,12 +83,12 @@ void bench_infonce(bool quick, int64_t only, bool once) {
       for (int64_t i = 0; i < b; i++) {
         double n = 0;
         for (int64_t x = 0; x < d; x++) n += double((*m)[size_t(i * d + x)]) * double((*m)[size_t(i * d + x)]);
-        for (int64_t x = 0; x < d; x++) (*m)[size_t(i * d + x)] = wide(narrow((*m)[size_t(i * d + x)] / float(std::sqrt(n))));
+        for (int64_t x = 0; x < d; x++) (*m)[size_t(i * d + x)] = nearest((*m)[size_t(i * d + x)] / float(std::sqrt(n)), 16);
       }
     }
     std::vector<uint16_t> q16(size), k16(size);
-    std::transform(q.begin(), q.end(), q16.begin(), narrow);
-    std::transform(k.begin(), k.end(), k16.begin(), narrow);
+    std::transform(q.begin(), q.end(), q16.begin(), top_half);
+    std::transform(k.begin(), k.end(), k16.begin(), top_half);
     Buffer<float> dev_q(size), dev_k(size), dq(size), dk(size), lse_row{size_t(b)}, lse_col{size_t(b)};
     Buffer<uint16_t> dev_q16(size), dev_k16(size);
     Buffer<double> result(2);

@@ -11,57 +11,20 @@
 #include "../encoder/plan.h"
 #include "encoder_kernels.inl"
 #include "larr/cuda_encoder.h"
+#include "memory.h"
 
 namespace larr {
 namespace {
 
+using cuda::Buffer;
 using cuda::check;
+using cuda::OnDevice;
 
 // Up to here the kernel reads and writes pinned host memory itself: one launch, no copies.
 constexpr int64_t direct_rows = 512;
 // From here on the best are chosen on the device.
 constexpr int64_t select_rows = 16384;
 constexpr uint32_t none_refused = 0xffffffffu;
-
-struct OnDevice {
-  int before = 0;
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before), "current device");
-    if (device != before) check(cudaSetDevice(device), "set device");
-  }
-  OnDevice(const OnDevice&) = delete;
-  ~OnDevice() { cudaSetDevice(before); }
-};
-
-// Memory of the device, or of the host and pinned; kept, and grown where more is asked for. Nobody may use it while it grows.
-template <bool Pinned>
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(const Buffer&) = delete;
-  ~Buffer() { release(); }
-  template <class T>
-  T* reserve(int64_t count) {
-    const size_t wanted = size_t(count) * sizeof(T);
-    if (wanted > bytes_) {
-      release();
-      if constexpr (Pinned) check(cudaMallocHost(&data_, wanted), "pinned memory");
-      else check(cudaMalloc(&data_, wanted), "device memory");
-      bytes_ = wanted;
-    }
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void release() {
-    if constexpr (Pinned) cudaFreeHost(data_);
-    else cudaFree(data_);
-    data_ = nullptr;
-    bytes_ = 0;
-  }
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
-};
 
 // A call's arguments, over host pointers; scores are made where there are targets.
 struct HostCall {

@@ -29,9 +29,6 @@ struct EncoderCall {
 
 namespace {
 
-struct alignas(16) Words {
-  uint32_t w[4];
-};
 struct alignas(16) Floats {
   float f[4];
 };

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../encoder/plan.h"
+#include "../simd/bf16.h"
 
 namespace larr::cuda {
 namespace {
@@ -17,19 +18,7 @@ uint32_t bits_of(float x) {
   std::memcpy(&bits, &x, 4);
   return bits;
 }
-float of_bits(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, 4);
-  return x;
-}
-// Nearest, ties to even, dropping the low `dropped` bits of the fraction.
-float narrowed(float x, int dropped) {
-  const uint32_t bits = bits_of(x);
-  if ((bits & 0x7f800000) == 0x7f800000) return x;
-  const uint32_t unit = 1u << dropped;
-  return of_bits((bits + (unit / 2 - 1) + (bits >> dropped & 1)) & ~(unit - 1));
-}
-uint32_t bf16_bits(float x) { return bits_of(narrowed(x, 16)) >> 16; }
+uint32_t bf16_bits(float x) { return top_half(nearest(x, 16)); }
 
 // Weights [16 summed, 16 out] in the order in which lanes feed them to the tensor cores: lane (g, t) reads its words 16 bytes at a time.
 // at(k, n) gives one weight. Within each 8 summed columns lane t owns 2t and 2t + 1, as it does of an accumulator: so a product's
@@ -46,9 +35,9 @@ void pack_block(Dtype compute, const At& at, char* to) {
       } else {
         uint32_t* pair = words + (w * 32 + lane) * 4;
         for (int e = 0; e < 2; e++) {
-          const float high = narrowed(at(k + e, n), 13);
+          const float high = nearest(at(k + e, n), 13);
           pair[e] = bits_of(high);
-          pair[2 + e] = bits_of(narrowed(at(k + e, n) - high, 13));
+          pair[2 + e] = bits_of(nearest(at(k + e, n) - high, 13));
         }
       }
     }

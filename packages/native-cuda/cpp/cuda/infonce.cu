@@ -8,6 +8,7 @@
 #include "infonce_layout.h"
 #include "infonce_sm90.h"
 #include "larr/cuda.h"
+#include "memory.h"
 
 namespace larr {
 namespace {
@@ -35,30 +36,28 @@ Gpu current_gpu() {
   return gpu;
 }
 
+// use(walks, element, depth) with a family of portable tiles at the depth that is padded to.
+template <template <int> class Tiles, class Use>
+auto with_tiles(int depth, const Use& use) {
+  const auto at = [&]<int D>(std::integral_constant<int, D> d) { return use(PortableWalks<Tiles<D>>{}, typename Tiles<D>::T{}, d); };
+  switch (depth) {
+    case 64: return at(std::integral_constant<int, 64>{});
+    case 128: return at(std::integral_constant<int, 128>{});
+    default: return at(std::integral_constant<int, 256>{});
+  }
+}
+
 // Calls use(walks, element, depth) with the tiles that a problem runs on.
 template <class Use>
 auto with_walks(const CudaInfoNce& problem, const Gpu& gpu, const Use& use) {
   const int depth = padded_dim(problem.dim);
-  if (problem.compute == Dtype::bf16) {
-    if (gpu.hopper && problem.path == CudaPath::best && depth <= 128)
-      return depth == 64 ? use(HopperWalks<64>{}, uint16_t{}, std::integral_constant<int, 64>{})
-                         : use(HopperWalks<128>{}, uint16_t{}, std::integral_constant<int, 128>{});
-    switch (depth) {
-      case 64: return use(PortableWalks<Bf16Tiles<64>>{}, uint16_t{}, std::integral_constant<int, 64>{});
-      case 128: return use(PortableWalks<Bf16Tiles<128>>{}, uint16_t{}, std::integral_constant<int, 128>{});
-      default: return use(PortableWalks<Bf16Tiles<256>>{}, uint16_t{}, std::integral_constant<int, 256>{});
-    }
+  if (problem.compute == Dtype::f32) {
+    const bool wide = gpu.block_memory >= std::max(WideF32Tiles<128>::shared_bytes, WideF32Tiles<256>::shared_bytes);
+    return wide ? with_tiles<WideF32Tiles>(depth, use) : with_tiles<F32Tiles>(depth, use);
   }
-  if (gpu.block_memory >= WideF32Tiles<256>::shared_bytes && gpu.block_memory >= WideF32Tiles<128>::shared_bytes) switch (depth) {
-      case 64: return use(PortableWalks<WideF32Tiles<64>>{}, float{}, std::integral_constant<int, 64>{});
-      case 128: return use(PortableWalks<WideF32Tiles<128>>{}, float{}, std::integral_constant<int, 128>{});
-      default: return use(PortableWalks<WideF32Tiles<256>>{}, float{}, std::integral_constant<int, 256>{});
-    }
-  switch (depth) {
-    case 64: return use(PortableWalks<F32Tiles<64>>{}, float{}, std::integral_constant<int, 64>{});
-    case 128: return use(PortableWalks<F32Tiles<128>>{}, float{}, std::integral_constant<int, 128>{});
-    default: return use(PortableWalks<F32Tiles<256>>{}, float{}, std::integral_constant<int, 256>{});
-  }
+  if (gpu.hopper && problem.path == CudaPath::best && depth == 64) return use(HopperWalks<64>{}, uint16_t{}, std::integral_constant<int, 64>{});
+  if (gpu.hopper && problem.path == CudaPath::best && depth == 128) return use(HopperWalks<128>{}, uint16_t{}, std::integral_constant<int, 128>{});
+  return with_tiles<Bf16Tiles>(depth, use);
 }
 
 template <class Walks>
@@ -68,12 +67,12 @@ Plan plan_of(const CudaInfoNce& problem, const Gpu& gpu, bool backward) {
   return p;
 }
 
-// Device and pinned memory, kept and grown; and a stream of its own.
+// What a call over host pointers works with, kept for the next: memory, a stream, and the graph of the last shape.
 struct Session {
   int device = 0;
   cudaStream_t stream = nullptr;
-  char *memory = nullptr, *staging = nullptr;
-  size_t memory_bytes = 0, staging_bytes = 0;
+  Buffer<false> memory;
+  Buffer<true> staging;
   cudaGraphExec_t graph = nullptr;
   std::string graph_of;  // the shape that `graph` replays
 
@@ -81,30 +80,12 @@ struct Session {
   Session(const Session&) = delete;
   ~Session() {
     forget();
-    if (memory) cudaFree(memory);
-    if (staging) cudaFreeHost(staging);
     cudaStreamDestroy(stream);
   }
   void forget() {
     if (graph) cudaGraphExecDestroy(graph);
     graph = nullptr;
     graph_of.clear();
-  }
-  void reserve(size_t on_device, size_t on_host) {
-    if (on_device > memory_bytes) {
-      forget();
-      if (memory) check(cudaFree(memory), "free");
-      memory = nullptr, memory_bytes = 0;
-      check(cudaMalloc(reinterpret_cast<void**>(&memory), on_device), "allocation");
-      memory_bytes = on_device;
-    }
-    if (on_host > staging_bytes) {
-      forget();
-      if (staging) check(cudaFreeHost(staging), "free");
-      staging = nullptr, staging_bytes = 0;
-      check(cudaHostAlloc(reinterpret_cast<void**>(&staging), on_host, cudaHostAllocDefault), "pinned allocation");
-      staging_bytes = on_host;
-    }
   }
 };
 
@@ -144,19 +125,6 @@ class Lease {
 
  private:
   std::unique_ptr<Session> session_;
-};
-
-// The calling thread's current device, put back afterwards.
-class OnDevice {
- public:
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before_), "current device");
-    check(cudaSetDevice(device), "set device");
-  }
-  ~OnDevice() { cudaSetDevice(before_); }
-
- private:
-  int before_ = 0;
 };
 
 constexpr int64_t graph_batch = 4096;
@@ -234,8 +202,10 @@ void infonce_on_cuda(const InfoNce& problem, InfoNceOut& out, int device, CudaPa
   };
   const size_t span = lay(nullptr).all, aligned = (span + 1023) / 1024 * 1024, scratch = cuda_infonce_scratch(on_device, backward);
   Lease session(device);
-  session->reserve(aligned + scratch, span);
-  const Layout host = lay(session->staging), gpu = lay(session->memory);
+  // The graph names the memory that growing would free.
+  if (aligned + scratch > session->memory.bytes() || span > session->staging.bytes()) session->forget();
+  char *memory = session->memory.reserve<char>(int64_t(aligned + scratch)), *staging = session->staging.reserve<char>(int64_t(span));
+  const Layout host = lay(staging), gpu = lay(memory);
 
   const auto pack = [&](char* to, const void* from, int64_t stride) {
     for (size_t i = 0; i < batch; i++)
@@ -251,8 +221,8 @@ void infonce_on_cuda(const InfoNce& problem, InfoNceOut& out, int device, CudaPa
     p.q = gpu.q, p.k = gpu.k;
     p.scale_at = gpu.scale;
     p.groups = problem.groups ? gpu.groups : nullptr;
-    check(cudaMemcpyAsync(session->memory, session->staging, host.in, cudaMemcpyHostToDevice, session->stream), "copy in");
-    cuda_infonce(p, {gpu.result, gpu.lse_row, gpu.lse_col, backward ? gpu.dq : nullptr, backward ? gpu.dk : nullptr}, session->memory + aligned, session->stream);
+    check(cudaMemcpyAsync(memory, staging, host.in, cudaMemcpyHostToDevice, session->stream), "copy in");
+    cuda_infonce(p, {gpu.result, gpu.lse_row, gpu.lse_col, backward ? gpu.dq : nullptr, backward ? gpu.dk : nullptr}, memory + aligned, session->stream);
     check(cudaMemcpyAsync(host.result, gpu.result, span - host.in, cudaMemcpyDeviceToHost, session->stream), "copy out");
   };
   if (problem.batch <= graph_batch) {

@@ -36,10 +36,6 @@ LARR_DEVICE float given(const void* matrix, bool bf16, int64_t at) {
   return bf16 ? from_bf16(static_cast<const uint16_t*>(matrix)[at]) : static_cast<const float*>(matrix)[at];
 }
 
-struct alignas(16) Words {
-  uint32_t word[4];
-};
-
 // Elements x .. x + 7 of a row of `dim`, zeros past its end.
 LARR_DEVICE void load_eight(float (&to)[8], const void* matrix, bool bf16, int64_t stride, int row, int x, int dim) {
   const int64_t at = row * stride + x;
@@ -48,11 +44,11 @@ LARR_DEVICE void load_eight(float (&to)[8], const void* matrix, bool bf16, int64
     const Words first = *reinterpret_cast<const Words*>(start);
     if (bf16) {
       LARR_UNROLL
-      for (int i = 0; i < 4; i++) to[2 * i] = bits_to_float(first.word[i] << 16), to[2 * i + 1] = bits_to_float(first.word[i] & 0xffff0000u);
+      for (int i = 0; i < 4; i++) to[2 * i] = bits_to_float(first.w[i] << 16), to[2 * i + 1] = bits_to_float(first.w[i] & 0xffff0000u);
     } else {
       const Words second = *reinterpret_cast<const Words*>(start + 16);
       LARR_UNROLL
-      for (int i = 0; i < 4; i++) to[i] = bits_to_float(first.word[i]), to[4 + i] = bits_to_float(second.word[i]);
+      for (int i = 0; i < 4; i++) to[i] = bits_to_float(first.w[i]), to[4 + i] = bits_to_float(second.w[i]);
     }
     return;
   }

@@ -45,7 +45,6 @@ LARR_DEVICE void warp_barrier() { __syncwarp(); }
 LARR_DEVICE float warp_shuffle_xor(float value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
 LARR_DEVICE double warp_shuffle_xor(double value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
 LARR_DEVICE int warp_shuffle(int value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
-LARR_DEVICE float warp_shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 
 LARR_DEVICE uint32_t shared_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
 
@@ -134,9 +133,13 @@ LARR_DEVICE void bring_up_next_kernel() {
 
 namespace larr::cuda::inline LARR_SIDE {
 
+// What one load or store moves at most.
+struct alignas(16) Words {
+  uint32_t w[4];
+};
+
 LARR_DEVICE int lane_index() { return thread_index() & 31; }
 LARR_DEVICE int warp_index() { return thread_index() >> 5; }
 LARR_DEVICE float from_bf16(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
-LARR_DEVICE uint16_t to_bf16(float x) { return uint16_t(pack_bf16(x, 0.0f)); }
 
 }  // namespace larr::cuda

@@ -5,6 +5,7 @@
 
 #include "../device/threads.h"
 #include "../device/workspace.h"
+#include "../simd/bf16.h"
 #include "larr/kernels.h"
 #include "plan.h"
 
@@ -29,15 +30,6 @@ const Path& encoder_detail::path_of(Isa isa, Dtype compute) {
 namespace {
 
 int padded(int n) { return (n + pad - 1) / pad * pad; }
-
-float rounded(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  if ((bits & 0x7fffffff) > 0x7f800000) return x;
-  bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000;
-  std::memcpy(&x, &bits, 4);
-  return x;
-}
 
 }  // namespace
 
@@ -134,7 +126,7 @@ struct SceneEncoder::State {
     for (int o = 0; o < out; o++)
       for (int i = 0; i < in; i++) {
         const float x = weight[int64_t(o) * in + i];
-        wide[size_t(o) * size_t(wide_in) + size_t(i)] = round_weights ? rounded(x) : x;
+        wide[size_t(o) * size_t(wide_in) + size_t(i)] = round_weights ? nearest(x, 16) : x;
       }
     const size_t size = path->packed_bytes(wide_out, wide_in);
     bytes += size;

@@ -9,6 +9,7 @@
 
 #include "../device/threads.h"
 #include "../device/workspace.h"
+#include "../simd/bf16.h"
 #include "larr/kernels.h"
 #include "plan.h"
 
@@ -29,23 +30,6 @@ const Path& path_of(Isa isa, Dtype compute) {
 #endif
   (void)isa, (void)compute;
   return f32_plain;
-}
-
-float from_bf16(uint16_t bits) {
-  const uint32_t wide = uint32_t(bits) << 16;
-  float x;
-  std::memcpy(&x, &wide, 4);
-  return x;
-}
-
-// To the nearest bf16, ties to even.
-float rounded(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  if ((bits & 0x7fffffff) > 0x7f800000) return x;  // NaN
-  bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000;
-  std::memcpy(&x, &bits, 4);
-  return x;
 }
 
 int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -149,7 +133,7 @@ void infonce_detail::run(const Path& path, const InfoNce& problem, InfoNceOut& o
           q_norm = qq > q_norm || std::isnan(qq) ? qq : q_norm;
           k_norm = kk > k_norm || std::isnan(kk) ? kk : k_norm;
           if (problem.compute == Dtype::bf16)
-            for (int64_t x = 0; x < dim; x++) qi[x] = rounded(qi[x]), ki[x] = rounded(ki[x]);
+            for (int64_t x = 0; x < dim; x++) qi[x] = nearest(qi[x], 16), ki[x] = nearest(ki[x], 16);
         }
         norms[2 * block] = q_norm;
         norms[2 * block + 1] = k_norm;

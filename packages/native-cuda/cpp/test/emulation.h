@@ -64,7 +64,6 @@ T emulated_shuffle(T value, int from) {
 inline float warp_shuffle_xor(float value, int lanes) { return emulated_shuffle(value, (thread_index() & 31) ^ lanes); }
 inline double warp_shuffle_xor(double value, int lanes) { return emulated_shuffle(value, (thread_index() & 31) ^ lanes); }
 inline int warp_shuffle(int value, int lane) { return emulated_shuffle(value, lane); }
-inline float warp_shuffle(float value, int lane) { return emulated_shuffle(value, lane); }
 
 void mma_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
