@@ -42,7 +42,7 @@ tr.ceiling th,tr.ceiling td{border-top:2px solid var(--line);color:var(--quiet);
 tr.group th{padding-top:18px;color:var(--accent);font-size:12px;letter-spacing:.03em}
 .slices th,.slices td{padding-top:5px;padding-bottom:5px}
 .slices tbody tr:not(.group) th{font-weight:400}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:16px;margin:16px 0}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(420px,1fr));gap:16px;margin:16px 0}
 figure{margin:0;padding:16px 18px 14px}
 figcaption{font-size:13.5px;font-weight:600;margin-bottom:8px}
 svg{display:block;width:100%;height:auto;font:11.5px system-ui,sans-serif}
