@@ -1,3 +1,3 @@
-export type { Limits } from './api/app.js';
-export type { ErrorReply, Fallbacks, ModelIdentity, RankedPoi, RankReply, RankRequest } from './api/contracts.js';
+export type { ErrorReply, Fallbacks, ModelIdentity, RankedPoi, RankReply, RankRequest } from './api/contracts/index.js';
+export type { Limits } from './api/state.js';
 export { createServer, type RunningServer, type ServerOptions } from './server.js';

@@ -1,10 +1,12 @@
 import type { AddressInfo } from 'node:net';
 import { LarrError, lockDirectory, mustBeDirectory } from '@larr/core';
-import { type AppState, createApp, DEFAULT_LIMITS, type Limits } from './api/app.js';
-import type { ModelIdentity } from './api/contracts.js';
+import { createApp } from './api/app.js';
+import type { ModelIdentity } from './api/contracts/index.js';
+import { type AppState, DEFAULT_LIMITS, type Limits } from './api/state.js';
 import { EventLog } from './events/event-log.js';
 import { createMetrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
+import { ModelRegistry } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 
 /** Who has not read their answer, or finished their question, this long after a stop was asked for is cut off. */
@@ -80,8 +82,9 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     lock?.release();
     throw error;
   }
-  const state: AppState = { model: null, events, stopping: false };
-  const app = createApp(state, metrics, { ...DEFAULT_LIMITS, ...options.limits });
+  const models = new ModelRegistry();
+  const state: AppState = { models, events, experiments: null, stopping: false };
+  const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } });
   const host = options.host ?? '127.0.0.1';
   const wanted = options.port ?? 8080;
   try {
@@ -100,8 +103,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     onBatch: (rows) => metrics.batchRows.observe(rows),
   });
   const ready = loading.then((model) => {
+    models.install(model);
     if (state.stopping) return;
-    state.model = model;
     metrics.ready.set(1);
   });
   // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
@@ -113,7 +116,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     port,
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     get model() {
-      return state.model?.identity ?? null;
+      return models.current?.identity ?? null;
     },
     ready,
     close() {
@@ -125,8 +128,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         clearTimeout(impatient);
         await events?.close();
         lock?.release();
-        const model = await loading.catch(() => null);
-        await model?.close();
+        await ready.catch(() => {});
+        await models.close();
       })();
       return closing;
     },

@@ -5,8 +5,10 @@ import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { EventLog } from '../events/event-log.js';
 import { createMetrics } from '../observability/metrics.js';
+import { ModelRegistry } from '../ranking/model-registry.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
-import { type AppState, createApp, DEFAULT_LIMITS } from './app.js';
+import { createApp } from './app.js';
+import { type AppState, DEFAULT_LIMITS } from './state.js';
 
 /** A model that ranks by the length of the id: what the HTTP layer does is the same for every model. */
 const byLength: RankingModel = {
@@ -32,11 +34,17 @@ const byLength: RankingModel = {
   async close() {},
 };
 
-const state: AppState = { model: byLength, events: null, stopping: false };
-const app = createApp(state, createMetrics(), { bodyBytes: 2000, bodyDepth: 4, candidates: 5 });
+const serving = (model: RankingModel): AppState => {
+  const models = new ModelRegistry();
+  models.install(model);
+  return { models, events: null, experiments: null, stopping: false };
+};
+const limits = { bodyBytes: 2000, bodyDepth: 4, candidates: 5 };
+const state = serving(byLength);
+const app = createApp({ state, metrics: createMetrics(), limits });
 afterAll(() => app.close());
 beforeEach(() => {
-  state.model = byLength;
+  state.models.install(byLength);
   state.stopping = false;
 });
 
@@ -132,20 +140,21 @@ describe('the HTTP layer', () => {
   });
 
   it('is alive before it is ready, and says so', async () => {
-    state.model = null;
-    expect((await app.inject('/healthz')).json()).toEqual({ status: 'ok' });
-    const readiness = await app.inject('/readyz');
+    const empty = { ...state, models: new ModelRegistry() };
+    const loading = createApp({ state: empty, metrics: createMetrics(), limits });
+    expect((await loading.inject('/healthz')).json()).toEqual({ status: 'ok' });
+    const readiness = await loading.inject('/readyz');
     expect([readiness.statusCode, readiness.json().status]).toEqual([503, 'loading']);
-    const rank = await post(good);
+    const rank = await loading.inject({ method: 'POST', url: '/v1/rank', payload: good });
     expect([rank.statusCode, rank.json().error.code, rank.headers['retry-after']]).toEqual([503, 'NOT_READY', '1']);
-    state.model = byLength;
+    await loading.close();
     expect((await app.inject('/readyz')).json()).toEqual({ status: 'ready', model: byLength.identity });
     state.stopping = true;
     expect((await app.inject('/readyz')).statusCode).toBe(503);
   });
 
   it('is not ready, and says so to requests, once the model has failed', async () => {
-    state.model = { ...byLength, broken: true };
+    state.models.install({ ...byLength, broken: true });
     const readiness = await app.inject('/readyz');
     expect([readiness.statusCode, readiness.json().status]).toEqual([503, 'failed']);
     const rank = await post(good);
@@ -177,7 +186,7 @@ describe('the HTTP layer', () => {
     expect((await send(app, [event])).statusCode).toBe(404);
     const directory = mkdtempSync(join(tmpdir(), 'larr-events-'));
     const events = await EventLog.open(directory);
-    const taking = createApp({ ...state, events }, createMetrics(), DEFAULT_LIMITS);
+    const taking = createApp({ state: { ...state, events }, metrics: createMetrics(), limits: DEFAULT_LIMITS });
     try {
       expect((await send(taking, [event, { ...event, id: 'e2' }])).json()).toMatchObject({
         accepted: 2,
@@ -195,8 +204,8 @@ describe('the HTTP layer', () => {
         field: 'events[0].time',
       });
       const document = (await taking.inject('/openapi.json')).json();
-      const { example } = document.paths['/v1/events'].post.requestBody.content['application/json'];
-      expect((await send(taking, example.events)).statusCode).toBe(200);
+      const { examples } = document.paths['/v1/events'].post.requestBody.content['application/json'];
+      expect((await send(taking, examples.request1.value.events)).statusCode).toBe(200);
       expect(await new Validator().validate(document)).toMatchObject({ valid: true });
     } finally {
       await taking.close();

@@ -1,33 +1,40 @@
 import { z } from 'zod';
-import type { RankingModel } from '../ranking/ranking-model.js';
-import type { Limits } from './app.js';
-import { ErrorReply, EventsReply, EventsRequest, Health, RankReply, Readiness, rankRequest } from './contracts.js';
+import { ErrorReply } from './contracts/index.js';
+import type { Operation } from './operation.js';
 
-/** Statuses that any `/v1` route may answer with, beside its own success. */
+/** Statuses that any `/v1` route may answer with, beside its own. */
 const REFUSALS: Record<string, string> = {
-  400: 'The body is not JSON, or does not match its schema; `error.field` says where.',
+  400: 'The request is not JSON, or does not match its schema; `error.field` says where.',
   413: 'The body is larger than this server accepts.',
   415: 'The body was not sent as application/json.',
   503: 'Not ready, or busy: try again after the seconds in Retry-After.',
 };
 
+/** An operation and where it stands. */
+export interface PublishedOperation {
+  method: string;
+  /** with `:name` for the parts that vary */
+  url: string;
+  operation: Operation;
+}
+
 /**
- * The OpenAPI 3.1 document, from the schemas that also validate. Its examples are requests that the loaded model answers, of a new
- * user and with no other fallbacks; before a model is loaded there are none.
+ * The OpenAPI 3.1 document, from the schemas that also validate. Its examples are requests that the server answers as it is now: before
+ * a model is loaded, rank has none.
  */
-export function openApiDocument(limits: Limits, model: RankingModel | null, takesEvents: boolean): object {
+export function openApiDocument(operations: readonly PublishedOperation[]): object {
   const schemas = componentSchemas([
-    rankRequest(limits.candidates),
-    RankReply,
     ErrorReply,
-    Health,
-    Readiness,
-    ...(takesEvents ? [EventsRequest, EventsReply] : []),
+    ...operations.flatMap(({ operation: { body, replies } }) => [
+      ...(body === undefined ? [] : [body]),
+      ...Object.values(replies).flatMap(({ schema }) => (schema === undefined ? [] : [schema])),
+    ]),
   ]);
-  const examples = Object.fromEntries((model?.examples ?? []).map((value, i) => [`request${i + 1}`, { value }]));
-  const refusals = Object.fromEntries(
-    Object.entries(REFUSALS).map(([status, text]) => [status, json(text, 'ErrorReply')]),
-  );
+  const paths: Record<string, Record<string, object>> = {};
+  for (const { method, url, operation } of operations) {
+    const path = url.replaceAll(/:(\w+)/g, '{$1}');
+    paths[path] = { ...paths[path], [method.toLowerCase()]: described(url, operation) };
+  }
   return {
     openapi: '3.1.0',
     info: {
@@ -36,65 +43,66 @@ export function openApiDocument(limits: Limits, model: RankingModel | null, take
       description: 'Ranks points of interest for a user in a moment.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    paths: {
-      '/v1/rank': {
-        post: {
-          operationId: 'rank',
-          summary: 'Ranks candidates for a user in a scene, best first',
-          requestBody: {
-            required: true,
-            content: {
-              'application/json': { schema: ref('RankRequest'), ...(model === null ? {} : { examples }) },
-            },
-          },
-          responses: {
-            200: json('The ranked candidates.', 'RankReply'),
-            ...refusals,
-          },
-        },
-      },
-      ...(takesEvents ? { '/v1/events': eventsPath(refusals) } : {}),
-      '/healthz': {
-        get: {
-          operationId: 'health',
-          summary: 'Whether the process answers',
-          responses: { 200: json('It does.', 'Health') },
-        },
-      },
-      '/readyz': {
-        get: {
-          operationId: 'readiness',
-          summary: 'Whether rank requests will be answered',
-          responses: { 200: json('They will.', 'Readiness'), 503: json('Loading, stopping, or failed.', 'Readiness') },
-        },
-      },
-      '/metrics': {
-        get: {
-          operationId: 'metrics',
-          summary: 'Metrics in the Prometheus text format',
-          responses: {
-            200: { description: 'The metrics.', content: { 'text/plain': { schema: { type: 'string' } } } },
-          },
-        },
-      },
-    },
+    paths,
     components: { schemas },
   };
 }
 
-function eventsPath(refusals: object): object {
-  const example = {
-    events: [{ id: 'e-1', type: 'click', user: 'u1', poi: 'p1', time: '2026-01-10T12:11:00', position: 1 }],
-  };
+function described(url: string, { id, summary, body, query, params, replies, examples }: Operation): object {
+  const refusals = url.startsWith('/v1/')
+    ? Object.fromEntries(
+        Object.entries(REFUSALS)
+          .filter(([status]) => body !== undefined || !['413', '415'].includes(status))
+          .map(([status, text]) => [status, json(text, 'ErrorReply')]),
+      )
+    : {};
+  const bodies = Object.fromEntries((examples?.() ?? []).map((value, i) => [`request${i + 1}`, { value }]));
+  const parameters = [...parametersOf(params, 'path'), ...parametersOf(query, 'query')];
   return {
-    post: {
-      operationId: 'events',
-      summary: 'Takes impressions, clicks and orders; answers when they are on the disk',
-      requestBody: { required: true, content: { 'application/json': { schema: ref('EventsRequest'), example } } },
-      responses: { 200: json('They are on the disk.', 'EventsReply'), ...refusals },
+    operationId: id,
+    summary,
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(body === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            content: {
+              'application/json': {
+                schema: ref(nameOf(body)),
+                ...(Object.keys(bodies).length === 0 ? {} : { examples: bodies }),
+              },
+            },
+          },
+        }),
+    responses: {
+      ...refusals,
+      ...Object.fromEntries(
+        Object.entries(replies).map(([status, { description, schema, mediaType }]) => [
+          status,
+          schema !== undefined
+            ? json(description, nameOf(schema))
+            : mediaType === undefined
+              ? { description }
+              : { description, content: { [mediaType]: { schema: { type: 'string' } } } },
+        ]),
+      ),
     },
   };
 }
+
+function parametersOf(schema: z.ZodObject | undefined, where: 'path' | 'query'): object[] {
+  if (schema === undefined) return [];
+  const { properties = {}, required = [] } = z.toJSONSchema(schema, { target: 'draft-2020-12', io: 'input' });
+  return Object.entries(properties).map(([name, value]) => ({
+    name,
+    in: where,
+    required: where === 'path' || required.includes(name),
+    schema: value,
+  }));
+}
+
+const nameOf = (schema: z.ZodType): string => String(schema.meta()?.id);
 
 const ref = (name: string): object => ({ $ref: `#/components/schemas/${name}` });
 
@@ -113,12 +121,9 @@ function componentSchemas(roots: readonly z.ZodType[]): Record<string, object> {
       ...schema
     } = z.toJSONSchema(root, {
       target: 'draft-2020-12',
-      io: String(root.meta()?.id).endsWith('Request') ? 'input' : 'output',
+      io: nameOf(root).endsWith('Request') ? 'input' : 'output',
     });
-    const text = JSON.stringify({ [String(root.meta()?.id)]: schema, ...$defs }).replaceAll(
-      '#/$defs/',
-      '#/components/schemas/',
-    );
+    const text = JSON.stringify({ [nameOf(root)]: schema, ...$defs }).replaceAll('#/$defs/', '#/components/schemas/');
     for (const [name, value] of Object.entries(JSON.parse(text) as Record<string, { id?: string }>)) {
       delete value.id;
       named[name] = value;

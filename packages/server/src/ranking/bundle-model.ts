@@ -16,7 +16,7 @@ import {
 } from '@larr/core';
 import { mapFile } from '@larr/native-cuda';
 import type { z } from 'zod';
-import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts.js';
+import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts/index.js';
 import { ApiError } from '../api/errors.js';
 import { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
 import type { RankStage } from '../observability/metrics.js';

@@ -1,4 +1,4 @@
-import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts.js';
+import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts/index.js';
 import type { RankStage } from '../observability/metrics.js';
 
 /** Scene values as a request gives them. */

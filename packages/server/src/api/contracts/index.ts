@@ -1,0 +1,6 @@
+/** The shapes of every request and reply, one file a group of routes. */
+export * from './common.js';
+export * from './events.js';
+export * from './fastify-schema.js';
+export * from './probes.js';
+export * from './rank.js';

@@ -1,0 +1,77 @@
+import { z } from 'zod';
+import { Id, ModelIdentity, Probability, Scene } from './common.js';
+
+/** Request body of `POST /v1/rank`. */
+export function rankRequest(maxCandidates: number) {
+  return z
+    .strictObject({
+      user: Id.meta({ description: 'User id as in the training data. An unknown one is ranked as a new user.' }),
+      scene: Scene.default({}),
+      candidates: z
+        .array(Id)
+        .min(1)
+        .max(maxCandidates)
+        .meta({ description: 'POI ids to rank, each once. Unknown ones are ranked as new POIs.', uniqueItems: true }),
+      k: z
+        .int()
+        .min(1)
+        .max(maxCandidates)
+        .optional()
+        .meta({ description: 'How many of the best to return; all by default.' }),
+      by: z
+        .enum(['pCtr', 'pCtcvr'])
+        .optional()
+        .meta({ description: 'Which probability ranks: pCtcvr where the model learnt orders, else pCtr, by default.' }),
+      explain: z.boolean().optional().meta({
+        description: "Adds each POI's attention per scene keyword (only for models that use scene embeddings).",
+      }),
+    })
+    .meta({ id: 'RankRequest' });
+}
+export type RankRequest = z.infer<ReturnType<typeof rankRequest>>;
+
+/** One ranked POI. */
+export const RankedPoi = z
+  .object({
+    poi: z.string(),
+    rank: z.int().min(1),
+    score: Probability.meta({ description: 'The probability that ranked it.' }),
+    pCtr: Probability.meta({ description: 'Probability of a click.' }),
+    pCtcvr: Probability.nullable().meta({
+      description: 'Probability of a click and an order; null where the model learnt no orders.',
+    }),
+    attention: z.record(z.string(), z.number()).optional().meta({
+      description:
+        'Share of attention per scene keyword present, mean over heads; what is missing to 1 stays with the aggregation token.',
+    }),
+  })
+  .meta({ id: 'RankedPoi' });
+export type RankedPoi = z.infer<typeof RankedPoi>;
+
+/** What a request named that the model has never seen, and what was used in its place. */
+export const Fallbacks = z
+  .object({
+    user: z.boolean().meta({ description: 'The user is unknown: index 0 ("unseen") and missing features were used.' }),
+    pois: z
+      .array(z.string())
+      .meta({ description: 'Unknown candidates: index 0 ("unseen") and missing features were used.' }),
+    scene: z
+      .array(z.object({ field: z.string(), text: z.string() }))
+      .meta({ description: 'Scene texts without an embedding: their keyword was treated as missing.' }),
+    features: z.array(z.object({ feature: z.string(), value: z.string() })).meta({
+      description: 'Values of scene columns that an ID feature never had in training: index 0 ("unseen") was used.',
+    }),
+  })
+  .meta({ id: 'Fallbacks' });
+export type Fallbacks = z.infer<typeof Fallbacks>;
+
+/** Reply of `POST /v1/rank`. */
+export const RankReply = z
+  .object({
+    requestId: z.string(),
+    model: ModelIdentity,
+    ranked: z.array(RankedPoi),
+    fallbacks: Fallbacks,
+  })
+  .meta({ id: 'RankReply' });
+export type RankReply = z.infer<typeof RankReply>;

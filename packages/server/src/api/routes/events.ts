@@ -1,0 +1,39 @@
+import { localTime } from '@larr/core';
+import type { FastifyInstance } from 'fastify';
+import { EventsReply, EventsRequest } from '../contracts/index.js';
+import { ApiError } from '../errors.js';
+import { route } from '../operation.js';
+import type { RouteContext } from '../state.js';
+
+const EXAMPLE = {
+  events: [{ id: 'e-1', type: 'click', user: 'u1', poi: 'p1', time: '2026-01-10T12:11:00', position: 1 }],
+};
+
+/** `POST /v1/events`, where there is a log for them. */
+export async function eventRoutes(app: FastifyInstance, { state: { events }, metrics }: RouteContext): Promise<void> {
+  if (events === null) return;
+  app.post<{ Body: EventsRequest }>(
+    '/v1/events',
+    route({
+      id: 'events',
+      summary: 'Takes impressions, clicks and orders; answers when they are on the disk',
+      scope: 'events',
+      body: EventsRequest,
+      replies: { 200: { description: 'They are on the disk.', schema: EventsReply } },
+      examples: () => [EXAMPLE],
+    }),
+    async (request) => {
+      request.body.events.forEach(({ time }, i) => {
+        // Digits alone would be read as seconds or milliseconds, whichever they look like.
+        if (localTime(time) !== null && !/^-?\d+(\.\d+)?$/.test(time)) return;
+        const field = `events[${i}].time`;
+        throw new ApiError(400, 'BODY_INVALID', `${field} is not a time; ISO 8601 is expected`, field);
+      });
+      const received = new Date().toISOString();
+      const appended = await events.append(request.body.events.map((event) => ({ ...event, received })));
+      metrics.events.inc({ outcome: 'accepted' }, appended.accepted);
+      metrics.events.inc({ outcome: 'duplicate' }, appended.duplicates);
+      return { requestId: request.id, ...appended };
+    },
+  );
+}
