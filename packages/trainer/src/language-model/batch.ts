@@ -1,6 +1,3 @@
-import { arange, type Tensor, tensor } from '@larr/torch';
-import type { DecoderConfig } from './configuration.js';
-
 /**
  * Several token sequences laid one after another, so that every product of the network runs over all tokens at once,
  * and attention over each sequence alone.
@@ -54,39 +51,4 @@ export function packSequences(sequences: readonly Int32Array[], padId: number): 
     for (let t = 0; t < rows * length; t++) positions[start + t] = t % length;
   }
   return { ids, positions, groups, sequences: places, tokens };
-}
-
-/** Cosines and sines of the rotary positions (Su et al. 2021), each [contextLength, headSize/2], f32. */
-export interface RotaryTable {
-  cosine: Tensor;
-  sine: Tensor;
-}
-
-/** The rotary table of a decoder, for every position of its context; frequencies stretched as Llama 3 does where it says so. */
-export function rotaryTable(config: DecoderConfig, device: string): RotaryTable {
-  const half = config.headSize / 2;
-  const frequencies = Float64Array.from({ length: half }, (_, i) => config.rotaryBase ** (-i / half));
-  const stretch = config.rotaryStretch;
-  if (stretch !== null) {
-    const longest = stretch.originalContextLength / stretch.lowFrequencyFactor;
-    const shortest = stretch.originalContextLength / stretch.highFrequencyFactor;
-    for (let i = 0; i < half; i++) {
-      const frequency = frequencies[i]!;
-      const wavelength = (2 * Math.PI) / frequency;
-      if (wavelength < shortest) continue;
-      const smooth =
-        (stretch.originalContextLength / wavelength - stretch.lowFrequencyFactor) /
-        (stretch.highFrequencyFactor - stretch.lowFrequencyFactor);
-      frequencies[i] =
-        wavelength > longest
-          ? frequency / stretch.factor
-          : ((1 - smooth) * frequency) / stretch.factor + smooth * frequency;
-    }
-  }
-  const positions = arange(0, config.contextLength, 1, { dtype: 'f64', device });
-  const angles = positions.unsqueeze(1).mul(tensor(frequencies, [1, half], { dtype: 'f64', device }));
-  const table = { cosine: angles.cos().to('f32'), sine: angles.sin().to('f32') };
-  positions.dispose();
-  angles.dispose();
-  return table;
 }

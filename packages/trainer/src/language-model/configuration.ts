@@ -3,17 +3,36 @@ import { join } from 'node:path';
 import { DataError } from '@larr/core';
 import { z } from 'zod';
 
-/** The decoder families whose Hugging Face directories load here. They differ in biases and in the norm of queries and keys only. */
+/**
+ * The decoder families whose Hugging Face directories load here. They differ in biases and in the norm of queries and keys only.
+ * Baichuan 7B (`baichuan`) is a Llama with its weights under other names: it is read, and becomes a `llama`, which transformers
+ * loads without code of others.
+ */
 export const families = ['llama', 'qwen2', 'qwen3'] as const;
 export type Family = (typeof families)[number];
+const readable: readonly string[] = [...families, 'baichuan'];
 
-/** Llama 3's stretching of the rotary frequencies for long contexts. */
-export interface RotaryStretch {
-  factor: number;
-  lowFrequencyFactor: number;
-  highFrequencyFactor: number;
-  originalContextLength: number;
-}
+/** How the rotary frequencies are stretched for contexts longer than those of pretraining; `rotary.ts` has the formulas. */
+export type RotaryStretch =
+  | { type: 'linear'; factor: number }
+  | {
+      type: 'llama3';
+      factor: number;
+      lowFrequencyFactor: number;
+      highFrequencyFactor: number;
+      originalContextLength: number;
+    }
+  | {
+      type: 'yarn';
+      factor: number;
+      betaFast: number;
+      betaSlow: number;
+      originalContextLength: number;
+      /** What cosines and sines are multiplied by. */
+      attentionFactor: number;
+      /** Whether the bounds of the ramp are rounded to whole frequencies. */
+      truncate: boolean;
+    };
 
 /** A decoder's shape, in this project's words; `toHuggingFace` and `fromHuggingFace` translate to and from `config.json`. */
 export interface DecoderConfig {
@@ -37,7 +56,12 @@ export interface DecoderConfig {
   attentionBias: boolean;
   /** Queries and keys are RMS-normalised per head (Qwen3). */
   queryKeyNorm: boolean;
+  /** The head's rows are brought to length 1 before they are used (Baichuan 2's NormHead). */
+  normalisedHead: boolean;
 }
+
+/** Under what names and in what form the weights stand in a directory's files. */
+export type WeightLayout = 'llama' | 'baichuan';
 
 const number = z.number().positive();
 const count = z.int().positive();
@@ -51,7 +75,7 @@ const huggingFaceSchema = z.looseObject({
   num_key_value_heads: count.nullish(),
   head_dim: count.nullish(),
   intermediate_size: count,
-  max_position_embeddings: count,
+  max_position_embeddings: count.nullish(),
   rope_theta: number.nullish(),
   rope_scaling: z.record(z.string(), z.unknown()).nullish(),
   rope_parameters: z.record(z.string(), z.unknown()).nullish(),
@@ -61,73 +85,154 @@ const huggingFaceSchema = z.looseObject({
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
   use_sliding_window: z.boolean().default(false),
+  layer_types: z.array(z.string()).nullish(),
+  partial_rotary_factor: number.nullish(),
+  quantization_config: z.unknown().optional(),
+  larr_normalised_head: z.boolean().default(false),
 });
+
+/** `config.json` does not say whether a Baichuan is of version 1, whose head is a plain one: its vocabulary does. */
+const BAICHUAN_1_VOCABULARY = 64_000;
 
 /**
  * Reads a Hugging Face `config.json`, in the layout of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`).
  * @param from The file's path, for error messages.
  * @throws DataError `BAD_MODEL_CONFIG` or `UNKNOWN_ARCHITECTURE`, naming the file and the key.
  */
-export function fromHuggingFace(json: unknown, from: string): DecoderConfig {
+export function fromHuggingFace(json: unknown, from: string): { config: DecoderConfig; layout: WeightLayout } {
   const parsed = huggingFaceSchema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
-    throw new DataError('BAD_MODEL_CONFIG', `${from}: ${issue.path.join('.') || 'the document'}: ${issue.message}.`);
+    throw new DataError(
+      'BAD_MODEL_CONFIG',
+      `${from}: ${issue.path.join('.') || 'the document'}: ${issue.message}. Take the config.json that the model was published with.`,
+      { file: from },
+    );
   }
   const config = parsed.data;
-  if (!(families as readonly string[]).includes(config.model_type)) {
+  const known = `${readable.join(', ')} (docs/language-model.md)`;
+  if (!readable.includes(config.model_type)) {
     throw new DataError(
       'UNKNOWN_ARCHITECTURE',
-      `${from}: model_type "${config.model_type}" is not one that this program knows. Known: ${families.join(', ')}.`,
+      `${from}: model_type "${config.model_type}" is not one that this program knows. Known: ${known}.`,
+      { file: from },
     );
   }
   const unsupported = (key: string, value: unknown) =>
-    new DataError('UNKNOWN_ARCHITECTURE', `${from}: ${key} = ${JSON.stringify(value)} is not supported.`);
+    new DataError(
+      'UNKNOWN_ARCHITECTURE',
+      `${from}: ${key} = ${JSON.stringify(value)} is not supported. Take another model of the families ${known}.`,
+      { file: from },
+    );
+  const isBaichuan = config.model_type === 'baichuan';
   if (config.hidden_act !== 'silu') throw unsupported('hidden_act', config.hidden_act);
   if (config.mlp_bias) throw unsupported('mlp_bias', true);
   if (config.use_sliding_window) throw unsupported('use_sliding_window', true);
-  const family = config.model_type as Family;
+  const sliding = config.layer_types?.find((type) => type !== 'full_attention');
+  if (sliding !== undefined) throw unsupported('layer_types', sliding);
+  if (config.quantization_config != null) throw unsupported('quantization_config', config.quantization_config);
+  if (config.max_position_embeddings == null) {
+    // Baichuan 13B has model_max_length alone: its positions are ALiBi's, not rotary.
+    throw isBaichuan
+      ? unsupported('max_position_embeddings', null)
+      : new DataError('BAD_MODEL_CONFIG', `${from}: max_position_embeddings is missing.`, { file: from });
+  }
+  const family = isBaichuan ? 'llama' : (config.model_type as Family);
   if (family !== 'qwen2' && config.attention_bias) throw unsupported('attention_bias', true);
   const heads = config.num_attention_heads;
   const keyValueHeads = config.num_key_value_heads ?? heads;
   if (heads % keyValueHeads !== 0) throw unsupported('num_key_value_heads', keyValueHeads);
-  const headSize = config.head_dim ?? config.hidden_size / heads;
+  // Qwen3's own default is the one family's that does not follow from the other sizes.
+  const headSize = config.head_dim ?? (family === 'qwen3' ? 128 : config.hidden_size / heads);
   if (!Number.isInteger(headSize) || headSize % 2 !== 0) throw unsupported('head_dim', headSize);
   const rotary = { ...config.rope_scaling, ...config.rope_parameters } as Record<string, unknown>;
+  const partial = rotary.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  if (partial !== 1) throw unsupported('partial_rotary_factor', partial);
   return {
-    family,
-    vocabularySize: config.vocab_size,
-    hiddenSize: config.hidden_size,
-    layers: config.num_hidden_layers,
-    heads,
-    keyValueHeads,
-    headSize,
-    feedForwardSize: config.intermediate_size,
-    contextLength: config.max_position_embeddings,
-    rotaryBase: Number(rotary.rope_theta ?? config.rope_theta ?? 10_000),
-    rotaryStretch: rotaryStretch(rotary, unsupported),
-    normEpsilon: config.rms_norm_eps,
-    tiedHead: config.tie_word_embeddings,
-    attentionBias: family === 'qwen2',
-    queryKeyNorm: family === 'qwen3',
+    layout: isBaichuan ? 'baichuan' : 'llama',
+    config: {
+      family,
+      vocabularySize: config.vocab_size,
+      hiddenSize: config.hidden_size,
+      layers: config.num_hidden_layers,
+      heads,
+      keyValueHeads,
+      headSize,
+      feedForwardSize: config.intermediate_size,
+      contextLength: config.max_position_embeddings,
+      rotaryBase: Number(rotary.rope_theta ?? config.rope_theta ?? 10_000),
+      rotaryStretch: rotaryStretch(rotary, config.max_position_embeddings, unsupported),
+      normEpsilon: config.rms_norm_eps,
+      tiedHead: config.tie_word_embeddings,
+      attentionBias: family === 'qwen2',
+      queryKeyNorm: family === 'qwen3',
+      normalisedHead: config.larr_normalised_head || (isBaichuan && config.vocab_size !== BAICHUAN_1_VOCABULARY),
+    },
   };
 }
 
 function rotaryStretch(
   rotary: Record<string, unknown>,
+  contextLength: number,
   unsupported: (key: string, value: unknown) => DataError,
 ): RotaryStretch | null {
   const type = rotary.rope_type ?? rotary.type ?? 'default';
-  if (type === 'default') return null;
-  if (type !== 'llama3') throw unsupported('rope_scaling.rope_type', type);
-  const stretch = {
-    factor: Number(rotary.factor),
-    lowFrequencyFactor: Number(rotary.low_freq_factor),
-    highFrequencyFactor: Number(rotary.high_freq_factor),
-    originalContextLength: Number(rotary.original_max_position_embeddings),
+  const positive = (key: string, otherwise?: number): number => {
+    const value = Number(rotary[key] ?? otherwise);
+    if (!(value > 0)) throw unsupported(`rope_scaling.${key}`, rotary[key] ?? null);
+    return value;
   };
-  for (const value of Object.values(stretch)) if (!(value > 0)) throw unsupported('rope_scaling', rotary);
-  return stretch;
+  if (type === 'default') return null;
+  if (type === 'linear') return { type, factor: positive('factor') };
+  if (type === 'llama3') {
+    return {
+      type,
+      factor: positive('factor'),
+      lowFrequencyFactor: positive('low_freq_factor'),
+      highFrequencyFactor: positive('high_freq_factor'),
+      originalContextLength: positive('original_max_position_embeddings'),
+    };
+  }
+  if (type === 'yarn') {
+    const factor = positive('factor');
+    const scale = (by: number) => (factor <= 1 ? 1 : 0.1 * by * Math.log(factor) + 1);
+    const given = Number(rotary.mscale ?? 0) > 0 && Number(rotary.mscale_all_dim ?? 0) > 0;
+    const usual = given ? scale(Number(rotary.mscale)) / scale(Number(rotary.mscale_all_dim)) : scale(1);
+    return {
+      type,
+      factor,
+      betaFast: positive('beta_fast', 32),
+      betaSlow: positive('beta_slow', 1),
+      originalContextLength: positive('original_max_position_embeddings', contextLength),
+      attentionFactor: positive('attention_factor', usual),
+      truncate: rotary.truncate !== false,
+    };
+  }
+  throw unsupported('rope_scaling.rope_type', type);
+}
+
+function rotaryScaling(stretch: RotaryStretch): Record<string, unknown> {
+  const { type: rope_type, factor } = stretch;
+  if (stretch.type === 'linear') return { rope_type, factor };
+  const original_max_position_embeddings = stretch.originalContextLength;
+  if (stretch.type === 'llama3') {
+    return {
+      rope_type,
+      factor,
+      low_freq_factor: stretch.lowFrequencyFactor,
+      high_freq_factor: stretch.highFrequencyFactor,
+      original_max_position_embeddings,
+    };
+  }
+  return {
+    rope_type,
+    factor,
+    beta_fast: stretch.betaFast,
+    beta_slow: stretch.betaSlow,
+    original_max_position_embeddings,
+    attention_factor: stretch.attentionFactor,
+    truncate: stretch.truncate,
+  };
 }
 
 const architectures: Record<Family, string> = {
@@ -153,13 +258,7 @@ export function toHuggingFace(
     intermediate_size: config.feedForwardSize,
     max_position_embeddings: config.contextLength,
     rope_theta: config.rotaryBase,
-    rope_scaling: config.rotaryStretch && {
-      rope_type: 'llama3',
-      factor: config.rotaryStretch.factor,
-      low_freq_factor: config.rotaryStretch.lowFrequencyFactor,
-      high_freq_factor: config.rotaryStretch.highFrequencyFactor,
-      original_max_position_embeddings: config.rotaryStretch.originalContextLength,
-    },
+    rope_scaling: config.rotaryStretch && rotaryScaling(config.rotaryStretch),
     rms_norm_eps: config.normEpsilon,
     hidden_act: 'silu',
     tie_word_embeddings: config.tiedHead,
@@ -171,23 +270,31 @@ export function toHuggingFace(
     bos_token_id: tokens.bosId,
     eos_token_id: tokens.eosId,
     torch_dtype: 'float32',
+    // Its rows are written normalised: transformers, which does not know the key, computes the same.
+    ...(config.normalisedHead && { larr_normalised_head: true }),
   };
 }
 
 /** Reads `config.json` of a model directory. @throws DataError as `fromHuggingFace`, or `MISSING_FILE`. */
-export async function readDecoderConfig(directory: string): Promise<DecoderConfig> {
+export async function readDecoderConfig(directory: string): Promise<{ config: DecoderConfig; layout: WeightLayout }> {
   const path = join(directory, 'config.json');
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch {
-    throw new DataError('MISSING_FILE', `${path} cannot be read: a model directory needs it.`);
+    throw new DataError(
+      'MISSING_FILE',
+      `${path} cannot be read. A model directory holds config.json, safetensors and a tokenizer, as Hugging Face publishes them (docs/language-model.md).`,
+      { file: path },
+    );
   }
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new DataError('BAD_MODEL_CONFIG', `${path} is not JSON: ${(error as Error).message}`);
+    throw new DataError('BAD_MODEL_CONFIG', `${path} is not JSON: ${(error as Error).message}. Copy it again.`, {
+      file: path,
+    });
   }
   return fromHuggingFace(json, path);
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { loadSafetensors, manualSeed, memoryStats, noGrad, saveSafetensors, type Tensor, tidy } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packSequences } from './batch.js';
-import { readDecoderConfig } from './configuration.js';
+import { fromHuggingFace, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
 import {
   createDecoder,
   type Decoder,
@@ -17,13 +17,19 @@ import {
   logits,
 } from './decoder.js';
 import { generate, nextTokenProbabilities } from './generation.js';
-import { decoderFromWeights, loadLanguageModel, namedWeights, saveLanguageModel } from './model-directory.js';
+import {
+  decoderFromWeights,
+  loadLanguageModel,
+  namedWeights,
+  saveLanguageModel,
+  weightsAsLlama,
+} from './model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from './next-token-loss.js';
 import { Tokenizer, withSpecialTokens } from './tokenizer.js';
 import { trainTokenizer } from './tokenizer-training.js';
 
 const reference = join(import.meta.dirname, 'reference');
-const families = ['llama', 'llama3', 'qwen2', 'qwen3'] as const;
+const families = ['llama', 'llama3', 'qwen2', 'qwen3', 'baichuan'] as const;
 
 const tiny = {
   family: 'llama',
@@ -41,15 +47,17 @@ const tiny = {
   tiedHead: true,
   attentionBias: false,
   queryKeyNorm: false,
+  normalisedHead: false,
 } as const;
 
 async function referenceDecoder(name: string): Promise<Decoder> {
   const directory = join(reference, name);
-  const config = await readDecoderConfig(directory);
-  return tidy(() =>
-    decoderFromWeights(config, loadSafetensors(join(directory, 'model.safetensors')).tensors, directory),
-  );
+  const { config, layout } = await readDecoderConfig(directory);
+  return tidy(() => decoderFromWeights(config, referenceWeights(name, layout), directory));
 }
+
+const referenceWeights = (name: string, layout: WeightLayout) =>
+  weightsAsLlama(loadSafetensors(join(reference, name, 'model.safetensors')).tensors, layout);
 
 function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   expect(a.length).toBe(b.length);
@@ -89,8 +97,10 @@ describe.each(families)('%s', (name) => {
 
   it('takes fused weights apart into the very tensors it was made from', async () => {
     const decoder = await referenceDecoder(name);
+    const { layout } = await readDecoderConfig(join(reference, name));
     tidy(() => {
-      const original = loadSafetensors(join(reference, name, 'model.safetensors')).tensors;
+      const original = referenceWeights(name, layout);
+      if (name === 'baichuan') original['lm_head.weight'] = original['lm_head.weight']!.normalize(1);
       const named = namedWeights(decoder);
       expect(Object.keys(named).sort()).toEqual(Object.keys(original).sort());
       for (const [key, weight] of Object.entries(named)) {
@@ -98,6 +108,46 @@ describe.each(families)('%s', (name) => {
       }
     });
     disposeDecoder(decoder);
+  });
+});
+
+describe('rotary frequencies', () => {
+  const stretched = JSON.parse(readFileSync(join(reference, 'rotary.json'), 'utf8')) as {
+    rope_scaling: Record<string, unknown>;
+    ids: number[];
+    hidden: number[];
+  }[];
+  const llama = JSON.parse(readFileSync(join(reference, 'llama', 'config.json'), 'utf8'));
+
+  it.each(stretched)("stretched by $rope_scaling give transformers' hidden states", ({ rope_scaling, ids, hidden }) => {
+    const { config } = fromHuggingFace({ ...llama, rope_parameters: undefined, rope_scaling }, 'config.json');
+    const decoder = tidy(() => decoderFromWeights(config, referenceWeights('llama', 'llama'), 'llama'));
+    const states = noGrad(() =>
+      tidy(() => hiddenStates(decoder, packSequences([Int32Array.from(ids)], 0)).toFloat32Array()),
+    );
+    expect(largestDifference(states, hidden)).toBeLessThan(1e-4);
+    // Written and read again they are the same.
+    const { config: again } = fromHuggingFace(toHuggingFace(config, { padId: 0, bosId: 1, eosId: 2 }), 'config.json');
+    expect(again).toEqual(config);
+    disposeDecoder(decoder);
+  });
+
+  it.each([
+    ['rope_scaling.rope_type', { rope_scaling: { rope_type: 'dynamic', factor: 2 } }],
+    ['rope_scaling.rope_type', { rope_scaling: { type: 'longrope', factor: 2 } }],
+    ['rope_scaling.factor', { rope_scaling: { rope_type: 'linear' } }],
+    ['partial_rotary_factor', { partial_rotary_factor: 0.5 }],
+    ['layer_types', { layer_types: ['full_attention', 'sliding_attention'] }],
+    ['quantization_config', { quantization_config: { quant_method: 'gptq' } }],
+    ['attention_bias', { attention_bias: true }],
+    ['max_position_embeddings', { model_type: 'baichuan', max_position_embeddings: undefined }],
+  ])('what no decoder here computes is refused by its key: %s', (key, change) => {
+    expect(() => fromHuggingFace({ ...llama, rope_parameters: undefined, ...change }, 'dir/config.json')).toThrow(
+      expect.objectContaining({
+        code: 'UNKNOWN_ARCHITECTURE',
+        message: expect.stringMatching(new RegExp(`^dir/config\\.json: ${key} = `)),
+      }),
+    );
   });
 });
 

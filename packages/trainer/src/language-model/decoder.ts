@@ -12,8 +12,9 @@ import {
   tidy,
   zeros,
 } from '@larr/torch';
-import { type PackedBatch, type RotaryTable, rotaryTable } from './batch.js';
+import type { PackedBatch } from './batch.js';
 import type { DecoderConfig } from './configuration.js';
+import { type RotaryTable, rotaryTable } from './rotary.js';
 
 /** One block's weights. Products that share their input are stored fused: one matrix product instead of two or three. */
 export interface DecoderLayer {
@@ -230,9 +231,14 @@ function extend(cache: KeyValueCache, index: number, k: Tensor, v: Tensor): { k:
   return all;
 }
 
+/** The matrix that turns states into scores: the head, its rows of length 1 where the decoder has them so. [vocabulary, hidden] */
+export function outputHead({ config, head }: Decoder): Tensor {
+  return config.normalisedHead ? head.normalize(1) : head;
+}
+
 /** Next-token scores, [T, vocabulary], of states that `hiddenStates` gave. */
 export function logits(decoder: Decoder, states: Tensor): Tensor {
-  return states.linear(decoder.head);
+  return states.linear(outputHead(decoder));
 }
 
 /**

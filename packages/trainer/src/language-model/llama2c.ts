@@ -42,6 +42,7 @@ export async function loadLlama2c(model: string, vocabulary: string, { device = 
     tiedHead: signedVocabulary > 0,
     attentionBias: false,
     queryKeyNorm: false,
+    normalisedHead: false,
   };
   const floats = new Float32Array(bytes, 28, Math.floor((bytes.byteLength - 28) / 4));
   let at = 0;

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { DataError, writeFileAtomic } from '@larr/core';
 import { cat, loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy } from '@larr/torch';
-import { rotaryTable } from './batch.js';
-import { type DecoderConfig, readDecoderConfig, toHuggingFace } from './configuration.js';
-import type { Decoder, DecoderLayer } from './decoder.js';
+import { type DecoderConfig, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
+import { type Decoder, type DecoderLayer, outputHead } from './decoder.js';
+import { rotaryTable } from './rotary.js';
 import { loadTokenizer, type Tokenizer } from './tokenizer.js';
 
 /** A decoder with the tokenizer that it was trained with. */
@@ -14,7 +14,10 @@ export interface LanguageModel {
   tokenizer: Tokenizer;
 }
 
-/** The decoder's weights under Hugging Face's names, fused products taken apart. Views where possible: they live as long as the decoder. */
+/**
+ * The decoder's weights under Hugging Face's names, fused products taken apart and a normalised head's rows normalised. Views
+ * where possible: they live as long as the decoder.
+ */
 export function namedWeights(decoder: Decoder): Record<string, Tensor> {
   const { heads, keyValueHeads, headSize, feedForwardSize, tiedHead } = decoder.config;
   const q = heads * headSize;
@@ -39,21 +42,34 @@ export function namedWeights(decoder: Decoder): Record<string, Tensor> {
     named[`${at}.mlp.down_proj.weight`] = layer.down;
   });
   named['model.norm.weight'] = decoder.finalNorm;
-  if (!tiedHead) named['lm_head.weight'] = decoder.head;
+  if (!tiedHead) named['lm_head.weight'] = outputHead(decoder);
   return named;
+}
+
+/** Weights of a directory under the names that Llama's have. Baichuan stacks queries, keys and values in one matrix. */
+export function weightsAsLlama(weights: Record<string, Tensor>, layout: WeightLayout): Record<string, Tensor> {
+  if (layout === 'llama') return weights;
+  return Object.fromEntries(
+    Object.entries(weights).flatMap(([name, weight]): [string, Tensor][] => {
+      const rows = weight.shape[0]! / 3;
+      if (!name.endsWith('.self_attn.W_pack.weight') || !Number.isInteger(rows)) return [[name, weight]];
+      return ['q', 'k', 'v'].map((p, i) => [name.replace('W_pack', `${p}_proj`), weight.narrow(0, i * rows, rows)]);
+    }),
+  );
 }
 
 /**
  * Builds a decoder from weights under Hugging Face's names; the reverse of `namedWeights`.
- * @param from Where the weights came from, for error messages.
- * @throws DataError `MISSING_TENSOR`, `WRONG_SHAPE` or `UNKNOWN_TENSOR`, naming the tensor.
+ * @param from Where the weights came from, or which file each tensor came from, for error messages.
+ * @throws DataError `MISSING_TENSOR`, `WRONG_SHAPE` or `UNKNOWN_TENSOR`, naming the tensor and its file.
  */
 export function decoderFromWeights(
   config: DecoderConfig,
   weights: Record<string, Tensor>,
-  from: string,
+  from: string | ((tensor: string) => string),
   device = 'cpu',
 ): Decoder {
+  const fileOf = typeof from === 'string' ? () => from : from;
   const { hiddenSize, heads, keyValueHeads, headSize, feedForwardSize, vocabularySize } = config;
   const q = heads * headSize;
   const kv = keyValueHeads * headSize;
@@ -63,13 +79,15 @@ export function decoderFromWeights(
     if (weight === undefined) {
       throw new DataError(
         'MISSING_TENSOR',
-        `${from}: the tensor ${name} is missing. Is a shard missing, or is config.json another model's?`,
+        `${fileOf(name)}: the tensor ${name} is missing. Is config.json another model's? If not, copy the weights again.`,
+        { file: fileOf(name) },
       );
     }
     if (weight.shape.length !== shape.length || weight.shape.some((size, i) => size !== shape[i])) {
       throw new DataError(
         'WRONG_SHAPE',
-        `${from}: ${name} has shape [${weight.shape.join(', ')}], but config.json asks for [${shape.join(', ')}].`,
+        `${fileOf(name)}: ${name} has shape [${weight.shape.join(', ')}], but config.json asks for [${shape.join(', ')}]. Put config.json and weights of the same model together.`,
+        { file: fileOf(name) },
       );
     }
     unread.delete(name);
@@ -118,61 +136,107 @@ export function decoderFromWeights(
       for (const name of unread) {
         // Older exports carry the rotary frequencies, and some tied ones a copy of the embedding as the head.
         if (name.endsWith('rotary_emb.inv_freq') || (config.tiedHead && name === 'lm_head.weight')) continue;
-        throw new DataError('UNKNOWN_TENSOR', `${from}: no ${config.family} model has a tensor named ${name}.`);
+        throw new DataError(
+          'UNKNOWN_TENSOR',
+          `${fileOf(name)}: a ${config.family} model of this config.json has no tensor named ${name}. Put config.json and weights of the same model together; adapters must be merged first.`,
+          { file: fileOf(name) },
+        );
       }
       return decoder;
     }),
   );
 }
 
-/** The safetensors files of a model directory: one, or the shards that its index names. */
-async function weightFiles(directory: string): Promise<string[]> {
+/** The safetensors files of a model directory: one, or the shards that its index names, and which tensors each should hold. */
+async function weightFiles(directory: string): Promise<Map<string, string[]>> {
   const single = join(directory, 'model.safetensors');
   const index = join(directory, 'model.safetensors.index.json');
   if (!existsSync(index)) {
-    if (existsSync(single)) return [single];
+    if (existsSync(single)) return new Map([[single, []]]);
+    const pickled = (await readdir(directory)).find((file) => /^pytorch_model.*\.bin$/.test(file));
     throw new DataError(
       'MISSING_FILE',
-      `${directory} holds neither model.safetensors nor model.safetensors.index.json.`,
+      pickled === undefined
+        ? `${directory} holds neither model.safetensors nor model.safetensors.index.json. Copy the weights there.`
+        : `${directory} holds weights as a pickle alone (${pickled}), which can run anything when it is read and is not read here. Save the model as safetensors (transformers: save_pretrained).`,
+      { file: single },
     );
   }
+  const bad = (what: string) =>
+    new DataError('BAD_MODEL_INDEX', `${index} ${what}. Copy it again from where the model was published.`, {
+      file: index,
+    });
   let map: unknown;
   try {
     map = (JSON.parse(await readFile(index, 'utf8')) as { weight_map?: unknown }).weight_map;
   } catch (error) {
-    throw new DataError('BAD_MODEL_INDEX', `${index} is not JSON: ${(error as Error).message}`);
+    throw bad(`is not JSON: ${(error as Error).message}`);
   }
-  if (typeof map !== 'object' || map === null) throw new DataError('BAD_MODEL_INDEX', `${index} has no weight_map.`);
-  const files = [...new Set(Object.values(map as Record<string, string>))].map((file) => join(directory, file));
-  for (const file of files) {
-    if (!existsSync(file)) throw new DataError('MISSING_FILE', `${file} is missing; ${index} names it as a shard.`);
+  if (typeof map !== 'object' || map === null) throw bad('has no weight_map');
+  const files = new Map<string, string[]>();
+  for (const [tensor, file] of Object.entries(map)) {
+    if (typeof file !== 'string' || basename(file) !== file) throw bad(`names no file beside it for ${tensor}`);
+    const path = join(directory, file);
+    files.set(path, [...(files.get(path) ?? []), tensor]);
+  }
+  for (const [file, tensors] of files) {
+    if (existsSync(file)) continue;
+    throw new DataError(
+      'MISSING_FILE',
+      `${file} is missing; ${index} names it as the shard of ${tensors.length} tensors. Copy it there.`,
+      { file },
+    );
   }
   return files;
 }
 
 /**
- * Loads a decoder and its tokenizer from a Hugging Face directory (config.json, safetensors in one or many shards,
- * tokenizer.json) of a family in `families`.
- * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `UNKNOWN_ARCHITECTURE`, `BAD_WEIGHTS`,
+ * Loads a decoder and its tokenizer from a Hugging Face directory: config.json of a family in `families` or of Baichuan 7B,
+ * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32), tokenizer.json or a
+ * SentencePiece tokenizer.model.
+ * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `UNKNOWN_ARCHITECTURE`, `BAD_MODEL_INDEX`, `BAD_WEIGHTS`,
  *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`.
  */
 export async function loadLanguageModel(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
-  const config = await readDecoderConfig(directory);
+  const { config, layout } = await readDecoderConfig(directory);
   const tokenizer = await loadTokenizer(directory);
   checkTokenizerFits(tokenizer, config, directory);
   const files = await weightFiles(directory);
   const decoder = tidy(() => {
     const weights: Record<string, Tensor> = {};
-    for (const file of files) {
-      try {
-        Object.assign(weights, loadSafetensors(file).tensors);
-      } catch (error) {
-        throw new DataError('BAD_WEIGHTS', `${file} cannot be read as safetensors: ${(error as Error).message}`);
+    const origin = new Map<string, string>();
+    for (const [file, expected] of files) {
+      const tensors = readWeights(file);
+      const missing = expected.find((name) => tensors[name] === undefined);
+      if (missing !== undefined) {
+        throw new DataError(
+          'MISSING_TENSOR',
+          `${file}: the tensor ${missing} is missing, which the index says is in this shard. Copy the shard again.`,
+          { file },
+        );
       }
+      for (const name of Object.keys(tensors)) origin.set(name, file);
+      Object.assign(weights, tensors);
     }
-    return decoderFromWeights(config, weights, directory, device);
+    const fileOf = (name: string) =>
+      origin.get(name) ??
+      origin.get(name.replace(/[qkv]_proj/, 'W_pack')) ??
+      (files.size === 1 ? [...files.keys()][0]! : directory);
+    return decoderFromWeights(config, weightsAsLlama(weights, layout), fileOf, device);
   });
   return { decoder, tokenizer };
+}
+
+function readWeights(file: string): Record<string, Tensor> {
+  try {
+    return loadSafetensors(file).tensors;
+  } catch (error) {
+    throw new DataError(
+      'BAD_WEIGHTS',
+      `${file} cannot be read as safetensors: ${(error as Error).message}. Copy it again from where the model was published.`,
+      { file },
+    );
+  }
 }
 
 /** @throws DataError `TOKENIZER_MISMATCH` where the tokenizer has ids that the embedding has no row for. */

@@ -1,6 +1,6 @@
 import { stack, type Tensor, tensor, tidy } from '@larr/torch';
 import type { PackedBatch } from './batch.js';
-import type { Decoder } from './decoder.js';
+import { type Decoder, outputHead } from './decoder.js';
 
 /**
  * Logits are formed for so many tokens at a time that they take at most this many bytes (f32): what a processor's cache
@@ -50,7 +50,7 @@ export function nextTokenLoss(
   const total = targets.rows.length;
   if (total === 0) return 0;
   return tidy(() => {
-    const { device, config, head } = decoder;
+    const { device, config } = decoder;
     const rows = tensor(targets.rows, [total], { dtype: 'i32', device });
     const ids = tensor(targets.ids, [total], { dtype: 'i64', device });
     const learnt = states.indexSelect(0, rows);
@@ -62,7 +62,7 @@ export function nextTokenLoss(
       const count = Math.min(chunk, total - start);
       losses.push(
         tidy(() => {
-          const logits = cut.narrow(0, start, count).linear(head).to('f32');
+          const logits = cut.narrow(0, start, count).linear(outputHead(decoder)).to('f32');
           const loss = logits.crossEntropy(ids.narrow(0, start, count), { reduction: 'sum' });
           if (backward) loss.div(total).backward();
           return loss.detach();

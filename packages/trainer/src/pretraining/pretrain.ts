@@ -289,6 +289,7 @@ async function startingModel(
       tiedHead: shape.tiedHead,
       attentionBias: false,
       queryKeyNorm: false,
+      normalisedHead: false,
     },
     device,
   );

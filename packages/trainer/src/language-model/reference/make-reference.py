@@ -3,7 +3,8 @@
     python make-reference.py        (needs torch, transformers, tokenizers; made with torch 2.13.0, transformers 5.18.0, tokenizers 0.23.2)
 
 For a tiny random model of each family: the directory as transformers saves it (config.json, model.safetensors) and
-expected.json with the ids, the last hidden states after the final norm, and the logits, all in float32.
+expected.json with the ids, the last hidden states after the final norm, and the logits, all in float32. rotary.json: hidden states
+of the llama case with its rotary frequencies stretched otherwise.
 tokenizer-ids.json holds ids of hard cases under the tokenizer that tokenizer.test.ts trains from the same texts.
 """
 import json
@@ -40,6 +41,53 @@ for name, (cls, config) in cases.items():
                    "hidden": [round(x, 7) for x in out.hidden_states[-1].flatten().tolist()],
                    "logits": [round(x, 7) for x in out.logits.flatten().tolist()]}, f)
     os.remove(os.path.join(here, name, "generation_config.json"))
+
+# Other stretchings of the rotary frequencies: the llama case's weights under each of them.
+rotary = []
+for parameters in ({"rope_type": "linear", "factor": 2.5},
+                   {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8},
+                   {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 12, "beta_fast": 4.0, "beta_slow": 0.5,
+                    "mscale": 1.0, "mscale_all_dim": 0.5, "truncate": False}):
+    config = LlamaConfig(**common, tie_word_embeddings=True, rope_parameters={**parameters, "rope_theta": 10000.0})
+    model = LlamaForCausalLM.from_pretrained(os.path.join(here, "llama"), config=config).eval()
+    ids = list(range(3, 33))
+    with torch.no_grad():
+        hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1]
+    rotary.append({"rope_scaling": parameters, "ids": ids, "hidden": [round(x, 7) for x in hidden.flatten().tolist()]})
+with open(os.path.join(here, "rotary.json"), "w") as f:
+    json.dump(rotary, f)
+
+# Baichuan 2 7B is a Llama whose queries, keys and values are stacked in one W_pack and whose head's rows are normalised; transformers
+# does not ship it. The directory has its names and form, the expected values are those of the Llama with the same weights mapped.
+from safetensors.torch import save_file
+torch.manual_seed(8)
+model = LlamaForCausalLM(LlamaConfig(**{**common, "num_key_value_heads": 4}, tie_word_embeddings=False)).eval()
+weights = {}
+with torch.no_grad():
+    for key, p in model.named_parameters():
+        if p.ndim == 1:
+            p.add_(0.3 * torch.randn_like(p))
+    for key, p in model.named_parameters():
+        if key.endswith("self_attn.q_proj.weight"):
+            attention = key[: -len("q_proj.weight")]
+            weights[attention + "W_pack.weight"] = torch.cat(
+                [model.get_parameter(attention + f"{x}_proj.weight") for x in "qkv"], 0).clone()
+        elif not key.endswith(("k_proj.weight", "v_proj.weight")):
+            weights[key] = p.clone()
+    model.lm_head.weight.copy_(torch.nn.functional.normalize(model.lm_head.weight))
+    ids = torch.randint(3, 40, (1, 20))
+    out = model(ids, output_hidden_states=True)
+os.makedirs(os.path.join(here, "baichuan"), exist_ok=True)
+save_file(weights, os.path.join(here, "baichuan", "model.safetensors"), metadata={"format": "pt"})
+with open(os.path.join(here, "baichuan", "config.json"), "w") as f:
+    json.dump({"architectures": ["BaichuanForCausalLM"], "model_type": "baichuan", "vocab_size": 40, "hidden_size": 16,
+               "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32,
+               "model_max_length": 32, "hidden_act": "silu", "rms_norm_eps": 1e-5, "tie_word_embeddings": False,
+               "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32"}, f, indent=2)
+with open(os.path.join(here, "baichuan", "expected.json"), "w") as f:
+    json.dump({"ids": ids[0].tolist(),
+               "hidden": [round(x, 7) for x in out.hidden_states[-1].flatten().tolist()],
+               "logits": [round(x, 7) for x in out.logits.flatten().tolist()]}, f)
 
 with open(os.path.join(here, "tokenizer-texts.json")) as f:
     given = json.load(f)
