@@ -6,12 +6,13 @@ import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
 /**
  * Writes a file so that other processes, and a later run after a crash, see either the old content or all of the new.
  * The parent directory is made if needed.
+ * @param mode permissions of the file, less the process's mask
  */
-export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
-    const handle = await open(temporary, 'w');
+    const handle = await open(temporary, 'w', mode);
     try {
       await handle.writeFile(content);
       await handle.sync();

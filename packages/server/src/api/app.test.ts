@@ -216,7 +216,7 @@ describe('the HTTP layer', () => {
 
   it('describes itself in a valid OpenAPI document: every route, every example answered', async () => {
     const document = (await app.inject('/openapi.json')).json();
-    expect(Object.keys(document.paths).sort()).toEqual(['/healthz', '/metrics', '/readyz', '/v1/rank']);
+    expect(Object.keys(document.paths).sort()).toEqual(['/healthz', '/metrics', '/readyz', '/v1/admin/health', '/v1/rank']);
     const { examples } = document.paths['/v1/rank'].post.requestBody.content['application/json'];
     for (const { value } of Object.values(examples) as { value: object }[])
       expect((await post(value)).statusCode).toBe(200);

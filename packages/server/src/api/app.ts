@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { DEFAULT_LOG, type LogOptions, logger, logRequests } from '../observability/request-log.js';
+import { type Access, guardAccess, LOCAL_ACCESS } from '../security/access.js';
 import type { ErrorReply } from './contracts/index.js';
 import { ApiError, invalidBody } from './errors.js';
 import { parseJsonBody } from './json-body.js';
+import { Listeners } from './listeners.js';
 import type { PublishedOperation } from './openapi.js';
 import { eventRoutes } from './routes/events.js';
+import { healthRoutes } from './routes/health.js';
 import { openApiRoutes } from './routes/openapi.js';
 import { probeRoutes } from './routes/probes.js';
 import { rankRoutes } from './routes/rank.js';
@@ -19,16 +23,37 @@ const SECURITY_HEADERS = {
   'x-frame-options': 'DENY',
 };
 
+/** What stands between the routes and the network. */
+export interface Front {
+  access: Access;
+  log: LogOptions;
+  listeners: Listeners;
+  /** addresses and networks of proxies whose X-Forwarded-* headers are believed */
+  trustProxy: string[];
+}
+
 /** The HTTP application: validation, errors, headers and metrics, over the routes of `routes/` and whatever models `state` holds. */
-export function createApp(context: RouteContext): FastifyInstance {
+export function createApp(context: RouteContext, front: Partial<Front> = {}): FastifyInstance {
   const { state, metrics, limits } = context;
+  const { access = LOCAL_ACCESS, log = DEFAULT_LOG, listeners = new Listeners(null), trustProxy = [] } = front;
+  const headers =
+    listeners.protocol === 'https'
+      ? { ...SECURITY_HEADERS, 'strict-transport-security': 'max-age=31536000' }
+      : SECURITY_HEADERS;
   const app = Fastify({
-    // Standard output belongs to the programs that start a server; the log goes to standard error.
-    logger: { level: 'warn', stream: process.stderr },
+    logger: logger(log),
+    disableRequestLogging: true,
+    requestIdLogLabel: 'requestId',
+    serverFactory: (handler) => listeners.create(handler),
+    // the listeners answer these
+    clientErrorHandler: () => {},
+    frameworkErrors: (_error, request, reply) => {
+      reply.headers({ ...headers, 'x-request-id': request.id });
+      sendError(new ApiError(400, 'REQUEST_INVALID', 'the address cannot be read'), request, reply);
+    },
+    trustProxy: trustProxy.length === 0 ? false : trustProxy,
     bodyLimit: limits.bodyBytes,
     forceCloseConnections: 'idle',
-    // a client that never finishes its request does not hold a connection for ever
-    requestTimeout: 30_000,
     genReqId: requestId,
     requestIdHeader: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 256 },
@@ -42,8 +67,9 @@ export function createApp(context: RouteContext): FastifyInstance {
   );
 
   app.addHook('onRequest', async (request, reply) => {
-    reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
+    reply.headers(headers).header('x-request-id', request.id);
   });
+  guardAccess(app, access, metrics);
   // A connection that was busy when the server began to stop would otherwise be kept for its client's next request.
   app.addHook('onSend', async (_request, reply) => {
     if (state.stopping) reply.header('connection', 'close');
@@ -53,6 +79,7 @@ export function createApp(context: RouteContext): FastifyInstance {
     metrics.requests.inc({ route, method: request.method, status: reply.statusCode });
     metrics.latency.observe({ route }, reply.elapsedTime / 1000);
   });
+  logRequests(app, log);
 
   const operations: PublishedOperation[] = [];
   const addresses: { method: string; pattern: RegExp }[] = [];
@@ -79,7 +106,7 @@ export function createApp(context: RouteContext): FastifyInstance {
     return sendError(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
   });
 
-  for (const routes of [probeRoutes, rankRoutes, eventRoutes]) app.register(routes, context);
+  for (const routes of [probeRoutes, rankRoutes, eventRoutes, healthRoutes]) app.register(routes, context);
   app.register(async (scope) => openApiRoutes(scope, operations));
   return app;
 }

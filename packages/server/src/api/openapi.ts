@@ -5,8 +5,11 @@ import type { Operation } from './operation.js';
 /** Statuses that any `/v1` route may answer with, beside its own. */
 const REFUSALS: Record<string, string> = {
   400: 'The request is not JSON, or does not match its schema; `error.field` says where.',
+  401: 'No key, or none that is known and still good.',
+  403: 'The key lacks the scope, or the request comes from a place that may not ask.',
   413: 'The body is larger than this server accepts.',
   415: 'The body was not sent as application/json.',
+  429: 'More requests than this key or address may send: try again after the seconds in Retry-After.',
   503: 'Not ready, or busy: try again after the seconds in Retry-After.',
 };
 
@@ -44,11 +47,20 @@ export function openApiDocument(operations: readonly PublishedOperation[]): obje
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     paths,
-    components: { schemas },
+    components: {
+      schemas,
+      securitySchemes: {
+        key: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'A key of `larr-server keys add`, where the server asks for keys.',
+        },
+      },
+    },
   };
 }
 
-function described(url: string, { id, summary, body, query, params, replies, examples }: Operation): object {
+function described(url: string, { id, summary, scope, body, query, params, replies, examples }: Operation): object {
   const refusals = url.startsWith('/v1/')
     ? Object.fromEntries(
         Object.entries(REFUSALS)
@@ -61,6 +73,8 @@ function described(url: string, { id, summary, body, query, params, replies, exa
   return {
     operationId: id,
     summary,
+    // "{}": a server without keys asks for none
+    ...(scope === undefined ? {} : { security: [{ key: [scope] }, {}] }),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body === undefined
       ? {}

@@ -19,6 +19,7 @@ import type { z } from 'zod';
 import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts/index.js';
 import { ApiError } from '../api/errors.js';
 import { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
+import { ScoreDrift } from '../observability/drift.js';
 import type { RankStage } from '../observability/metrics.js';
 import { type Attention, SceneVectors } from '../scene/scene-vectors.js';
 import { EntityStore, PairStore } from '../store/entity-store.js';
@@ -73,6 +74,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
       `manifest.json: inputs.history is ${inputs.history}, and the sequences of features.json hold ${histories.width} POIs. Export the bundle again`,
     );
   }
+  const parity = await readSafetensors(bundle.path('parity.safetensors'));
   const ranker = await Ranker.start(
     {
       onnxFile: bundle.path('ranker.onnx'),
@@ -93,15 +95,10 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     behaviour,
     histories,
     ranker,
+    driftsFrom(parity),
   );
   try {
-    await selfTest(
-      await readSafetensors(bundle.path('parity.safetensors')),
-      bundle.manifest.parity.tolerance,
-      scene,
-      ranker,
-      options.queue.batchRows,
-    );
+    await selfTest(parity, bundle.manifest.parity.tolerance, scene, ranker, options.queue.batchRows);
     return model;
   } catch (error) {
     await model.close();
@@ -113,6 +110,20 @@ interface Stores {
   users: EntityStore;
   pois: EntityStore;
   pairs: PairStore;
+}
+
+/** Of each probability, how far what is served is from what the bundle's test rows had. */
+interface Drifts {
+  ctr: ScoreDrift;
+  ctcvr: ScoreDrift | null;
+}
+
+function driftsFrom({ tensors }: Awaited<ReturnType<typeof readSafetensors>>): Drifts {
+  const ctcvr = tensors.p_ctcvr;
+  return {
+    ctr: new ScoreDrift(tensors.p_ctr!.data as Float32Array),
+    ctcvr: ctcvr === undefined ? null : new ScoreDrift(ctcvr.data as Float32Array),
+  };
 }
 
 class BundleModel implements RankingModel {
@@ -131,6 +142,7 @@ class BundleModel implements RankingModel {
     private readonly behaviour: BehaviourVectors | null,
     private readonly histories: Histories | null,
     private readonly ranker: Ranker,
+    private readonly drifts: Drifts,
   ) {
     this.#rows = new RowAssembly(schema, features);
     this.#poiColumns = this.#rows.poiColumns(stores.pois.rows);
@@ -197,6 +209,8 @@ class BundleModel implements RankingModel {
           : { data: this.histories.of(user), width: this.histories.width, of: new Int32Array(candidates.length) },
     };
     const { scores, waited } = await this.ranker.score(job);
+    this.drifts.ctr.observe(scores.pCtr);
+    if (scores.pCtcvr !== null) this.drifts.ctcvr?.observe(scores.pCtcvr);
     timing('queue', waited);
     timing('ranker', (performance.now() - clock) / 1000 - waited);
     clock = performance.now();
@@ -223,6 +237,11 @@ class BundleModel implements RankingModel {
         features: unseen,
       },
     };
+  }
+
+  drift(): ReturnType<RankingModel['drift']> {
+    const { ctr, ctcvr } = this.drifts;
+    return [{ task: 'ctr', ...ctr.now() }, ...(ctcvr === null ? [] : [{ task: 'ctcvr' as const, ...ctcvr.now() }])];
   }
 
   async close(): Promise<void> {

@@ -13,6 +13,8 @@ export interface RankingModel {
   readonly broken: boolean;
   /** Candidates that wait for the ranker now. */
   readonly queuedRows: number;
+  /** How far the scores of the last minutes are from those of the bundle's test rows (observability/drift.ts). */
+  drift(): readonly { task: 'ctr' | 'ctcvr'; psi: number | null; scores: number }[];
   /**
    * Ranks candidates, best first; ties go to the earlier candidate.
    * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID, TASK_UNKNOWN, NOT_EXPLAINABLE (400)

@@ -148,19 +148,16 @@ export async function changeKeys<T>(
     );
   }
   try {
-    const there = await stat(file).then(
-      () => true,
-      () => false,
+    const mode = await stat(file).then(
+      (found) => found.mode & 0o777,
+      () => null,
     );
-    const { keys, result } = change(there ? await readKeys(file) : []);
-    const text = `${JSON.stringify({ format: 'larr-keys', version: 1, keys } satisfies z.infer<typeof KeyFile>, null, 2)}\n`;
-    const before = process.umask(0o077);
+    const { keys, result } = change(mode === null ? [] : await readKeys(file));
+    const document: z.infer<typeof KeyFile> = { format: 'larr-keys', version: 1, keys };
     try {
-      await writeFileAtomic(file, text);
+      await writeFileAtomic(file, `${JSON.stringify(document, null, 2)}\n`, mode ?? 0o600);
     } catch (cause) {
       throw cannotWrite(file, cause);
-    } finally {
-      process.umask(before);
     }
     return result;
   } finally {

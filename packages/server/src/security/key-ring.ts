@@ -40,7 +40,7 @@ export class KeyRing {
   static async open(file: string, reloaded: (keys: number, error: Error | null) => void): Promise<KeyRing> {
     // Watched before it is read, so that no change falls between the two.
     let ring: KeyRing | null = null;
-    const watch = watchFiles([file], async () => {
+    const watch = await watchFiles([file], async () => {
       if (ring === null) return;
       try {
         ring.#keys = held(await readKeys(file));

@@ -8,27 +8,36 @@ export interface Watch {
 }
 
 /**
- * Calls `changed` when one of the files is another than before: its time, size or place on the disk. One call at a time; a failing one is its own
- * business. A file that is gone is no change: who replaces one by hand removes it first.
+ * Calls `changed` when one of the files is another than when this was called: its time, size or place on the disk. One call at a time; what it does
+ * about a failure is its own business. A file that is gone is no change: who replaces one by hand removes it first.
  */
-export function watchFiles(files: readonly string[], changed: () => Promise<void>, everyMs = EVERY_MS): Watch {
-  let closed = false;
-  let known: string | null = null;
-  let timer: NodeJS.Timeout;
-  const look = async (): Promise<void> => {
+export async function watchFiles(
+  files: readonly string[],
+  changed: () => Promise<void>,
+  everyMs = EVERY_MS,
+): Promise<Watch> {
+  const state = async (): Promise<string | null> => {
     try {
-      const states = await Promise.all(files.map((file) => stat(file, { bigint: true })));
-      const now = states.map(({ mtimeNs, ctimeNs, size, ino }) => `${mtimeNs} ${ctimeNs} ${size} ${ino}`).join();
-      const differs = known !== null && now !== known;
-      known = now;
-      if (differs && !closed) await changed();
+      const all = await Promise.all(files.map((file) => stat(file, { bigint: true })));
+      return all.map(({ mtimeNs, ctimeNs, size, ino }) => `${mtimeNs} ${ctimeNs} ${size} ${ino}`).join();
     } catch {
-      // gone for now: the next look will find it
+      return null;
     }
-    if (!closed) timer = setTimeout(look, everyMs).unref();
   };
-  timer = setTimeout(() => {}, 0);
-  void look();
+  let known = await state();
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+  const later = (): void => {
+    timer = setTimeout(async () => {
+      const now = await state();
+      if (!closed && now !== null && now !== known) {
+        known = now;
+        await changed().catch(() => {});
+      }
+      if (!closed) later();
+    }, everyMs).unref();
+  };
+  later();
   return {
     close() {
       closed = true;

@@ -39,6 +39,7 @@ export async function probeRoutes(app: FastifyInstance, { state, metrics }: Rout
     route({
       id: 'metrics',
       summary: 'Metrics in the Prometheus text format',
+      scope: 'read',
       replies: { 200: { description: 'The metrics.', mediaType: 'text/plain' } },
     }),
     async (_request, reply) => {
