@@ -2,5 +2,6 @@
 export * from './common.js';
 export * from './events.js';
 export * from './fastify-schema.js';
+export * from './health.js';
 export * from './probes.js';
 export * from './rank.js';
