@@ -15,6 +15,7 @@ napi_value defineTensorClass(Environment& environment, const std::vector<Functio
 std::vector<Function> creationFunctions();     // creation.cpp
 std::vector<Function> stateFunctions();        // state.cpp: scopes, gradient mode, autocast, random state, threads, versions
 std::vector<Function> optimiserFunctions();    // optimisers.cpp
+std::vector<Function> adagradFunctions();      // adagrad.cpp
 std::vector<Function> safetensorsFunctions();  // safetensors.cpp
 
 /// Keeps freed memory for reuse instead of giving it back to the system at every step (memory.cpp).

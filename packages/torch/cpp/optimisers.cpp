@@ -1,7 +1,6 @@
 // Optimiser steps: Adam and AdamW over many tensors in one call, and Adam over the rows that a sparse gradient holds.
-#include "addon.h"
+#include "row_gradients.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 
 #include <algorithm>
@@ -28,34 +27,10 @@ struct RowwiseAdam {
   int64_t step = 0;
 };
 
-template <typename T>
-napi_value external(Call& call, std::unique_ptr<T> object) {
-  napi_value value = nullptr;
-  check(napi_create_external(call.env(), object.get(), [](napi_env, void* data, void*) { delete static_cast<T*>(data); }, nullptr, &value),
-        "optimiser");
-  object.release();
-  return value;
-}
-
-template <typename T>
-T& optimiser(Call& call) {
-  void* data = nullptr;
-  check(napi_get_value_external(call.env(), call.at(0), &data), "optimiser");
-  return *static_cast<T*>(data);
-}
-
 AdamSettings settings(Call& call, size_t first) {
   const Reader read = call.read();
   return {read.number(call.at(first), "lr"), read.number(call.at(first + 1), "beta1"), read.number(call.at(first + 2), "beta2"),
           read.number(call.at(first + 3), "eps"), read.number(call.at(first + 4), "weightDecay")};
-}
-
-void checkParameters(const std::vector<at::Tensor>& parameters) {
-  TORCH_CHECK(!parameters.empty(), "an optimiser needs parameters");
-  for (const at::Tensor& parameter : parameters) {
-    TORCH_CHECK(parameter.is_leaf() && parameter.requires_grad(), "an optimiser's parameters must be leaves that require gradients: one of shape ",
-                parameter.sizes(), " is not");
-  }
 }
 
 LARR_FUNCTION(adamCreate) {  // (parameters, decoupled)
@@ -130,10 +105,9 @@ LARR_FUNCTION(adamDispose) {
 LARR_FUNCTION(rowwiseCreate) {  // (tables)
   auto rowwise = std::make_unique<RowwiseAdam>();
   rowwise->tables = call.read().tensors(call.at(0), "tables");
-  checkParameters(rowwise->tables);
+  checkTables(rowwise->tables);
   c10::NoGradGuard noGrad;
   for (const at::Tensor& table : rowwise->tables) {
-    TORCH_CHECK(table.dim() == 2 && table.is_contiguous(), "a table must be a contiguous [rows, d], not ", table.sizes());
     rowwise->means.push_back(at::zeros_like(table));
     rowwise->squares.push_back(at::zeros_like(table));
     rowwise->slots.emplace_back(table.is_cpu() ? static_cast<size_t>(table.size(0)) : 0, -1);
@@ -148,34 +122,9 @@ struct RowUpdate {
 
 /// One step over the rows of an uncoalesced gradient, in place: O(entries · d), whatever the size of the table.
 template <typename T>
-void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::vector<int32_t>& slots, const at::Tensor& indices,
-                const at::Tensor& values, const RowUpdate& update) {
-  const int64_t entries = indices.numel(), d = table.size(1), height = table.size(0);
-  const int64_t* index = indices.const_data_ptr<int64_t>();
-  const T* value = values.const_data_ptr<T>();
-
-  std::vector<int64_t> rows;
-  std::vector<int32_t> slotOf(static_cast<size_t>(entries));
-  for (int64_t e = 0; e < entries; ++e) {
-    TORCH_CHECK_INDEX(index[e] >= 0 && index[e] < height, "row ", index[e], " of a gradient is outside a table of ", height, " rows");
-  }
-  for (int64_t e = 0; e < entries; ++e) {
-    int32_t& slot = slots[static_cast<size_t>(index[e])];
-    if (slot < 0) {
-      slot = static_cast<int32_t>(rows.size());
-      rows.push_back(index[e]);
-    }
-    slotOf[static_cast<size_t>(e)] = slot;
-  }
-  // Entries ordered by row (a counting sort, so that equal rows keep their order and sums are the same at any thread count).
-  const int64_t unique = static_cast<int64_t>(rows.size());
-  std::vector<int64_t> first(static_cast<size_t>(unique) + 1, 0);
-  for (const int32_t slot : slotOf) ++first[static_cast<size_t>(slot) + 1];
-  for (size_t i = 1; i < first.size(); ++i) first[i] += first[i - 1];
-  std::vector<int64_t> order(static_cast<size_t>(entries)), next(first.begin(), first.end() - 1);
-  for (int64_t e = 0; e < entries; ++e) order[static_cast<size_t>(next[static_cast<size_t>(slotOf[static_cast<size_t>(e)])]++)] = e;
-  for (const int64_t row : rows) slots[static_cast<size_t>(row)] = -1;
-
+void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::vector<int32_t>& slots, const RowGradient& gradient,
+                const RowUpdate& update) {
+  const int64_t d = table.size(1);
   T* tableData = table.mutable_data_ptr<T>();
   T* meanData = mean.mutable_data_ptr<T>();
   T* squareData = square.mutable_data_ptr<T>();
@@ -183,38 +132,20 @@ void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::ve
   const T keep = static_cast<T>(1 - update.s.lr * update.s.weightDecay);
   const T stepSize = static_cast<T>(update.s.lr / update.meanCorrection);
   const T rootCorrection = static_cast<T>(1 / std::sqrt(update.squareCorrection));
-  at::parallel_for(0, unique, std::max<int64_t>(1, 16384 / std::max<int64_t>(d, 1)), [&](int64_t begin, int64_t end) {
-    std::vector<T> sum(static_cast<size_t>(d));
-    for (int64_t i = begin; i < end; ++i) {
-      std::fill(sum.begin(), sum.end(), T{0});
-      for (int64_t o = first[static_cast<size_t>(i)]; o < first[static_cast<size_t>(i) + 1]; ++o) {
-        const T* g = value + order[static_cast<size_t>(o)] * d;
-        for (int64_t j = 0; j < d; ++j) sum[static_cast<size_t>(j)] += g[j];
-      }
-      const int64_t at = rows[static_cast<size_t>(i)] * d;
-      for (int64_t j = 0; j < d; ++j) {
-        const T g = sum[static_cast<size_t>(j)];
-        const T m = meanData[at + j] = beta1 * meanData[at + j] + (1 - beta1) * g;
-        const T v = squareData[at + j] = beta2 * squareData[at + j] + (1 - beta2) * g * g;
-        tableData[at + j] = tableData[at + j] * keep - stepSize * m / (std::sqrt(v) * rootCorrection + eps);
-      }
+  eachRowSum<T>(groupRows(gradient.indices, table.size(0), slots), gradient.values.const_data_ptr<T>(), d, [&](int64_t at, const T* sum) {
+    for (int64_t j = 0; j < d; ++j) {
+      const T g = sum[j];
+      const T m = meanData[at + j] = beta1 * meanData[at + j] + (1 - beta1) * g;
+      const T v = squareData[at + j] = beta2 * squareData[at + j] + (1 - beta2) * g * g;
+      tableData[at + j] = tableData[at + j] * keep - stepSize * m / (std::sqrt(v) * rootCorrection + eps);
     }
   });
 }
 
-/// The same composed from operators, for other devices and dtypes. Nothing here has a size that depends on how many rows are
-/// distinct, so the step never waits for the device: every entry gets the sum of its row's entries instead, and entries of one
-/// row then write the same values.
-void updateRowsComposed(at::Tensor& table, at::Tensor& mean, at::Tensor& square, const at::Tensor& indices, const at::Tensor& values,
-                        const RowUpdate& update) {
-  const int64_t entries = indices.numel();
-  if (entries == 0) return;
-  const auto [rows, order] = at::sort(indices, /*stable=*/std::optional<bool>(true), /*dim=*/0, /*descending=*/false);
-  const at::Tensor starts = at::ne(rows.slice(0, 1), rows.slice(0, 0, entries - 1));
-  const at::Tensor run = at::constant_pad_nd(starts.to(at::kLong), {1, 0}).cumsum(0);  // which distinct row an entry is of
-  // An embedding's backward sums rows by number, in an order that is the same each time.
-  const at::Tensor sums = at::embedding_dense_backward(values.index_select(0, order), run, entries, /*padding_idx=*/-1, /*scale_grad_by_freq=*/false);
-  const at::Tensor g = sums.index_select(0, run);
+/// The same composed from operators, for other devices and dtypes.
+void updateRowsComposed(at::Tensor& table, at::Tensor& mean, at::Tensor& square, const RowGradient& gradient, const RowUpdate& update) {
+  if (gradient.indices.numel() == 0) return;
+  const auto [rows, g] = rowSums(gradient.indices, gradient.values);
   const at::Tensor m = at::index_select(mean, 0, rows) * update.s.beta1 + g * (1 - update.s.beta1);
   const at::Tensor v = at::index_select(square, 0, rows) * update.s.beta2 + g * g * (1 - update.s.beta2);
   const at::Tensor denominator = v.sqrt() / std::sqrt(update.squareCorrection) + update.s.eps;
@@ -234,23 +165,18 @@ LARR_FUNCTION(rowwiseStep) {  // (rowwise, lr, beta1, beta2, eps, weightDecay)
   update.squareCorrection = 1 - std::pow(update.s.beta2, static_cast<double>(rowwise.step));
   for (size_t t = 0; t < rowwise.tables.size(); ++t) {
     at::Tensor& table = rowwise.tables[t];
-    const at::Tensor gradient = table.grad();
-    if (!gradient.defined()) continue;
-    TORCH_CHECK(gradient.layout() == at::kSparse && gradient.sparse_dim() == 1, "the gradient of a table of shape ", table.sizes(),
-                " is dense: look rows up with embedding(table, index, {sparse: true}), or give the table to AdamW");
-    const bool direct = table.is_cpu() && (table.scalar_type() == at::kFloat || table.scalar_type() == at::kDouble) &&
-                        gradient._values().scalar_type() == table.scalar_type();
-    const at::Tensor indices = gradient._indices()[0].contiguous(), values = gradient._values().contiguous();
-    if (direct) {
+    if (!table.grad().defined()) continue;
+    const RowGradient gradient = rowGradient(table, table.grad());
+    if (gradient.direct) {
       if (table.scalar_type() == at::kFloat) {
-        updateRows<float>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], indices, values, update);
+        updateRows<float>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], gradient, update);
       } else {
-        updateRows<double>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], indices, values, update);
+        updateRows<double>(table, rowwise.means[t], rowwise.squares[t], rowwise.slots[t], gradient, update);
       }
       // Written behind autograd's back: a graph that saved the table must not go backward through new values.
       table.unsafeGetTensorImpl()->bump_version();
     } else {
-      updateRowsComposed(table, rowwise.means[t], rowwise.squares[t], indices, values, update);
+      updateRowsComposed(table, rowwise.means[t], rowwise.squares[t], gradient, update);
     }
   }
   at::autocast::clear_cache();

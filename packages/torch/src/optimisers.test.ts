@@ -6,6 +6,7 @@ import {
   clipGradNorm,
   constant,
   embedding,
+  RowwiseAdagrad,
   RowwiseAdam,
   randn,
   type Tensor,
@@ -24,6 +25,7 @@ const reference = JSON.parse(readFileSync(new URL('../test/reference/optimisers.
   table: number[][];
   rows: number[][];
   sparseAdam: number[][];
+  adagrad: number[][];
   clip: { norm: number; a: number[][]; b: number[] };
 };
 const settings = { lr: 0.05, betas: [0.8, 0.95] as const, eps: 1e-6 };
@@ -144,6 +146,44 @@ describe('Adam and AdamW', () => {
     optimiser.dispose();
     optimiser.dispose();
     expect(() => optimiser.step()).toThrow(TensorError);
+  });
+});
+
+describe('RowwiseAdagrad', () => {
+  const options = { lr: 0.05, eps: 1e-3, initialSum: 0.1 };
+
+  it.each(['f64', 'f32', 'bf16'] as const)("takes the steps of PyTorch's Adagrad in %s", (dtype) => {
+    const p = tidy(() => leaf(reference.table).detach().to(dtype)).requiresGrad_();
+    const optimiser = new RowwiseAdagrad([p], options);
+    reference.rows.forEach((rows, i) => {
+      setSparseGradient(p, rows, i + 1);
+      optimiser.step();
+    });
+    expectClose(p, reference.adagrad, { f64: 1e-12, f32: 1e-5, bf16: 0.05 }[dtype]);
+  });
+
+  it('touches no row outside the gradient, and goes on from a saved state', () => {
+    const p = leaf(reference.table);
+    let optimiser = new RowwiseAdagrad([p], options);
+    const untouched = [...p.toArray()].slice(15);
+    reference.rows.forEach((rows, i) => {
+      if (i === 2) {
+        const saved = tidy(() =>
+          Object.fromEntries(Object.entries(optimiser.stateDict()).map(([name, state]) => [name, state.clone()])),
+        );
+        optimiser = new RowwiseAdagrad([p], options);
+        optimiser.loadStateDict(saved);
+      }
+      setSparseGradient(p, rows, i + 1);
+      optimiser.step();
+    });
+    expectClose(p, reference.adagrad);
+    expect([...p.toArray()].slice(15)).toEqual(untouched);
+    expect([...optimiser.stateDict()['0.sum']!.toArray()].slice(15)).toEqual([0.1, 0.1, 0.1]);
+    expect(() => optimiser.loadStateDict({})).toThrow(/no '0.sum'/);
+    optimiser.dispose();
+    expect(() => optimiser.step()).toThrow(TensorError);
+    expect(() => new RowwiseAdagrad([p], { lr: Number.NaN })).toThrow(/lr must be/);
   });
 });
 

@@ -6,8 +6,10 @@ import type { Tensor } from './tensor.js';
 
 declare const adam: unique symbol;
 declare const rowwise: unique symbol;
+declare const adagrad: unique symbol;
 type NativeAdam = { [adam]: true };
 type NativeRowwise = { [rowwise]: true };
+type NativeAdagrad = { [adagrad]: true };
 type Settings = [lr: number, beta1: number, beta2: number, eps: number, weightDecay: number];
 
 const adamCreate = native.adamCreate as (parameters: readonly Tensor[], decoupled: boolean) => NativeAdam;
@@ -20,6 +22,10 @@ const rowwiseState = native.rowwiseState as (state: NativeRowwise, i: number) =>
 const rowwiseGetStep = native.rowwiseGetStep as (state: NativeRowwise) => number;
 const rowwiseSetStep = native.rowwiseSetStep as (state: NativeRowwise, step: number) => void;
 const rowwiseDispose = native.rowwiseDispose as (state: NativeRowwise) => void;
+const adagradCreate = native.adagradCreate as (tables: readonly Tensor[], initial: number) => NativeAdagrad;
+const adagradStep = native.adagradStep as (state: NativeAdagrad, lr: number, eps: number) => void;
+const adagradState = native.adagradState as (state: NativeAdagrad, i: number) => Tensor;
+const adagradDispose = native.adagradDispose as (state: NativeAdagrad) => void;
 const zeroGradients = native.zeroGradients as (parameters: readonly Tensor[]) => void;
 
 /**
@@ -268,6 +274,78 @@ export class RowwiseAdam implements Disposable {
   #live(): NativeRowwise {
     if (this.#state === null)
       throw new TensorError('TENSOR_DISPOSED', 'RowwiseAdam', [], 'the optimiser was disposed of already');
+    return this.#state;
+  }
+}
+
+/** Defaults: lr 1e-2, eps 1e-10, initialSum 0, as PyTorch's Adagrad. */
+export interface AdagradOptions {
+  lr?: number;
+  eps?: number;
+  /** What the sum of squared gradients starts at; above 0 it holds the first steps back. */
+  initialSum?: number;
+}
+
+/**
+ * Adagrad (Duchi, Hazan and Singer 2011) for embedding tables [rows, d] with sparse gradients: sum ← sum + g²,
+ * row ← row − lr g ∕ (√sum + eps). A step costs what the batch's rows cost; other rows keep their values and sums.
+ */
+export class RowwiseAdagrad implements Disposable {
+  /** The learning rate of the next step. */
+  lr: number;
+  readonly #eps: number;
+  readonly #tables: readonly Tensor[];
+  #state: NativeAdagrad | null;
+
+  constructor(tables: readonly Tensor[], { lr = 1e-2, eps = 1e-10, initialSum = 0 }: AdagradOptions = {}) {
+    const atLeast0 = (name: string, value: number) =>
+      checkedNumber(name, value, (x) => x >= 0 && Number.isFinite(x), 'a number from 0', 'RowwiseAdagrad');
+    this.lr = atLeast0('lr', lr);
+    this.#eps = atLeast0('eps', eps);
+    this.#tables = [...tables];
+    this.#state = adagradCreate(tables, atLeast0('initialSum', initialSum));
+  }
+
+  /** One update of the rows that the gradients hold. */
+  step(): void {
+    adagradStep(this.#live(), this.lr, this.#eps);
+  }
+
+  zeroGrad(): void {
+    this.#live();
+    zeroGradients(this.#tables);
+  }
+
+  /** The sums of squared gradients, sharing memory: `<i>.sum`. */
+  stateDict(): Record<string, Tensor> {
+    const state = this.#live();
+    return Object.fromEntries(this.#tables.map((_, i) => [`${i}.sum`, adagradState(state, i)]));
+  }
+
+  /** @throws TensorError TENSOR_STATE when the state is not of such tables */
+  loadStateDict(saved: Record<string, Tensor>): void {
+    const state = this.#live();
+    noGrad(() =>
+      tidy(() => {
+        for (let i = 0; i < this.#tables.length; i++)
+          restore(adagradState(state, i), saved, `${i}.sum`, 'RowwiseAdagrad');
+      }),
+    );
+  }
+
+  /** Lets go of the sums. The tables are not its own. */
+  dispose(): void {
+    if (this.#state !== null) adagradDispose(this.#state);
+    this.#state = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #live(): NativeAdagrad {
+    if (this.#state === null)
+      throw new TensorError('TENSOR_DISPOSED', 'RowwiseAdagrad', [], 'the optimiser was disposed of already');
     return this.#state;
   }
 }

@@ -27,10 +27,9 @@ rows = [[0, 2, 2], [1, 2, 0], [3, 3, 3], [0, 1, 2], [4, 0, 4]]
 table = [[0.1 * i - 0.3 * j for j in range(3)] for i in range(6)]
 
 
-def sparse():
+def sparse(make):
     p = torch.tensor(table, dtype=torch.float64, requires_grad=True)
-    # SparseAdam adds eps before the bias correction, Adam (and RowwiseAdam) after it: an eps that vanishes leaves no difference.
-    optimiser = torch.optim.SparseAdam([p], lr=0.05, betas=(0.8, 0.95), eps=1e-15)
+    optimiser = make(p)
     for t, picked in enumerate(rows, start=1):
         index = torch.tensor(picked)
         p.grad = torch.sparse_coo_tensor(index[None], torch.cos(p.detach()[index] * t), p.shape)
@@ -55,7 +54,9 @@ json.dump(
         "adam": dense(lambda p: torch.optim.Adam([p], lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)),
         "table": table,
         "rows": rows,
-        "sparseAdam": sparse(),
+        # SparseAdam adds eps before the bias correction, Adam (and RowwiseAdam) after it: an eps that vanishes leaves no difference.
+        "sparseAdam": sparse(lambda p: torch.optim.SparseAdam([p], lr=0.05, betas=(0.8, 0.95), eps=1e-15)),
+        "adagrad": sparse(lambda p: torch.optim.Adagrad([p], lr=0.05, eps=1e-3, initial_accumulator_value=0.1)),
         "clip": clipped(),
     },
     sys.stdout,
