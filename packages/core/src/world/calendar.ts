@@ -17,10 +17,14 @@ export function holiday(city: City, day: number): string | null {
   return null;
 }
 
-/** Weekdays and free days of a log that starts on FIRST_DAY. */
-export function calendar(days: number, cities: City[]): Days {
+/**
+ * Weekdays and free days of a log that starts on FIRST_DAY.
+ * @param logged days of the log; people's trips of its last weeks come again in the days after it
+ */
+export function calendar(days: number, cities: City[], logged = days): Days {
   return {
     count: days,
+    trips: (day) => (day < logged ? day : Math.max(0, day - 7 * Math.ceil((day - logged + 1) / 7))),
     weekday: (day) => day % 7,
     free: (day, city) => day % 7 >= 5 || holiday(cities[city]!, day) !== null,
   };

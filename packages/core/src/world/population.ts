@@ -49,19 +49,28 @@ export interface Population {
   source: SessionSource;
 }
 
-/** Makes everything of a world but its log. */
+/**
+ * Makes everything of a world but its log.
+ * @param daysAfter days beyond the log that sessions can be drawn of
+ */
 export function populate(
   size: Omit<Size, 'corpusBytes' | 'training'>,
   seed: number,
   sceneEffects: boolean,
+  daysAfter = 0,
 ): Population {
   const cities = cityCount(size.pois);
   const places = CITIES.slice(0, cities);
   const plans = planCities(cities, seed);
   const restaurants = makeRestaurants(size.pois, cities, size.days, plans, seed);
   const people = makePeople(size.users, cities, size.days, seed);
-  const climate = new Climate(places, size.days, FIRST_DAY_OF_YEAR, seed);
-  const days = calendar(size.days, places);
+  const all = size.days + daysAfter;
+  const climate = new Climate(places, all, FIRST_DAY_OF_YEAR, seed);
+  const days = calendar(all, places, size.days);
+  // What stays open to the end of the log stays open after it.
+  if (daysAfter > 0)
+    for (let p = 0; p < restaurants.count; p++)
+      if (restaurants.closesDay[p] === size.days) restaurants.closesDay[p] = all;
   const source = new SessionSource(people, restaurants, climate, plans, days, seed, sceneEffects);
   return { cities, people, restaurants, days, source };
 }

@@ -28,6 +28,8 @@ export interface Days {
   weekday: (day: number) => number;
   /** Whether a day is free for people in a city: weekend or public holiday. */
   free: (day: number, city: number) => boolean;
+  /** The day whose trips hold on a day: itself within the log. */
+  trips: (day: number) => number;
 }
 
 /** One list shown to one person; filled in place, session by session. */
@@ -123,7 +125,7 @@ export class SessionSource {
     let user = this.userTable.draw(random);
     while (people.joinsDay[user]! > day) user = this.userTable.draw(random);
     const hour = secondOfDay / 3600;
-    const trip = tripOn(people, user, day);
+    const trip = tripOn(people, user, days.trips(day));
     const city = trip >= 0 ? people.tripCity[trip]! : people.homeCity[user]!;
     const free = days.free(day, city);
     let district = people.homeDistrict[user]!;
@@ -141,6 +143,35 @@ export class SessionSource {
     session.y = this.plans[city]!.y[district]! + 0.7 * random.normal();
     this.show(session, hour);
     this.judge(session, free, hour);
+  }
+
+  /**
+   * Puts another list in the place of the one that the logging policy showed, first position first, and works out how much its POIs are wanted there.
+   * @param pois at most LIST of them
+   */
+  showInstead(session: Session, pois: ArrayLike<number>): void {
+    const { restaurants } = this;
+    session.length = pois.length;
+    for (let i = 0; i < pois.length; i++) {
+      const p = pois[i]!;
+      const km = Math.hypot(restaurants.x[p]! - session.x, restaurants.y[p]! - session.y);
+      session.poi[i] = p;
+      session.distance[i] = Math.max(0.1, Math.round(km * 100) / 100);
+    }
+    this.judge(session, this.days.free(session.day, session.city), session.secondOfDay / 3600);
+  }
+
+  /** POIs that are open and deliver to where a session is, nearest first. */
+  withinReach(session: Session): number[] {
+    const { restaurants } = this;
+    const hour = session.secondOfDay / 3600;
+    const found: { p: number; km: number }[] = [];
+    for (const p of this.byCity[session.city]!) {
+      if (!isOpen(restaurants, p, session.day, hour)) continue;
+      const km = Math.hypot(restaurants.x[p]! - session.x, restaurants.y[p]! - session.y);
+      if (km <= DELIVERY_RADIUS) found.push({ p, km });
+    }
+    return found.sort((a, b) => a.km - b.km || a.p - b.p).map(({ p }) => p);
   }
 
   /** The logging policy: near, popular, exploring, and newly opened POIs; then ranked by nearness, popularity and chance. */

@@ -10,4 +10,5 @@ export const STREAM = {
   corpus: 8,
   place: 9,
   answer: 10,
+  replay: 11,
 } as const;
