@@ -11,6 +11,8 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
   --events DIR            take events on POST /v1/events, into an append-only log there
+  --runs DIR              show the runs below this directory in the console
+  --no-console            do not serve the console under /console/
   --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
   --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
@@ -53,6 +55,8 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
       ...(values.events === undefined ? {} : { events: values.events }),
+      ...(values.runs === undefined ? {} : { runs: values.runs }),
+      console: !values['no-console'],
       ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
       limits: { candidates: wholeNumber('--max-candidates', values['max-candidates'], 1, 100_000) },
       queue: { queuedRows: wholeNumber('--max-queued-rows', values['max-queued-rows'], 1, 100_000_000) },
@@ -69,6 +73,8 @@ function parse(args: string[]) {
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
         events: { type: 'string' },
+        runs: { type: 'string' },
+        'no-console': { type: 'boolean', default: false },
         threads: { type: 'string' },
         'max-candidates': { type: 'string', default: '2000' },
         'max-queued-rows': { type: 'string', default: '65536' },

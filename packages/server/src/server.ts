@@ -8,6 +8,7 @@ import { createMetrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
 import { ModelRegistry } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
+import { RunDirectory } from './run-directories/run-directory.js';
 
 /** Who has not read their answer, or finished their question, this long after a stop was asked for is cut off. */
 const STOP_DEADLINE_MS = 10_000;
@@ -21,6 +22,10 @@ export interface ServerOptions {
   port?: number;
   /** Directory of the event log; without it the server takes no events. */
   events?: string;
+  /** Directory whose runs the console shows; without it, none. */
+  runs?: string;
+  /** Whether the console is served under /console/; it is by default. */
+  console?: boolean;
   /** Threads of the ranker; the machine's cores, at most 8, by default. */
   threads?: number;
   limits?: Partial<Limits>;
@@ -72,6 +77,7 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
+  const runs = options.runs === undefined ? undefined : await RunDirectory.open(options.runs);
   if (options.events !== undefined) await mustBeDirectory(options.events);
   // Two that append to one log would write an event twice.
   const lock = options.events === undefined ? null : lockDirectory(options.events, 'the event log');
@@ -83,7 +89,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     throw error;
   }
   const models = new ModelRegistry();
-  const state: AppState = { models, events, experiments: null, stopping: false };
+  const state: AppState = { models, events, experiments: null, runs, console: options.console ?? true, stopping: false };
   const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } });
   const host = options.host ?? '127.0.0.1';
   const wanted = options.port ?? 8080;

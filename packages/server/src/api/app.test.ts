@@ -13,6 +13,8 @@ import { type AppState, DEFAULT_LIMITS } from './state.js';
 /** A model that ranks by the length of the id: what the HTTP layer does is the same for every model. */
 const byLength: RankingModel = {
   identity: { name: 'by-length', bundle: '0123456789ab' },
+  directory: '/nowhere',
+  explainable: false,
   queuedRows: 0,
   broken: false,
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
@@ -216,7 +218,17 @@ describe('the HTTP layer', () => {
 
   it('describes itself in a valid OpenAPI document: every route, every example answered', async () => {
     const document = (await app.inject('/openapi.json')).json();
-    expect(Object.keys(document.paths).sort()).toEqual(['/healthz', '/metrics', '/readyz', '/v1/admin/health', '/v1/rank']);
+    expect(Object.keys(document.paths).sort()).toEqual([
+      '/healthz',
+      '/metrics',
+      '/readyz',
+      '/v1/admin/health',
+      '/v1/catalogue/moment',
+      '/v1/catalogue/pois',
+      '/v1/catalogue/scene',
+      '/v1/catalogue/users',
+      '/v1/rank',
+    ]);
     const { examples } = document.paths['/v1/rank'].post.requestBody.content['application/json'];
     for (const { value } of Object.values(examples) as { value: object }[])
       expect((await post(value)).statusCode).toBe(200);

@@ -7,11 +7,14 @@ import { ApiError, invalidBody } from './errors.js';
 import { parseJsonBody } from './json-body.js';
 import { Listeners } from './listeners.js';
 import type { PublishedOperation } from './openapi.js';
+import { catalogueRoutes } from './routes/catalogue.js';
+import { consoleRoutes } from './routes/console.js';
 import { eventRoutes } from './routes/events.js';
 import { healthRoutes } from './routes/health.js';
 import { openApiRoutes } from './routes/openapi.js';
 import { probeRoutes } from './routes/probes.js';
 import { rankRoutes } from './routes/rank.js';
+import { runRoutes } from './routes/runs.js';
 import type { RouteContext } from './state.js';
 
 /** Sent with every answer. The API has no pages, so nothing may be embedded, cached or guessed at. CORS is off: no Access-Control header. */
@@ -107,6 +110,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
   });
 
   for (const routes of [probeRoutes, rankRoutes, eventRoutes, healthRoutes]) app.register(routes, context);
+  for (const routes of [catalogueRoutes, runRoutes, consoleRoutes]) app.register(routes, context);
   app.register(async (scope) => openApiRoutes(scope, operations));
   return app;
 }

@@ -1,6 +1,7 @@
 import type { EventLog } from '../events/event-log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { ModelRegistry } from '../ranking/model-registry.js';
+import type { RunDirectory } from '../run-directories/run-directory.js';
 
 export interface Limits {
   /** Largest request body, bytes. */
@@ -34,6 +35,10 @@ export interface AppState {
   readonly events: EventLog | null;
   /** null where no experiments run */
   readonly experiments: ExperimentService | null;
+  /** run directories that may be looked at, where the server was given any */
+  readonly runs?: RunDirectory;
+  /** whether the console is served */
+  readonly console?: boolean;
   stopping: boolean;
 }
 

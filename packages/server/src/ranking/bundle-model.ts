@@ -87,6 +87,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
   const identity = { name: bundle.manifest.model.name, bundle: await manifestDigest(bundle.directory) };
   const model = new BundleModel(
     identity,
+    bundle.directory,
     bundle.manifest.model.tasks,
     schema,
     features,
@@ -134,6 +135,7 @@ class BundleModel implements RankingModel {
 
   constructor(
     readonly identity: ModelIdentity,
+    readonly directory: string,
     private readonly tasks: readonly string[],
     private readonly schema: DatasetSchema,
     features: BundleFeatures,
@@ -154,6 +156,10 @@ class BundleModel implements RankingModel {
     return this.ranker.broken;
   }
 
+  get explainable(): boolean {
+    return this.scene?.explainable ?? false;
+  }
+
   get queuedRows(): number {
     return this.ranker.queuedRows;
   }
@@ -167,7 +173,7 @@ class BundleModel implements RankingModel {
     if (by === 'pCtcvr' && !orders) {
       throw new ApiError(400, 'TASK_UNKNOWN', 'by: this model learnt no orders, so it has no pCtcvr', 'by');
     }
-    if (request.explain === true && !this.scene?.explainable) {
+    if (request.explain === true && !this.explainable) {
       throw new ApiError(400, 'NOT_EXPLAINABLE', 'explain: this model has no attention over scene keywords', 'explain');
     }
     let clock = performance.now();

@@ -7,6 +7,10 @@ export type SceneValues = RankRequest['scene'];
 /** What the HTTP layer needs of a loaded model; it knows nothing of embeddings or graphs. */
 export interface RankingModel {
   readonly identity: ModelIdentity;
+  /** Where its bundle was read from, for what is read of it later: the catalogue of users and POIs. */
+  readonly directory: string;
+  /** Whether it can tell the attention per scene keyword. */
+  readonly explainable: boolean;
   /** Requests that this model answers, of a new user and with no other fallbacks: shown in the OpenAPI document. */
   readonly examples: readonly RankRequest[];
   /** Whether it can rank no more, until the server is started again. */

@@ -93,6 +93,11 @@ export class SceneInput {
       collect(value, new Set([...schema.missing, ...(missing ?? [])]), 'text');
   }
 
+  /** The event columns that features and keywords read, without the keys. */
+  get columns(): string[] {
+    return [...this.#columns];
+  }
+
   /** Whether the name is that of an event column, which then says what a keyword of the same name is. */
   isColumn(name: string): boolean {
     return this.#columns.has(name);

@@ -1,7 +1,9 @@
 /** The shapes of every request and reply, one file a group of routes. */
+export * from './catalogue.js';
 export * from './common.js';
 export * from './events.js';
 export * from './fastify-schema.js';
 export * from './health.js';
 export * from './probes.js';
 export * from './rank.js';
+export * from './runs.js';
