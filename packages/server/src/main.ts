@@ -8,6 +8,8 @@ const USAGE = `larr-server --bundle DIR [options]
 Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.json
 
   --bundle DIR            bundle written by "larr export"
+  --bundles DIR           let POST /v1/admin/reload load other bundles below this directory
+  --watch                 load what lies at --bundle again when another bundle is put there
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
   --events DIR            take events on POST /v1/events, into an append-only log there
@@ -52,6 +54,8 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
     json: values.json,
     server: {
       bundle: values.bundle,
+      watch: values.watch,
+      ...(values.bundles === undefined ? {} : { bundles: values.bundles }),
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
       ...(values.events === undefined ? {} : { events: values.events }),
@@ -70,6 +74,8 @@ function parse(args: string[]) {
       args,
       options: {
         bundle: { type: 'string' },
+        bundles: { type: 'string' },
+        watch: { type: 'boolean', default: false },
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
         events: { type: 'string' },

@@ -1,12 +1,13 @@
 import type { AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
 import { LarrError, lockDirectory, mustBeDirectory } from '@larr/core';
 import { createApp } from './api/app.js';
 import type { ModelIdentity } from './api/contracts/index.js';
 import { type AppState, DEFAULT_LIMITS, type Limits } from './api/state.js';
 import { EventLog } from './events/event-log.js';
-import { createMetrics } from './observability/metrics.js';
+import { createMetrics, type Metrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
-import { ModelRegistry } from './ranking/model-registry.js';
+import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 import { RunDirectory } from './run-directories/run-directory.js';
 
@@ -16,6 +17,10 @@ const STOP_DEADLINE_MS = 10_000;
 export interface ServerOptions {
   /** Bundle directory, as `larr export` writes it. */
   bundle: string;
+  /** Directory that other bundles may be loaded from by name, over `POST /v1/admin/reload`; without it, none may. */
+  bundles?: string;
+  /** Load what lies at `bundle` again when another bundle is put there. */
+  watch?: boolean;
   /** Address to listen on; 127.0.0.1 by default, so that nothing is open to others by accident. */
   host?: string;
   /** 0 picks a free one. */
@@ -42,6 +47,20 @@ export interface RunningServer {
   readonly ready: Promise<void>;
   /** Stops accepting, finishes what is in flight, releases the model. May be called twice. */
   close(): Promise<void>;
+}
+
+/** Counts what happened to bundles, and says it to the people who watch the server. */
+function record(event: RegistryEvent, metrics: Metrics): void {
+  const say = (text: string) => process.stderr.write(`larr-server: ${text}\n`);
+  if (event.kind === 'loaded') {
+    const { alias, model, path } = event.loaded;
+    metrics.reloads.inc({ what: 'bundle', outcome: 'loaded' });
+    say(`bundle ${model.identity.bundle} (${path}) answers as "${alias}" after ${event.seconds.toFixed(1)} s`);
+  } else if (event.kind === 'failed') {
+    const { alias, path, code, message } = event.failure;
+    metrics.reloads.inc({ what: 'bundle', outcome: 'failed' });
+    say(`${path} does not answer as "${alias}": ${code}: ${message}`);
+  }
 }
 
 /** What the system's refusal to listen means, and what to do about it. */
@@ -88,7 +107,17 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     lock?.release();
     throw error;
   }
-  const models = new ModelRegistry();
+  const models = new ModelRegistry({
+    load: (directory) =>
+      loadRankingModel(directory, {
+        threads: options.threads,
+        queue: { ...DEFAULT_QUEUE, ...options.queue },
+        onBatch: (rows) => metrics.batchRows.observe(rows),
+      }),
+    home: options.bundle,
+    root: options.bundles === undefined ? null : resolve(options.bundles),
+    onEvent: (event) => record(event, metrics),
+  });
   const state: AppState = { models, events, experiments: null, runs, console: options.console ?? true, stopping: false };
   const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } });
   const host = options.host ?? '127.0.0.1';
@@ -103,18 +132,14 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   }
   const { port } = app.server.address() as AddressInfo;
 
-  const loading = loadRankingModel(options.bundle, {
-    threads: options.threads,
-    queue: { ...DEFAULT_QUEUE, ...options.queue },
-    onBatch: (rows) => metrics.batchRows.observe(rows),
-  });
-  const ready = loading.then((model) => {
-    models.install(model);
-    if (state.stopping) return;
-    metrics.ready.set(1);
+  const ready = models.load(options.bundle).then(() => {
+    if (!state.stopping) metrics.ready.set(1);
   });
   // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
   ready.catch(() => {});
+  // A failure is told where it happens, and the bundle that answers goes on.
+  const stopWatching =
+    options.watch === true ? watchBundle(options.bundle, () => void models.load(options.bundle).catch(() => {})) : null;
 
   let closing: Promise<void> | null = null;
   return {
@@ -128,6 +153,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     close() {
       closing ??= (async () => {
         state.stopping = true;
+        stopWatching?.();
         metrics.ready.set(0);
         const impatient = setTimeout(() => app.server.closeAllConnections(), STOP_DEADLINE_MS);
         await app.close();

@@ -7,6 +7,7 @@ import { ApiError, invalidBody } from './errors.js';
 import { parseJsonBody } from './json-body.js';
 import { Listeners } from './listeners.js';
 import type { PublishedOperation } from './openapi.js';
+import { adminRoutes } from './routes/admin.js';
 import { catalogueRoutes } from './routes/catalogue.js';
 import { consoleRoutes } from './routes/console.js';
 import { eventRoutes } from './routes/events.js';
@@ -109,7 +110,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
     return sendError(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
   });
 
-  for (const routes of [probeRoutes, rankRoutes, eventRoutes, healthRoutes]) app.register(routes, context);
+  for (const routes of [probeRoutes, rankRoutes, eventRoutes, adminRoutes, healthRoutes]) app.register(routes, context);
   for (const routes of [catalogueRoutes, runRoutes, consoleRoutes]) app.register(routes, context);
   app.register(async (scope) => openApiRoutes(scope, operations));
   return app;

@@ -1,4 +1,5 @@
 /** The shapes of every request and reply, one file a group of routes. */
+export * from './admin.js';
 export * from './catalogue.js';
 export * from './common.js';
 export * from './events.js';

@@ -22,6 +22,9 @@ export function rankRequest(maxCandidates: number) {
         .enum(['pCtr', 'pCtcvr'])
         .optional()
         .meta({ description: 'Which probability ranks: pCtcvr where the model learnt orders, else pCtr, by default.' }),
+      bundle: z.string().max(64).optional().meta({
+        description: 'Alias of a loaded bundle that shall answer instead of the current one.',
+      }),
       explain: z.boolean().optional().meta({
         description: "Adds each POI's attention per scene keyword (only for models that use scene embeddings).",
       }),

@@ -27,7 +27,7 @@ export async function rankRoutes(
       },
     },
     async (request) => {
-      const { identity, ranked, fallbacks } = await models.use(undefined, async (model) => ({
+      const { identity, ranked, fallbacks } = await models.use(request.body.bundle, async (model) => ({
         identity: model.identity,
         ...(await model.rank(request.body, (stage, seconds) => metrics.stages.observe({ stage }, seconds))),
       }));
