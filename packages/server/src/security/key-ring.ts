@@ -37,18 +37,26 @@ export class KeyRing {
    * @param reloaded told of each time, with the reason where it failed
    * @throws ConfigError those of readKeys
    */
-  static async open(file: string, reloaded: (keys: number, error: Error | null) => void): Promise<KeyRing> {
+  static async open(
+    file: string,
+    reloaded: (keys: number, error: Error | null) => void,
+    everyMs?: number,
+  ): Promise<KeyRing> {
     // Watched before it is read, so that no change falls between the two.
     let ring: KeyRing | null = null;
-    const watch = await watchFiles([file], async () => {
-      if (ring === null) return;
-      try {
-        ring.#keys = held(await readKeys(file));
-        reloaded(ring.size, null);
-      } catch (error) {
-        reloaded(ring.size, error as Error);
-      }
-    });
+    const watch = await watchFiles(
+      [file],
+      async () => {
+        if (ring === null) return;
+        try {
+          ring.#keys = held(await readKeys(file));
+          reloaded(ring.size, null);
+        } catch (error) {
+          reloaded(ring.size, error as Error);
+        }
+      },
+      everyMs,
+    );
     try {
       ring = new KeyRing(await readKeys(file));
     } catch (error) {
