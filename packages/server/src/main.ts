@@ -1,11 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { LarrError, UsageError } from '@larr/core';
+import { FRONT_OPTIONS, FRONT_USAGE, readFrontOptions } from './security/front-options.js';
+import { runKeysCommand } from './security/key-commands.js';
 import { createServer, type RunningServer, type ServerOptions } from './server.js';
 
 const USAGE = `larr-server --bundle DIR [options]
+larr-server keys add|list|revoke --keys FILE …
 
-Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.json
+Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.json. "keys" makes the keys that it asks for.
 
   --bundle DIR            bundle written by "larr export"
   --bundles DIR           let POST /v1/admin/reload load other bundles below this directory
@@ -18,14 +21,21 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
   --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
-  --json                  print {"host","port","url","model"} on stdout when ready,
+${FRONT_USAGE}  --json                  print {"host","port","url","adminUrl","model"} on stdout when ready,
                           {"error":{"code","message"}} on failure
   --help                  this text
 `;
 
 /** Exit codes as everywhere in LARR: 0 stopped on request, 1 failed, 2 wrong usage. */
 async function main(): Promise<number> {
-  const options = readOptions(process.argv.slice(2));
+  const args = process.argv.slice(2);
+  if (args[0] === 'keys') {
+    const { stdout, stderr } = await runKeysCommand(args.slice(1));
+    process.stderr.write(stderr);
+    process.stdout.write(stdout);
+    return 0;
+  }
+  const options = readOptions(args);
   if (options === null) {
     process.stderr.write(USAGE);
     return 0;
@@ -38,9 +48,9 @@ async function main(): Promise<number> {
     await server.close();
     throw error;
   }
-  process.stderr.write(`larr-server: ready on ${server.url}\n`);
-  const { host, port, url, model } = server;
-  if (options.json) process.stdout.write(`${JSON.stringify({ host, port, url, model })}\n`);
+  const { host, port, url, adminUrl, model } = server;
+  process.stderr.write(`larr-server: ready on ${url}${adminUrl === null ? '' : `, administration on ${adminUrl}`}\n`);
+  if (options.json) process.stdout.write(`${JSON.stringify({ host, port, url, adminUrl, model })}\n`);
   await stopped;
   return 0;
 }
@@ -62,6 +72,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       ...(values.runs === undefined ? {} : { runs: values.runs }),
       console: !values['no-console'],
       ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
+      front: readFrontOptions(values, (option, text) => wholeNumber(option, text, 0, 65_535)),
       limits: { candidates: wholeNumber('--max-candidates', values['max-candidates'], 1, 100_000) },
       queue: { queuedRows: wholeNumber('--max-queued-rows', values['max-queued-rows'], 1, 100_000_000) },
     },
@@ -84,6 +95,7 @@ function parse(args: string[]) {
         threads: { type: 'string' },
         'max-candidates': { type: 'string', default: '2000' },
         'max-queued-rows': { type: 'string', default: '65536' },
+        ...FRONT_OPTIONS,
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },

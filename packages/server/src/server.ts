@@ -10,6 +10,7 @@ import { loadRankingModel } from './ranking/bundle-model.js';
 import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 import { RunDirectory } from './run-directories/run-directory.js';
+import { type FrontOptions, type OpenFront, openFront } from './security/front.js';
 
 /** Who has not read their answer, or finished their question, this long after a stop was asked for is cut off. */
 const STOP_DEADLINE_MS = 10_000;
@@ -35,12 +36,16 @@ export interface ServerOptions {
   threads?: number;
   limits?: Partial<Limits>;
   queue?: Partial<QueueLimits>;
+  /** Keys, rates, origins, TLS, a second port, the log: by default only this machine may ask, and may do everything. */
+  front?: FrontOptions;
 }
 
 export interface RunningServer {
   readonly host: string;
   readonly port: number;
   readonly url: string;
+  /** Of the second port, where there is one. */
+  readonly adminUrl: string | null;
   /** The model that answers; null until `ready`. */
   readonly model: ModelIdentity | null;
   /** Resolves when rank requests are answered; rejects with the bundle's error when it cannot be served. */
@@ -63,6 +68,9 @@ function record(event: RegistryEvent, metrics: Metrics): void {
   }
 }
 
+const urlOf = (protocol: string, host: string, port: number): string =>
+  `${protocol}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+
 /** What the system's refusal to listen means, and what to do about it. */
 function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): Error {
   const say = (code: string, message: string) => new LarrError(code, message, { cause: error });
@@ -82,7 +90,7 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
     case 'EAI_AGAIN':
       return say(
         'ADDRESS_UNKNOWN',
-        `${host} is no address of this machine. Use --host 127.0.0.1 for this machine alone, or --host 0.0.0.0 for all its networks`,
+        `${host} is no address of this machine. Use --host 127.0.0.1 for this machine alone, or --host 0.0.0.0 for all its networks (with --keys)`,
       );
     default:
       return error;
@@ -92,18 +100,22 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
- * `events`; DataError EVENT_LOG_CORRUPT
+ * `events`; DataError EVENT_LOG_CORRUPT; those of openFront
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
+  const host = options.host ?? '127.0.0.1';
   const runs = options.runs === undefined ? undefined : await RunDirectory.open(options.runs);
   if (options.events !== undefined) await mustBeDirectory(options.events);
   // Two that append to one log would write an event twice.
   const lock = options.events === undefined ? null : lockDirectory(options.events, 'the event log');
   let events: EventLog | null;
+  let front: OpenFront | null = null;
   try {
+    front = await openFront(options.front ?? {}, host, metrics);
     events = options.events === undefined ? null : await EventLog.open(options.events);
   } catch (error) {
+    await front?.close();
     lock?.release();
     throw error;
   }
@@ -118,18 +130,34 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     root: options.bundles === undefined ? null : resolve(options.bundles),
     onEvent: (event) => record(event, metrics),
   });
-  const state: AppState = { models, events, experiments: null, runs, console: options.console ?? true, stopping: false };
-  const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } });
-  const host = options.host ?? '127.0.0.1';
+  const state: AppState = {
+    models,
+    events,
+    experiments: null,
+    runs,
+    console: options.console ?? true,
+    stopping: false,
+  };
+  const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } }, front);
   const wanted = options.port ?? 8080;
+  const adminHost = options.front?.adminHost ?? '127.0.0.1';
+  let adminPort: number | null;
+  let where: [string, number] = [host, wanted];
+  const { level } = app.log;
   try {
+    // Where it listens is said to people by the program that starts it, and is no line of the log.
+    app.log.level = 'silent';
     await app.listen({ host, port: wanted });
+    app.log.level = level;
+    where = [adminHost, options.front?.adminPort ?? 0];
+    adminPort = await front.listenAdmin(app);
   } catch (error) {
-    await app.close();
+    await Promise.all([app.close(), front.close()]);
     await events?.close();
     lock?.release();
-    throw cannotListen(error as NodeJS.ErrnoException, host, wanted);
+    throw cannotListen(error as NodeJS.ErrnoException, ...where);
   }
+  front.attach(app);
   const { port } = app.server.address() as AddressInfo;
 
   const ready = models.load(options.bundle).then(() => {
@@ -145,7 +173,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   return {
     host,
     port,
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: urlOf(front.listeners.protocol, host, port),
+    adminUrl: adminPort === null ? null : urlOf(front.listeners.protocol, adminHost, adminPort),
     get model() {
       return models.current?.identity ?? null;
     },
@@ -155,8 +184,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         state.stopping = true;
         stopWatching?.();
         metrics.ready.set(0);
-        const impatient = setTimeout(() => app.server.closeAllConnections(), STOP_DEADLINE_MS);
-        await app.close();
+        const impatient = setTimeout(() => front.listeners.cutAll(), STOP_DEADLINE_MS);
+        await Promise.all([app.close(), front.close()]);
         clearTimeout(impatient);
         await events?.close();
         lock?.release();

@@ -1,5 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
 import { DEFAULT_LOG, type LogOptions, logger, logRequests } from '../observability/request-log.js';
 import { type Access, guardAccess, LOCAL_ACCESS } from '../security/access.js';
 import type { ErrorReply } from './contracts/index.js';
@@ -46,8 +52,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
       : SECURITY_HEADERS;
   const app = Fastify({
     logger: logger(log),
-    disableRequestLogging: true,
-    requestIdLogLabel: 'requestId',
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     serverFactory: (handler) => listeners.create(handler),
     // the listeners answer these
     clientErrorHandler: () => {},

@@ -74,11 +74,6 @@ export function guardAccess(app: FastifyInstance, access: Access, metrics: Metri
   app.addHook('onRequest', async (request, reply) => {
     const { url: route } = request.routeOptions;
     const scope = request.routeOptions.config?.scope;
-    const admin = access.adminPort();
-    // As if it were not there: the public port tells nobody what the other one has.
-    if (admin !== null && request.raw.socket.localPort !== admin && !PUBLIC_SCOPES.has(scope))
-      throw new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all');
-
     if (access.keys === null && access.hosts !== null && !isNamed(request, access.hosts)) {
       refuse(
         'host',
@@ -126,6 +121,11 @@ export function guardAccess(app: FastifyInstance, access: Access, metrics: Metri
         );
       }
     }
+
+    const admin = access.adminPort();
+    // As if it were not there: the public port tells nobody what the other one has.
+    if (admin !== null && request.raw.socket.localPort !== admin && !PUBLIC_SCOPES.has(scope))
+      throw new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all');
 
     if (access.keys !== null && scope !== undefined) {
       if (grant === null) {
