@@ -1,6 +1,7 @@
 // The operators declared in operators/operators.mjs: helpers that their expressions use, and the generated glue.
 #include "addon.h"
 #include "contrastive.h"
+#include "decoder/decoder.h"
 
 namespace larr {
 namespace {

@@ -264,3 +264,15 @@ export const scaledDotProductAttention = native.scaledDotProductAttention as (qu
 
 /** Symmetric InfoNCE of query and key [B, d], positives on the diagonal: ½ mean(lse over rows + lse over columns − 2·diagonal) of scale · q kᵀ; pairs i ≠ j of one group (i32 [B]) are left out of both sums (docs/method.md, section 3). Accumulates in f32 (f64 for f64). */
 export const infoNce = native.infoNce as (query: Tensor, key: Tensor, scale: Tensor | number, groups?: Tensor | null) => Tensor;
+
+/** Causal grouped-query attention, softmax(q kᵀ ∕ √d) v, of each of several sequences laid one after another with itself: [T, (heads + 2·keyValueHeads)·d] → [T, heads·d]. A row holds a token’s queries, keys and values. Queries and keys are first turned by their position (rotary, halves apart), which restarts at each sequence: cosine and sine are constants [longest, d ∕ 2]. starts: i32 or i64 [sequences + 1], where each sequence begins and then T, best kept on the CPU. Fused on the CPU for f32 and bf16. */
+export const packedAttention = native.packedAttention as (queryKeyValue: Tensor, cosine: Tensor, sine: Tensor, starts: Tensor, heads: number, keyValueHeads: number) => Tensor;
+
+/** [s, s ∕ √(mean s² + eps) · weight] with s = x + update, or x where there is none, over the last dim: a residual step and the norm after it. Under autocast the second is bf16. Fused on the CPU for f32 and bf16. Defaults: eps = 1e-6. */
+export const addRmsNorm = native.addRmsNorm as (x: Tensor, weight: Tensor, update?: Tensor | null, eps?: number) => [Tensor, Tensor];
+
+/** silu(gate) · up of rows [gate | up]: [..., 2f] → [..., f] (Shazeer 2020). Fused on the CPU for f32 and bf16. */
+export const swiGlu = native.swiGlu as (gateUp: Tensor) => Tensor;
+
+/** Σ −ln softmax(states weightᵀ)[target], a scalar: states [n, d], weight [classes, d], target i64 or i32 [n]. The [n, classes] scores are never held in full; the gradients are made with the loss, so it can be differentiated once. */
+export const linearCrossEntropy = native.linearCrossEntropy as (states: Tensor, weight: Tensor, target: Tensor) => Tensor;

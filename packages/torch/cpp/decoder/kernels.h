@@ -1,0 +1,77 @@
+// The loops of a decoder that LibTorch has no fused operator for, over plain pointers and without LibTorch, so that each source is
+// built for one instruction set. Nothing here makes threads: a caller cuts the rows, or the (sequence, head) pairs, and gives every
+// thread its part. What a part yields does not depend on how the work was cut.
+#pragma once
+#include <larr/kernels.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace larr::decoder {
+
+/// A matrix of f32 or bf16, row after row.
+struct Matrix {
+  void* data = nullptr;
+  Dtype dtype = Dtype::f32;
+};
+
+/// Causal attention of each sequence with itself. A row of `queryKeyValue` is [heads | keyValueHeads | keyValueHeads] × headSize: the
+/// queries, keys and values of one token; queries and keys are turned by their position (rotary, halves apart) on the way in.
+struct Attention {
+  int64_t heads, keyValueHeads, headSize;
+  float scale;                 // of the scores: 1 / √headSize
+  Matrix queryKeyValue;        // [T, (heads + 2 keyValueHeads) · headSize]
+  Matrix out;                  // [T, heads · headSize], dtype of queryKeyValue; read again by the backward pass
+  const float *cosine, *sine;  // [longest, headSize / 2]
+  float* logSum;               // [T, heads]: log2 of the sum of the powers of two of a row's scores; may be null in the forward pass
+  Matrix outGradient;          // [T, heads · headSize]
+  Matrix gradient;             // of queryKeyValue
+};
+
+/// One or two rows' sums normed: y = s / √(mean s² + epsilon) · weight with s = x + update.
+struct Norm {
+  int64_t width;
+  float epsilon;
+  Matrix x;                 // [T, width]
+  Matrix update;            // [T, width]; no data: s = x
+  Matrix sum;               // [T, width], dtype of x; no data where there is no update
+  Matrix y;                 // [T, width]
+  const float* weight;      // [width]
+  float* inverse;           // [T]: 1 / √(mean s² + epsilon)
+  Matrix yGradient;         // [T, width]; no data: nothing came back
+  Matrix sumGradient;       // [T, width]; no data: nothing came back
+  Matrix xGradient;         // [T, width]
+  Matrix updateGradient;    // [T, width]; no data where it is xGradient itself, or nobody asked
+};
+
+/// y = silu(gate) · up; a row of gateUp is [gate | up].
+struct Gate {
+  int64_t width;
+  Matrix gateUp;     // [T, 2 width]
+  Matrix y;          // [T, width]
+  Matrix yGradient;  // [T, width]
+  Matrix gradient;   // [T, 2 width]
+};
+
+struct Kernels {
+  /// Floats of scratch that attention over a sequence of `length` takes.
+  size_t (*attentionScratch)(const Attention&, int64_t length, bool backward);
+  /// Sequence rows [start, start + length), key-value head `head` and the query heads that it serves.
+  void (*attention)(const Attention&, int64_t start, int64_t length, int64_t head, float* scratch);
+  void (*attentionBackward)(const Attention&, int64_t start, int64_t length, int64_t head, float* scratch);
+  void (*norm)(const Norm&, int64_t row, int64_t end);
+  /// `weightGradient` [width] is added to; may be null.
+  void (*normBackward)(const Norm&, int64_t row, int64_t end, float* weightGradient);
+  void (*gate)(const Gate&, int64_t row, int64_t end);
+  void (*gateBackward)(const Gate&, int64_t row, int64_t end);
+  /// −ln softmax(row)[target] summed over rows [row, end) of `logits` [rows, classes]; with `differentiate` the logits are replaced by
+  /// its gradient, softmax − one-hot.
+  double (*crossEntropy)(const Matrix& logits, int64_t classes, const int64_t* targets, int64_t row, int64_t end, bool differentiate);
+};
+
+extern const Kernels plain, avx2, avx512, avx512bf16;
+
+/// Those of the instruction set that this process uses (LARR_ISA, else the best there is).
+const Kernels& kernels();
+
+}  // namespace larr::decoder

@@ -1,0 +1,531 @@
+// The kernels over a register type V (simd/*.h, with bf16 loads and stores beside), and Half, whose lanes hold what a product of
+// bf16 operands takes: two bf16 where the instruction set multiplies those, else V itself. Included by one source for each instruction set.
+#include <simd/functions.h>
+#include "kernels.h"
+
+namespace larr::decoder {
+namespace {
+
+using F = V::F;
+constexpr int W = V::W;
+constexpr float log2e = 1.4426950408889634f;
+
+int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+template <class T>
+T smaller(T a, T b) { return b < a ? b : a; }
+template <class T>
+T larger(T a, T b) { return a < b ? b : a; }
+
+// ---- numbers of either storage ----
+
+// Elements [at, at + n), n <= W, of a matrix; zeros in the lanes beyond n.
+inline F get(const Matrix& m, int64_t at, int64_t n = W) {
+  if (m.dtype == Dtype::f32) {
+    const float* p = static_cast<const float*>(m.data) + at;
+    if (n >= W) return V::load(p);
+    float part[W] = {};
+    for (int64_t i = 0; i < n; i++) part[i] = p[i];
+    return V::load(part);
+  }
+  const uint16_t* p = static_cast<const uint16_t*>(m.data) + at;
+  if (n >= W) return V::load16(p);
+  uint16_t part[W] = {};
+  for (int64_t i = 0; i < n; i++) part[i] = p[i];
+  return V::load16(part);
+}
+
+inline void put(const Matrix& m, int64_t at, F x, int64_t n = W) {
+  if (m.dtype == Dtype::f32) {
+    float* p = static_cast<float*>(m.data) + at;
+    if (n >= W) return V::store(p, x);
+    float part[W];
+    V::store(part, x);
+    for (int64_t i = 0; i < n; i++) p[i] = part[i];
+    return;
+  }
+  uint16_t* p = static_cast<uint16_t*>(m.data) + at;
+  if (n >= W) return V::store16(p, x);
+  uint16_t part[W];
+  V::store16(part, x);
+  for (int64_t i = 0; i < n; i++) p[i] = part[i];
+}
+
+inline void read(const Matrix& m, int64_t at, int64_t n, float* to) {
+  const Matrix floats{to, Dtype::f32};
+  for (int64_t i = 0; i < n; i += W) put(floats, i, get(m, at + i, n - i), n - i);
+}
+
+inline void write(const Matrix& m, int64_t at, int64_t n, const float* from) {
+  const Matrix floats{const_cast<float*>(from), Dtype::f32};
+  for (int64_t i = 0; i < n; i += W) put(m, at + i, get(floats, i, n - i), n - i);
+}
+
+// e^x; below −87 it is as good as nothing.
+inline F exponential(F x) { return exp2_scaled<V>(V::max(V::min(x, V::set(87.0f)), V::set(-87.0f)), V::set(log2e)); }
+inline F sigmoid(F x) { return V::div(V::set(1), V::add(V::set(1), exponential(V::sub(V::set(0), x)))); }
+
+// ---- products over lanes ----
+// A lane is 32 bits: a float, or two bf16 that lie one after another along the summed index. c[r][·] += Σ_k a(r, k) · b[k][·].
+
+template <class P, int N>
+inline void tile(const float* a, int64_t rowStep, int64_t depthStep, const float* b, int64_t bStep, int64_t depth, float* c, int64_t cStep, bool add) {
+  constexpr int MR = P::MR;
+  F sum[MR][N];
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < N; v++) sum[r][v] = add ? P::load(c + r * cStep + v * W) : P::set(0);
+  for (int64_t k = 0; k < depth; k++) {
+    F x[N];
+#pragma GCC unroll 8
+    for (int v = 0; v < N; v++) x[v] = P::load(b + k * bStep + v * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++) {
+      const F y = P::set(a[r * rowStep + k * depthStep]);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) sum[r][v] = P::dot(y, x[v], sum[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < N; v++) P::store(c + r * cStep + v * W, sum[r][v]);
+}
+
+// MR rows and `vectors` vectors of columns.
+template <class P>
+inline void product(const float* a, int64_t rowStep, int64_t depthStep, const float* b, int64_t bStep, int64_t depth, float* c, int64_t cStep, int64_t vectors,
+                    bool add) {
+  constexpr int NV = P::NV;
+  int64_t v = 0;
+  for (; v + NV <= vectors; v += NV) tile<P, NV>(a, rowStep, depthStep, b + v * W, bStep, depth, c + v * W, cStep, add);
+  b += v * W;
+  c += v * W;
+  if constexpr (NV > 3)
+    if (vectors - v == 3) return tile<P, 3>(a, rowStep, depthStep, b, bStep, depth, c, cStep, add);
+  if constexpr (NV > 2)
+    if (vectors - v == 2) return tile<P, 2>(a, rowStep, depthStep, b, bStep, depth, c, cStep, add);
+  if (vectors - v == 1) tile<P, 1>(a, rowStep, depthStep, b, bStep, depth, c, cStep, add);
+}
+
+inline uint16_t* halves(float* lanes) { return reinterpret_cast<uint16_t*>(lanes); }
+
+// n floats (a whole number of vectors) as lanes along the row.
+template <class P>
+inline void lanes(const float* row, int64_t n, float* to) {
+  for (int64_t i = 0; i < n; i += W) {
+    if constexpr (P::per == 2) V::store16(halves(to) + i, V::load(row + i));
+    else V::store(to + i, V::load(row + i));
+  }
+}
+
+// Row `i` into lanes that run along the rows: to[i / per][column], its part i % per.
+template <class P>
+inline void laneColumns(const float* row, int64_t n, int64_t i, float* to, int64_t step) {
+  if constexpr (P::per == 2) {
+    uint16_t part[W];
+    uint16_t* at = halves(to + i / 2 * step) + i % 2;
+    for (int64_t c = 0; c < n; c += W) {
+      V::store16(part, V::load(row + c));
+      for (int l = 0; l < W; l++) at[2 * (c + l)] = part[l];
+    }
+  } else {
+    for (int64_t c = 0; c < n; c += W) V::store(to + i * step + c, V::load(row + c));
+  }
+}
+
+// ---- attention ----
+
+constexpr int64_t queryBlock = 48;  // a multiple of every MR and of 2
+
+template <class P>
+struct Heads {
+  static constexpr int MR = P::MR, per = P::per;
+  const Attention& p;
+  const int64_t start, length;
+  const int64_t size = p.headSize, half = size / 2;
+  const int64_t width = up(size, W);          // a head's floats, padded
+  const int64_t depth = width / per;          // its lanes
+  const int64_t keys = up(length + MR, W);    // score columns, padded
+  const int64_t keyDepth = keys / per;
+  const int64_t rowWidth = (p.heads + 2 * p.keyValueHeads) * size;
+  float* next;
+
+  Heads(const Attention& problem, int64_t first, int64_t n, float* scratch) : p(problem), start(first), length(n), next(scratch) {}
+
+  // null where only the size is asked for
+  float* take(int64_t floats) {
+    float* at = next;
+    next += up(floats, 16);
+    return at;
+  }
+
+  // A head of token `position`: column `head` of the fused row, turned where asked; zeros in the padding.
+  void token(int64_t position, int64_t head, bool turned, float* to) const {
+    read(p.queryKeyValue, (start + position) * rowWidth + head * size, size, to);
+    if (!turned) return;
+    const float *cosine = p.cosine + position * half, *sine = p.sine + position * half;
+    for (int64_t c = 0; c < half; c++) {
+      const float a = to[c], b = to[c + half];
+      to[c] = a * cosine[c] - b * sine[c];
+      to[c + half] = b * cosine[c] + a * sine[c];
+    }
+  }
+
+  // The reverse for a gradient, written where the token's head was read.
+  void gradient(int64_t position, int64_t head, bool turned, float* from) const {
+    if (turned) {
+      const float *cosine = p.cosine + position * half, *sine = p.sine + position * half;
+      for (int64_t c = 0; c < half; c++) {
+        const float a = from[c], b = from[c + half];
+        from[c] = a * cosine[c] + b * sine[c];
+        from[c + half] = b * cosine[c] - a * sine[c];
+      }
+    }
+    write(p.gradient, (start + position) * rowWidth + head * size, size, from);
+  }
+
+  // Lanes of one row as a column of the transposed matrix.
+  void column(const float* laneRow, int64_t j, float* transposed) const {
+    for (int64_t c = 0; c < depth; c++) transposed[c * keys + j] = laneRow[c];
+  }
+  void emptyColumns(float* transposed) const {
+    for (int64_t c = 0; c < depth; c++)
+      for (int64_t j = length; j < keys; j++) transposed[c * keys + j] = 0;
+  }
+
+  // Columns that rows up to (not including) `row` attend to.
+  int64_t seen(int64_t row) const { return smaller(row, length); }
+};
+
+template <class P>
+void zero(float* at, int64_t floats) {
+  for (int64_t i = 0; i < floats; i++) at[i] = 0;
+}
+
+template <class P>
+struct Forward : Heads<P> {
+  using H = Heads<P>;
+  float* const row = H::take(H::width);
+  float* const laneRow = H::take(H::width);
+  float* const keysT = H::take(H::depth * H::keys);
+  float* const values = H::take(H::keyDepth * H::width);
+  float* const queries = H::take(queryBlock * H::depth);
+  float* const scores = H::take(H::MR * H::keys);
+  float* const shares = H::take(H::MR * H::keyDepth);
+  float* const mixed = H::take(H::MR * H::width);
+  using H::H;
+
+  void run(int64_t head) {
+    const auto& p = this->p;
+    const int64_t length = this->length, width = this->width, depth = this->depth, keys = this->keys, keyDepth = this->keyDepth;
+    const int64_t group = p.heads / p.keyValueHeads;
+    zero<P>(row, width);
+    zero<P>(values + (length - 1) / P::per * width, keyDepth * width - (length - 1) / P::per * width);
+    this->emptyColumns(keysT);
+    for (int64_t j = 0; j < length; j++) {
+      this->token(j, p.heads + head, true, row);
+      lanes<P>(row, width, laneRow);
+      this->column(laneRow, j, keysT);
+      this->token(j, p.heads + p.keyValueHeads + head, false, row);
+      laneColumns<P>(row, width, j, values, width);
+    }
+    const float factor = p.scale * log2e;
+    for (int64_t h = head * group; h < (head + 1) * group; h++)
+      for (int64_t i0 = 0; i0 < length; i0 += queryBlock) {
+        const int64_t n = smaller(queryBlock, length - i0);
+        for (int64_t r = 0; r < n; r++) {
+          this->token(i0 + r, h, true, row);
+          lanes<P>(row, width, queries + r * depth);
+        }
+        zero<P>(queries + n * depth, (up(n, P::MR) - n) * depth);
+        for (int64_t r0 = 0; r0 < n; r0 += P::MR) {
+          const int64_t limit = this->seen(i0 + r0 + P::MR), columns = up(limit, W);
+          product<P>(queries + r0 * depth, depth, 1, keysT, keys, depth, scores, keys, columns / W, false);
+          for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) {
+            const int64_t i = i0 + r0 + r;
+            float* s = scores + r * keys;
+            for (int64_t j = i + 1; j < columns; j++) s[j] = s[0];
+            F top = V::load(s);
+            for (int64_t j = W; j < columns; j += W) top = V::max(top, V::load(s + j));
+            const float most = V::top(top);
+            F sum = V::set(0);
+            const F floor = V::set(-125 / factor), peak = V::set(most);
+            for (int64_t j = 0; j < columns; j += W) V::store(s + j, exp2_scaled<V, P::terms>(V::max(V::sub(V::load(s + j), peak), floor), V::set(factor)));
+            for (int64_t j = i + 1; j < columns; j++) s[j] = 0;
+            for (int64_t j = 0; j < columns; j += W) sum = V::add(sum, V::load(s + j));
+            const float total = V::sum(sum);
+            if constexpr (P::per == 2) lanes<P>(s, columns, shares + r * keyDepth);
+            weight[r] = 1 / total;
+            if (p.logSum) p.logSum[(this->start + i) * p.heads + h] = most * factor + log2(total);
+          }
+          product<P>(P::per == 2 ? shares : scores, P::per == 2 ? keyDepth : keys, 1, values, width, (limit + P::per - 1) / P::per, mixed, width, width / W, false);
+          for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) {
+            const F scale = V::set(weight[r]);
+            for (int64_t c = 0; c < this->size; c += W)
+              put(p.out, (this->start + i0 + r0 + r) * p.heads * this->size + h * this->size + c, V::mul(V::load(mixed + r * width + c), scale), this->size - c);
+          }
+        }
+      }
+  }
+  float weight[P::MR];
+
+  // of a positive number; no <cmath>: this must stay within the source's instruction set
+  static float log2(float x) { return __builtin_log2f(x); }
+};
+
+template <class P>
+struct Backward : Heads<P> {
+  using H = Heads<P>;
+  float* const row = H::take(H::width);
+  float* const laneRow = H::take(H::width);
+  float* const keysT = H::take(H::depth * H::keys);
+  float* const keyRows = H::take(H::keyDepth * H::width);
+  float* const valuesT = H::take(H::depth * H::keys);
+  float* const keyGradient = H::take(up(H::length, H::MR) * H::width);
+  float* const valueGradient = H::take(up(H::length, H::MR) * H::width);
+  float* const queries = H::take(queryBlock * H::depth);
+  float* const queryColumns = H::take(queryBlock / H::per * H::width);
+  float* const outs = H::take(queryBlock * H::depth);
+  float* const outColumns = H::take(queryBlock / H::per * H::width);
+  float* const scores = H::take((P::per == 2 ? H::MR : queryBlock) * H::keys);
+  float* const changes = H::take((P::per == 2 ? H::MR : queryBlock) * H::keys);
+  float* const changeRows = H::take(P::per == 2 ? H::MR * H::keyDepth : 0);
+  float* const shareColumns = H::take(P::per == 2 ? queryBlock / 2 * H::keys : 0);
+  float* const changeColumns = H::take(P::per == 2 ? queryBlock / 2 * H::keys : 0);
+  float* const queryGradient = H::take(H::MR * H::width);
+  float drift[queryBlock];  // Σ out · its gradient
+  using H::H;
+
+  void run(int64_t head) {
+    const auto& p = this->p;
+    const int64_t start = this->start, length = this->length, size = this->size, width = this->width, depth = this->depth, keys = this->keys;
+    const int64_t keyDepth = this->keyDepth, group = p.heads / p.keyValueHeads, outWidth = p.heads * size;
+    zero<P>(row, width);
+    zero<P>(keyRows + (length - 1) / P::per * width, keyDepth * width - (length - 1) / P::per * width);
+    zero<P>(keyGradient, up(length, P::MR) * width);
+    zero<P>(valueGradient, up(length, P::MR) * width);
+    this->emptyColumns(keysT);
+    this->emptyColumns(valuesT);
+    for (int64_t j = 0; j < length; j++) {
+      this->token(j, p.heads + head, true, row);
+      laneColumns<P>(row, width, j, keyRows, width);
+      lanes<P>(row, width, laneRow);
+      this->column(laneRow, j, keysT);
+      this->token(j, p.heads + p.keyValueHeads + head, false, row);
+      lanes<P>(row, width, laneRow);
+      this->column(laneRow, j, valuesT);
+    }
+    const F factor = V::set(p.scale * log2e), scale = V::set(p.scale);
+    for (int64_t h = head * group; h < (head + 1) * group; h++)
+      for (int64_t i0 = 0; i0 < length; i0 += queryBlock) {
+        const int64_t n = smaller(queryBlock, length - i0), whole = up(n, P::MR);
+        zero<P>(row, width);
+        for (int64_t r = 0; r < whole; r++) {
+          if (r == n) zero<P>(row, width);
+          if (r < n) this->token(i0 + r, h, true, row);
+          lanes<P>(row, width, queries + r * depth);
+          laneColumns<P>(row, width, r, queryColumns, width);
+        }
+        zero<P>(row, width);
+        for (int64_t r = 0; r < whole; r++) {
+          const int64_t at = (start + i0 + r) * outWidth + h * size;
+          if (r == n) zero<P>(row, width);
+          if (r < n) {
+            read(p.outGradient, at, size, row);
+            F dot = V::set(0);
+            for (int64_t c = 0; c < size; c += W) dot = V::fma(V::load(row + c), get(p.out, at + c, size - c), dot);
+            drift[r] = V::sum(dot);
+          }
+          lanes<P>(row, width, outs + r * depth);
+          laneColumns<P>(row, width, r, outColumns, width);
+        }
+        for (int64_t r0 = 0; r0 < n; r0 += P::MR) {
+          // Further than the rows see, so that whole tiles of keys below find zeros there.
+          const int64_t limit = this->seen(i0 + r0 + P::MR), columns = smaller(up(i0 + r0 + 2 * P::MR, W), keys);
+          float *s = scores + (P::per == 2 ? 0 : r0 * keys), *d = changes + (P::per == 2 ? 0 : r0 * keys);
+          const int64_t vectors = up(limit, W) / W;
+          product<P>(queries + r0 * depth, depth, 1, keysT, keys, depth, s, keys, vectors, false);
+          product<P>(outs + r0 * depth, depth, 1, valuesT, keys, depth, d, keys, vectors, false);
+          for (int r = 0; r < P::MR; r++) {
+            const int64_t i = i0 + r0 + r, own = r0 + r < n ? i + 1 : 0;
+            float *share = s + r * keys, *change = d + r * keys;
+            if (own > 0) {
+              const F total = V::set(p.logSum[(start + i) * p.heads + h]), less = V::set(drift[r0 + r]);
+              for (int64_t j = 0; j < own; j += W) {
+                // at most 0 but for rounding
+                const F power = V::max(V::min(V::fma(V::load(share + j), factor, V::sub(V::set(0), total)), V::set(1)), V::set(-125));
+                const F e = exp2_scaled<V, P::terms>(power, V::set(1));
+                V::store(share + j, e);
+                V::store(change + j, V::mul(V::mul(e, V::sub(V::load(change + j), less)), scale));
+              }
+            }
+            for (int64_t j = own; j < columns; j++) share[j] = change[j] = 0;
+            if constexpr (P::per == 2) {
+              lanes<P>(change, columns, changeRows + r * keyDepth);
+              laneColumns<P>(share, columns, r0 + r, shareColumns, keys);
+              laneColumns<P>(change, columns, r0 + r, changeColumns, keys);
+            }
+          }
+          product<P>(P::per == 2 ? changeRows : d, P::per == 2 ? keyDepth : keys, 1, keyRows, width, (limit + P::per - 1) / P::per, queryGradient, width, width / W, false);
+          for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) this->gradient(i0 + r0 + r, h, true, queryGradient + r * width);
+        }
+        const float *share = P::per == 2 ? shareColumns : scores, *change = P::per == 2 ? changeColumns : changes;
+        for (int64_t j0 = 0; j0 < i0 + n; j0 += P::MR) {
+          const int64_t first = larger<int64_t>(j0 - i0, 0) / P::per, rows = (n + P::per - 1) / P::per - first;
+          product<P>(share + j0 + first * keys, 1, keys, outColumns + first * width, width, rows, valueGradient + j0 * width, width, width / W, true);
+          product<P>(change + j0 + first * keys, 1, keys, queryColumns + first * width, width, rows, keyGradient + j0 * width, width, width / W, true);
+        }
+      }
+    for (int64_t j = 0; j < length; j++) {
+      this->gradient(j, p.heads + head, true, keyGradient + j * width);
+      this->gradient(j, p.heads + p.keyValueHeads + head, false, valueGradient + j * width);
+    }
+  }
+};
+
+template <class P>
+size_t scratchOf(const Attention& p, int64_t length, bool backward) {
+  float* const none = nullptr;
+  return size_t((backward ? Backward<P>(p, 0, length, none).next : Forward<P>(p, 0, length, none).next) - none);
+}
+
+size_t attentionScratch(const Attention& p, int64_t length, bool backward) {
+  return p.queryKeyValue.dtype == Dtype::bf16 ? scratchOf<Half>(p, length, backward) : scratchOf<V>(p, length, backward);
+}
+
+void attention(const Attention& p, int64_t start, int64_t length, int64_t head, float* scratch) {
+  if (p.queryKeyValue.dtype == Dtype::bf16) Forward<Half>(p, start, length, scratch).run(head);
+  else Forward<V>(p, start, length, scratch).run(head);
+}
+
+void attentionBackward(const Attention& p, int64_t start, int64_t length, int64_t head, float* scratch) {
+  if (p.queryKeyValue.dtype == Dtype::bf16) Backward<Half>(p, start, length, scratch).run(head);
+  else Backward<V>(p, start, length, scratch).run(head);
+}
+
+// ---- norm ----
+
+void norm(const Norm& p, int64_t row, int64_t end) {
+  for (int64_t t = row; t < end; t++) {
+    const int64_t at = t * p.width;
+    const Matrix& s = p.update.data ? p.sum : p.x;
+    F squares = V::set(0);
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t n = p.width - c;
+      F x = get(p.x, at + c, n);
+      if (p.update.data) {
+        x = V::add(x, get(p.update, at + c, n));
+        put(p.sum, at + c, x, n);
+      }
+      squares = V::fma(x, x, squares);
+    }
+    const float inverse = 1 / __builtin_sqrtf(V::sum(squares) / float(p.width) + p.epsilon);
+    if (p.inverse) p.inverse[t] = inverse;
+    const Matrix weight{const_cast<float*>(p.weight), Dtype::f32};
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t n = p.width - c;
+      put(p.y, at + c, V::mul(V::mul(get(s, at + c, n), V::set(inverse)), get(weight, c, n)), n);
+    }
+  }
+}
+
+void normBackward(const Norm& p, int64_t row, int64_t end, float* weightGradient) {
+  const Matrix weight{const_cast<float*>(p.weight), Dtype::f32}, gradient{weightGradient, Dtype::f32};
+  const Matrix& s = p.update.data ? p.sum : p.x;
+  for (int64_t t = row; t < end; t++) {
+    const int64_t at = t * p.width;
+    const F inverse = V::set(p.inverse[t]);
+    F along = V::set(0);
+    if (p.yGradient.data)
+      for (int64_t c = 0; c < p.width; c += W) {
+        const int64_t n = p.width - c;
+        const F unit = V::mul(get(s, at + c, n), inverse), g = get(p.yGradient, at + c, n);
+        along = V::fma(V::mul(g, get(weight, c, n)), unit, along);
+        if (weightGradient) put(gradient, c, V::fma(g, unit, get(gradient, c, n)), n);
+      }
+    const F mean = V::set(V::sum(along) / float(p.width));
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t n = p.width - c;
+      F d = p.sumGradient.data ? get(p.sumGradient, at + c, n) : V::set(0);
+      if (p.yGradient.data) {
+        const F unit = V::mul(get(s, at + c, n), inverse), g = V::mul(get(p.yGradient, at + c, n), get(weight, c, n));
+        d = V::fma(inverse, V::sub(g, V::mul(unit, mean)), d);
+      }
+      put(p.xGradient, at + c, d, n);
+      if (p.updateGradient.data) put(p.updateGradient, at + c, d, n);
+    }
+  }
+}
+
+// ---- SwiGLU ----
+
+void gate(const Gate& p, int64_t row, int64_t end) {
+  for (int64_t t = row; t < end; t++)
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t n = p.width - c;
+      const F g = get(p.gateUp, t * 2 * p.width + c, n), u = get(p.gateUp, (t * 2 + 1) * p.width + c, n);
+      put(p.y, t * p.width + c, V::mul(V::mul(g, sigmoid(g)), u), n);
+    }
+}
+
+void gateBackward(const Gate& p, int64_t row, int64_t end) {
+  for (int64_t t = row; t < end; t++)
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t n = p.width - c;
+      const F g = get(p.gateUp, t * 2 * p.width + c, n), u = get(p.gateUp, (t * 2 + 1) * p.width + c, n), d = get(p.yGradient, t * p.width + c, n);
+      const F s = sigmoid(g), silu = V::mul(g, s);
+      // σ (1 + g (1 − σ)) = σ + silu − silu σ
+      put(p.gradient, t * 2 * p.width + c, V::mul(V::mul(d, u), V::sub(V::add(s, silu), V::mul(silu, s))), n);
+      put(p.gradient, (t * 2 + 1) * p.width + c, V::mul(d, silu), n);
+    }
+}
+
+// ---- cross-entropy ----
+
+double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* targets, int64_t row, int64_t end, bool differentiate) {
+  double loss = 0;
+  const int64_t whole = classes / W * W;
+  for (int64_t t = row; t < end; t++) {
+    const int64_t at = t * classes;
+    float own;
+    read(logits, at + targets[t], 1, &own);
+    float most = own;
+    F top = V::set(own);
+    for (int64_t c = 0; c < whole; c += W) top = V::max(top, get(logits, at + c));
+    most = V::top(top);
+    for (int64_t c = whole; c < classes; c++) {
+      float x;
+      read(logits, at + c, 1, &x);
+      most = larger(most, x);
+    }
+    const F peak = V::set(most);
+    F sum = V::set(0);
+    for (int64_t c = 0; c < whole; c += W) {
+      const F e = exponential(V::sub(get(logits, at + c), peak));
+      sum = V::add(sum, e);
+      if (differentiate) put(logits, at + c, e);
+    }
+    float total = V::sum(sum);
+    if (whole < classes) {
+      float rest[W];
+      V::store(rest, exponential(V::sub(get(logits, at + whole, classes - whole), peak)));
+      for (int64_t c = whole; c < classes; c++) total += rest[c - whole];
+      if (differentiate) write(logits, at + whole, classes - whole, rest);
+    }
+    loss += double(most) - double(own) + double(__builtin_logf(total));
+    if (!differentiate) continue;
+    const F inverse = V::set(1 / total);
+    for (int64_t c = 0; c < classes; c += W) put(logits, at + c, V::mul(get(logits, at + c, classes - c), inverse), classes - c);
+    float share;
+    read(logits, at + targets[t], 1, &share);
+    share -= 1;
+    write(logits, at + targets[t], 1, &share);
+  }
+  return loss;
+}
+
+constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, crossEntropy};
+
+}  // namespace
+}  // namespace larr::decoder

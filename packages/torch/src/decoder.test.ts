@@ -1,0 +1,147 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import {
+  addRmsNorm,
+  autocast,
+  linearCrossEntropy,
+  noGrad,
+  packedAttention,
+  randn,
+  swiGlu,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from './index.js';
+
+const script = fileURLToPath(new URL('../test/decoder-errors.mjs', import.meta.url));
+/** A share of the largest entry: f32's sums over thousands of classes, bf16's rounding of what goes in and comes out. */
+const TOLERANCE = { f32: 2e-5, bf16: 2e-2 };
+
+describe('fused against composed in f64, values and gradients', () => {
+  // The best that this machine has, and what machines without it take.
+  it.each(['', 'avx512', 'avx2', 'scalar'])('on the instruction set %s', (isa) => {
+    let out: string;
+    try {
+      out = execFileSync(process.execPath, [script], {
+        encoding: 'utf8',
+        env: { ...process.env, LARR_ISA: isa },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+    } catch (error) {
+      if (/LARR_ISA=\w+ is not available here/.test((error as { stderr: string }).stderr)) return;
+      throw error;
+    }
+    const rows = JSON.parse(out) as [string, number, number][];
+    expect(rows.length).toBeGreaterThan(50);
+    for (const [name, value, gradient] of rows) {
+      const tolerance = TOLERANCE[name.endsWith('bf16') ? 'bf16' : 'f32'];
+      expect(value, name).toBeLessThan(tolerance);
+      expect(gradient, name).toBeLessThan(tolerance);
+    }
+  });
+});
+
+const starts = (...at: number[]) => tensor(Int32Array.from(at), [at.length], { dtype: 'i32' });
+
+describe('packed attention', () => {
+  it('gives a sequence what it has alone, whatever its neighbours, to the last bit, and its gradient too', () => {
+    tidy(() => {
+      const angles = randn([70, 4]);
+      const [cosine, sine] = [angles.cos(), angles.sin()];
+      const fused = randn([110, 32]);
+      const run = (x: Tensor, at: Tensor) => {
+        const leaf = x.clone().requiresGrad_();
+        const out = packedAttention(leaf, cosine, sine, at, 2, 1);
+        out.mul(out.detach()).sum().backward();
+        return [out.toFloat32Array(), leaf.grad!.toFloat32Array()] as const;
+      };
+      const together = run(fused, starts(0, 30, 100, 110));
+      const alone = run(fused.narrow(0, 30, 70), starts(0, 70));
+      expect(together[0].slice(30 * 16, 100 * 16)).toEqual(alone[0]);
+      expect(together[1].slice(30 * 32, 100 * 32)).toEqual(alone[1]);
+    });
+  });
+
+  it('sees nothing that comes later', () => {
+    tidy(() => {
+      const x = randn([60, 24]);
+      const later = x.clone();
+      later.narrow(0, 40, 20).fill_(7);
+      const turn = [zeros([60, 4]).add(1), zeros([60, 4])] as const;
+      const out = (t: Tensor) =>
+        packedAttention(t, ...turn, starts(0, 60), 1, 1)
+          .narrow(0, 0, 40)
+          .toFloat32Array();
+      expect(out(later)).toEqual(out(x));
+    });
+  });
+
+  it('stays a number where scores are far apart', () => {
+    tidy(() => {
+      const x = randn([50, 24]).mul(300).requiresGrad_();
+      const out = packedAttention(x, zeros([50, 4]).add(1), zeros([50, 4]), starts(0, 50), 1, 1);
+      out.sum().backward();
+      expect(out.isfinite().all().item()).toBe(1);
+      expect(x.grad!.isfinite().all().item()).toBe(1);
+    });
+  });
+
+  it.each([
+    ['starts that do not end at the tokens', [0, 3], /from 0 to the 4 tokens/],
+    ['starts that do not rise', [0, 2, 2, 4], /sequence 1 begins at 2/],
+    ['a sequence longer than the positions', [0, 4], /longer than the 3 positions/],
+  ])('refuses %s', (_, at, message) => {
+    for (const dtype of ['f32', 'f64'] as const)
+      expect(() =>
+        packedAttention(zeros([4, 12], { dtype }), zeros([3, 2]), zeros([3, 2]), starts(...at), 1, 1),
+      ).toThrow(message);
+  });
+});
+
+describe('under autocast', () => {
+  it('norms and gives bf16 to the product, and keeps the sum in f32', () => {
+    tidy(() => {
+      const [sum, y] = autocast(() => addRmsNorm(randn([3, 8]), randn([8]), randn([3, 8]).to('bf16')));
+      expect([sum.dtype, y.dtype]).toEqual(['f32', 'bf16']);
+    });
+  });
+
+  it('gives every input a gradient of its own dtype', () => {
+    tidy(() => {
+      const x = randn([5, 8]).requiresGrad_();
+      const update = randn([5, 8]).to('bf16').requiresGrad_();
+      const gain = randn([8]).requiresGrad_();
+      const up = randn([12, 8]).requiresGrad_();
+      const head = randn([7, 6]).requiresGrad_();
+      autocast(() => {
+        const y = swiGlu(addRmsNorm(x, gain, update)[1].linear(up));
+        return linearCrossEntropy(y, head, tensor([1, 2, 3, 4, 6], [5], { dtype: 'i64' }));
+      }).backward();
+      expect([x, update, gain, up, head].map((leaf) => leaf.grad!.dtype)).toEqual(['f32', 'bf16', 'f32', 'f32', 'f32']);
+    });
+  });
+});
+
+describe('linear cross-entropy', () => {
+  it('never holds the scores of all rows', () => {
+    tidy(() => {
+      const [rows, classes] = [30_000, 4096]; // 492 MB of scores
+      const states = randn([rows, 4]).requiresGrad_();
+      const weight = randn([classes, 4]).requiresGrad_();
+      const target = zeros([rows], { dtype: 'i64' });
+      const before = process.memoryUsage().rss;
+      linearCrossEntropy(states, weight, target).backward();
+      expect(process.memoryUsage().rss - before).toBeLessThan(150e6);
+    });
+  });
+
+  it('refuses a target that is no class', () => {
+    noGrad(() =>
+      expect(() => linearCrossEntropy(randn([2, 3]), randn([4, 3]), tensor([0, 4], [2], { dtype: 'i64' }))).toThrow(
+        /target 4 is none of the 4 classes/,
+      ),
+    );
+  });
+});

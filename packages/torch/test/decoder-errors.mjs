@@ -1,0 +1,126 @@
+// How far the decoder's fused layers lie from the same composed in f64, as the share of the largest entry: [[case, error of the value,
+// largest error of a gradient], …] as JSON. decoder.test.ts runs it once for each instruction set (LARR_ISA).
+import {
+  addRmsNorm,
+  linearCrossEntropy,
+  manualSeed,
+  packedAttention,
+  randint,
+  randn,
+  swiGlu,
+  tensor,
+  tidy,
+} from '../dist/index.js';
+
+manualSeed(5);
+
+/** The largest difference of two tensors over the largest entry of the second; 0 for empty ones. NaN is no error but infinite. */
+function distance(got, wanted) {
+  if (wanted.numel === 0) return 0;
+  const error = got.to('f64').sub(wanted).abs().amax().item() / Math.max(1e-30, wanted.abs().amax().item());
+  return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
+}
+
+/** Runs f on the inputs in `dtype` and, with the same rounded values, in f64; outputs are weighed at random and differentiated. */
+function compare(dtype, inputs, f) {
+  const rounded = inputs.map((x) => x.to(dtype));
+  const run = (as) => {
+    const leaves = rounded.map((x) => x.to(as).detach().clone().requiresGrad_());
+    const outputs = f(leaves, as);
+    let total;
+    manualSeed(9);
+    for (const out of outputs) {
+      const term = out
+        .mul(randn(out.shape, { dtype: 'f64' }).to(out.dtype))
+        .to('f64')
+        .sum();
+      total = total === undefined ? term : total.add(term);
+    }
+    total.backward();
+    return { outputs, gradients: leaves.map((leaf) => leaf.grad) };
+  };
+  const exact = run('f64');
+  const fused = run(dtype);
+  return [
+    Math.max(...exact.outputs.map((out, i) => distance(fused.outputs[i], out))),
+    Math.max(...exact.gradients.map((g, i) => distance(fused.gradients[i], g))),
+  ];
+}
+
+const rows = [];
+const check = (name, dtype, inputs, f) => tidy(() => rows.push([`${name} ${dtype}`, ...compare(dtype, inputs(), f)]));
+const normal = (...shape) => randn(shape, { dtype: 'f64' });
+
+for (const dtype of ['f32', 'bf16']) {
+  for (const [lengths, heads, own, size] of [
+    [[1], 1, 1, 2],
+    [[2, 1, 3], 2, 1, 6],
+    [[1, 47, 48, 49, 5], 4, 2, 16],
+    [[97, 1, 130], 2, 2, 48],
+    [[33], 6, 2, 64],
+    [[70, 11], 2, 1, 128],
+    [[19], 1, 1, 80],
+    [[], 2, 2, 8],
+  ]) {
+    const starts = [0];
+    for (const length of lengths) starts.push(starts.at(-1) + length);
+    const total = starts.at(-1);
+    const angles = normal(Math.max(1, ...lengths), size / 2);
+    check(
+      `attention of ${lengths.join(', ') || 'nothing'}; heads ${heads}/${own} of ${size}`,
+      dtype,
+      () => [normal(total, (heads + 2 * own) * size)],
+      ([x], as) => [
+        packedAttention(
+          x,
+          ...[angles.cos(), angles.sin()].map((t) => t.to('f32').to(as === 'f64' ? 'f64' : 'f32')),
+          tensor(Int32Array.from(starts), [starts.length], { dtype: 'i32' }),
+          heads,
+          own,
+        ),
+      ],
+    );
+  }
+  for (const [count, width] of [
+    [1, 2],
+    [3, 16],
+    [700, 192],
+    [5, 37],
+    [0, 8],
+  ]) {
+    check(
+      `norm of a sum [${count}, ${width}]`,
+      dtype,
+      () => [normal(count, width), normal(width), normal(count, width)],
+      ([x, weight, update]) => addRmsNorm(x, weight, update),
+    );
+    check(
+      `norm [${count}, ${width}]`,
+      dtype,
+      () => [normal(count, width), normal(width)],
+      ([x, weight]) => [addRmsNorm(x, weight)[1]],
+    );
+    check(
+      `SwiGLU [${count}, ${2 * width}]`,
+      dtype,
+      () => [normal(count, 2 * width).mul(3)],
+      ([x]) => [swiGlu(x)],
+    );
+  }
+  for (const [count, width, classes] of [
+    [1, 4, 2],
+    [9, 16, 37],
+    [130, 24, 300],
+    [3000, 8, 4099],
+    [0, 4, 5],
+  ]) {
+    const target = randint(0, classes, [count]);
+    check(
+      `cross-entropy [${count}, ${width}] of ${classes}`,
+      dtype,
+      () => [normal(count, width), normal(classes, width)],
+      ([states, weight]) => [linearCrossEntropy(states, weight, target)],
+    );
+  }
+}
+process.stdout.write(JSON.stringify(rows));
