@@ -3,6 +3,7 @@ import { DataError } from '@larr/core';
 import { type Tensor, tensor, tidy } from '@larr/torch';
 import type { DecoderConfig } from './configuration.js';
 import { decoderFromWeights, type LanguageModel } from './model-directory.js';
+import { mergesOf } from './sentencepiece/tokenizer-json.js';
 import { Tokenizer } from './tokenizer.js';
 import { addedToken, type TokenizerJson } from './tokenizer-training.js';
 
@@ -136,19 +137,7 @@ async function readVocabulary(path: string, size: number): Promise<TokenizerJson
   // The control tokens are written with line breaks around them there.
   const control = ['<unk>', '<s>', '</s>'];
   for (let id = 0; id < control.length; id++) pieces[id]!.text = control[id]!;
-  const ids = new Map(pieces.map((piece, id) => [piece.text, id]));
-  const merges: { left: string; right: string; score: number }[] = [];
-  for (const { text, score } of pieces) {
-    const characters = [...text];
-    for (let cut = 1; cut < characters.length; cut++) {
-      const left = characters.slice(0, cut).join('');
-      const right = characters.slice(cut).join('');
-      if (ids.has(left) && ids.has(right)) merges.push({ left, right, score });
-    }
-  }
-  merges.sort(
-    (a, b) => b.score - a.score || ids.get(a.left)! - ids.get(b.left)! || ids.get(a.right)! - ids.get(b.right)!,
-  );
+  const merges = mergesOf(pieces.flatMap((piece, id) => (id < control.length ? [] : [{ ...piece, id }])));
   return {
     version: '1.0',
     truncation: null,
@@ -182,7 +171,7 @@ async function readVocabulary(path: string, size: number): Promise<TokenizerJson
       byte_fallback: true,
       ignore_merges: false,
       vocab: Object.fromEntries(pieces.map(({ text }, id) => [text, id])),
-      merges: merges.map(({ left, right }) => [left, right]),
+      merges,
     },
   };
 }

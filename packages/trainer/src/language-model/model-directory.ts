@@ -244,35 +244,22 @@ export function checkTokenizerFits(tokenizer: Tokenizer, config: DecoderConfig, 
   if (tokenizer.vocabularySize > config.vocabularySize) {
     throw new DataError(
       'TOKENIZER_MISMATCH',
-      `${from}: the tokenizer has ids up to ${tokenizer.vocabularySize - 1}, but the embedding has ${config.vocabularySize} rows. Is tokenizer.json of another model?`,
+      `${from}: the tokenizer has ids up to ${tokenizer.vocabularySize - 1}, but the embedding has ${config.vocabularySize} rows (vocab_size of config.json). Put the tokenizer and the weights of the same model together.`,
     );
   }
 }
 
 /**
- * Writes a directory that Hugging Face transformers loads: config.json, tokenizer.json, tokenizer_config.json and
- * model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
+ * Writes a directory that Hugging Face transformers loads: config.json, tokenizer.json, tokenizer_config.json for a SentencePiece
+ * tokenizer tokenizer.model, and model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
  */
 export async function saveLanguageModel(directory: string, { decoder, tokenizer }: LanguageModel): Promise<void> {
   checkTokenizerFits(tokenizer, decoder.config, directory);
   await mkdir(directory, { recursive: true });
-  const controlTokens = { padId: tokenizer.padId, bosId: tokenizer.bosId, eosId: tokenizer.eosId };
-  const tokenText = (id: number | null) => (id === null ? null : tokenizer.decode([id], { special: true }));
-  const settings = {
-    tokenizer_class: 'PreTrainedTokenizerFast',
-    bos_token: tokenText(tokenizer.bosId),
-    eos_token: tokenText(tokenizer.eosId),
-    pad_token: tokenText(tokenizer.padId),
-    clean_up_tokenization_spaces: false,
-    model_max_length: decoder.config.contextLength,
-    ...tokenizer.settings,
-  };
-  await writeFileAtomic(
-    join(directory, 'config.json'),
-    `${JSON.stringify(toHuggingFace(decoder.config, controlTokens), null, 2)}\n`,
-  );
-  await writeFileAtomic(join(directory, 'tokenizer.json'), JSON.stringify(tokenizer.json));
-  await writeFileAtomic(join(directory, 'tokenizer_config.json'), `${JSON.stringify(settings, null, 2)}\n`);
+  const { padId, bosId, eosId } = tokenizer;
+  const config = `${JSON.stringify(toHuggingFace(decoder.config, { padId, bosId, eosId }), null, 2)}\n`;
+  const files = { 'config.json': config, ...tokenizer.files(decoder.config.contextLength) };
+  for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(directory, name), content);
   noGrad(() =>
     tidy(() => {
       const weights = Object.fromEntries(

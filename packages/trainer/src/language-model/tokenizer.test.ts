@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError, wrapText } from '@larr/core';
 import { describe, expect, it } from 'vitest';
-import { Tokenizer, withSpecialTokens } from './tokenizer.js';
+import { loadTokenizer, Tokenizer, withSpecialTokens } from './tokenizer.js';
 import { trainTokenizer } from './tokenizer-training.js';
 
 const reference = join(import.meta.dirname, 'reference');
@@ -70,4 +71,29 @@ describe('encoding', () => {
     expect(more.tokenId('<poi_name>')).toBe(tokenizer.tokenId('<poi_name>'));
     expect(withSpecialTokens(more, ['<scene_city>'])).toBe(more);
   });
+});
+
+/** Tokenizers of published models; they are not part of this repository. */
+const published = join(import.meta.dirname, '../../../../../shared/data/models/tokenizers');
+const { texts, special, ids } = JSON.parse(readFileSync(join(reference, 'published-ids.json'), 'utf8')) as {
+  texts: string[];
+  special: string[];
+  ids: Record<string, number[][]>;
+};
+
+describe.each(Object.entries(ids))('the published tokenizer of %s', (name, expected) => {
+  const directory = join(published, name);
+  it.skipIf(!existsSync(directory))(
+    "gives the original library's ids, with special tokens added, and again from a directory of ours",
+    async () => {
+      const loaded = withSpecialTokens(await loadTokenizer(directory), special);
+      const copy = mkdtempSync(join(tmpdir(), 'larr-tokenizer-'));
+      for (const [file, content] of Object.entries(loaded.files(4096))) writeFileSync(join(copy, file), content);
+      for (const tokenizer of [loaded, await loadTokenizer(copy)]) {
+        expect(texts.map((text) => Array.from(tokenizer.encode(text)))).toEqual(expected);
+      }
+      rmSync(copy, { recursive: true });
+    },
+    60_000,
+  );
 });

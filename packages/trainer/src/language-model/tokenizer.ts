@@ -1,19 +1,18 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { DataError, wrapKeyword } from '@larr/core';
-import { addedToken, BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, type TokenizerJson } from './tokenizer-training.js';
-
-/** What `tokenizer_config.json` says; kept whole, because a directory is written back as it was read. */
-export type TokenizerSettings = Record<string, unknown>;
+import { JsonTokenizer, type TokenizerSettings } from './json-tokenizer.js';
+import { SentencePieceTokenizer } from './sentencepiece/tokenizer.js';
+import type { TokenizerEngine } from './tokenizer-engine.js';
+import { BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, type TokenizerJson } from './tokenizer-training.js';
 
 /** Keywords of up to so many characters are remembered, and so many of them. */
 const CACHED_LENGTH = 1000;
 const CACHED_KEYWORDS = 100_000;
 
-/** Text ↔ token ids, as `tokenizer.json` defines them. Owns the parsed tokenizer and a cache of keywords already encoded. */
+/** Text ↔ token ids, as `tokenizer.json` or `tokenizer.model` define them, with a cache of keywords already encoded. */
 export class Tokenizer {
-  readonly json: TokenizerJson;
   readonly settings: TokenizerSettings;
   /** Highest id + 1: the least number of rows that an embedding for this tokenizer must have. */
   readonly vocabularySize: number;
@@ -21,30 +20,19 @@ export class Tokenizer {
   /** Put before every document where the tokenizer has one. */
   readonly bosId: number | null;
   readonly eosId: number | null;
-  #inner: HuggingFaceTokenizer;
+  readonly #engine: TokenizerEngine;
   /** Ids of short wrapped keywords met before: most (a gender, a price band, a district) come back thousands of times. */
   #keywords = new Map<string, Int32Array>();
 
-  constructor(json: TokenizerJson, settings: TokenizerSettings = {}) {
-    this.json = json;
+  /** @param source an engine, or the contents of a `tokenizer.json` @throws DataError `BAD_TOKENIZER` */
+  constructor(source: TokenizerEngine | TokenizerJson, settings: TokenizerSettings = {}) {
+    this.#engine = 'encode' in source ? source : new JsonTokenizer(source, settings);
     this.settings = settings;
-    try {
-      this.#inner = new HuggingFaceTokenizer(json, settings);
-    } catch (error) {
-      throw new DataError(
-        'BAD_TOKENIZER',
-        `The tokenizer cannot be built: ${error instanceof Error ? error.message : String(error)}. Is tokenizer.json one that Hugging Face tokenizers wrote?`,
-      );
-    }
-    let highest = -1;
-    for (const id of this.#inner.get_vocab(true).values()) if (id > highest) highest = id;
-    for (const token of json.added_tokens) if (token.id > highest) highest = token.id;
-    this.vocabularySize = highest + 1;
-    const bos = this.#named('bos_token', [BOS_TOKEN, '<|begin_of_text|>']);
-    const eos = this.#named('eos_token', [EOS_TOKEN, '<|end_of_text|>', '<|endoftext|>']);
-    this.bosId = bos;
-    this.eosId = eos;
-    this.padId = this.#named('pad_token', [PAD_TOKEN]) ?? eos ?? 0;
+    this.vocabularySize = this.#engine.vocabularySize;
+    const { control } = this.#engine;
+    this.bosId = this.#named('bos_token', [control.bos ?? BOS_TOKEN, '<|begin_of_text|>']);
+    this.eosId = this.#named('eos_token', [control.eos ?? EOS_TOKEN, '<|end_of_text|>', '<|endoftext|>']);
+    this.padId = this.#named('pad_token', [control.pad ?? PAD_TOKEN]) ?? this.eosId ?? 0;
   }
 
   /** A control token's id: what the settings name wins; where they say `null` there is none; else the usual names are tried. */
@@ -61,12 +49,12 @@ export class Tokenizer {
 
   /** The id of one token of the vocabulary, `null` where it has none. */
   tokenId(token: string): number | null {
-    return this.#inner.token_to_id(token) ?? null;
+    return this.#engine.tokenId(token);
   }
 
   /** Ids of `text`, special tokens in it recognised, nothing put before or after. */
   encode(text: string): Int32Array {
-    return Int32Array.from(this.#inner.encode(text, { add_special_tokens: false }).ids);
+    return Int32Array.from(this.#engine.encode(text));
   }
 
   /**
@@ -93,36 +81,100 @@ export class Tokenizer {
 
   /** The text of `ids`. Control tokens are left out unless `special` is set. */
   decode(ids: ArrayLike<number>, { special = false }: { special?: boolean } = {}): string {
-    if (ids.length === 0) return '';
-    return this.#inner.decode(Array.from(ids), {
-      skip_special_tokens: !special,
+    return ids.length === 0 ? '' : this.#engine.decode(Array.from(ids), special);
+  }
+
+  /** With special tokens that it does not have yet. */
+  with(tokens: readonly string[]): Tokenizer {
+    return new Tokenizer(this.#engine.withSpecialTokens(tokens), this.settings);
+  }
+
+  /**
+   * The files of a model directory that hold the tokenizer, by name: what was read, with the special tokens that were added.
+   * @param contextLength of the model beside it
+   */
+  files(contextLength: number): Record<string, string | Uint8Array> {
+    const { contents, settings } = this.#engine.files();
+    const tokenText = (id: number | null) => (id === null ? null : this.decode([id], { special: true }));
+    const all = {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      bos_token: tokenText(this.bosId),
+      eos_token: tokenText(this.eosId),
+      pad_token: tokenText(this.padId),
       clean_up_tokenization_spaces: false,
-    });
+      model_max_length: contextLength,
+      ...this.settings,
+      ...settings,
+    };
+    return { ...contents, 'tokenizer_config.json': `${JSON.stringify(all, null, 2)}\n` };
   }
 }
 
 /**
- * Reads `tokenizer.json` (and `tokenizer_config.json` where there is one) from a model directory.
+ * Reads a model directory's tokenizer: `tokenizer.json`, or a SentencePiece `tokenizer.model` where there is no such file (or
+ * LARR wrote both), with `tokenizer_config.json` where there is one.
  * @throws DataError `MISSING_FILE` or `BAD_TOKENIZER`, naming the file.
  */
 export async function loadTokenizer(directory: string): Promise<Tokenizer> {
-  const json = (await readJson(join(directory, 'tokenizer.json'), true)) as TokenizerJson;
-  const settings = (await readJson(join(directory, 'tokenizer_config.json'), false)) as TokenizerSettings | null;
-  return new Tokenizer(json, settings ?? {});
+  const settingsPath = join(directory, 'tokenizer_config.json');
+  const settings = existsSync(settingsPath) ? ((await readJson(settingsPath)) as TokenizerSettings) : {};
+  const path = join(directory, 'tokenizer.json');
+  const pieces = join(directory, 'tokenizer.model');
+  const ownSentencePiece = settings.larr_sentencepiece as { added_tokens?: string[] } | undefined;
+  if (existsSync(pieces) && (ownSentencePiece !== undefined || !existsSync(path))) {
+    const added = ownSentencePiece?.added_tokens ?? (await addedTokens(directory, settings));
+    return new Tokenizer(new SentencePieceTokenizer(await readFile(pieces), pieces, added), settings);
+  }
+  const json = (await readJson(path)) as TokenizerJson;
+  try {
+    return new Tokenizer(json, settings);
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    throw new DataError(error.code, `${path}: ${error.message}`, { file: path, cause: error });
+  }
 }
 
-async function readJson(path: string, required: boolean): Promise<unknown> {
+/** Tokens that a published directory adds to its tokenizer.model, in the order of their ids, which follow the model's. */
+async function addedTokens(directory: string, settings: TokenizerSettings): Promise<string[]> {
+  const path = join(directory, 'added_tokens.json');
+  const listed = (settings.added_tokens_decoder ?? {}) as Record<string, { content: string }>;
+  const byId = new Map(Object.entries(listed).map(([id, { content }]) => [Number(id), content]));
+  if (existsSync(path)) {
+    for (const [content, id] of Object.entries((await readJson(path)) as Record<string, number>)) byId.set(id, content);
+  }
+  const file = join(directory, 'tokenizer.model');
+  const first = new SentencePieceTokenizer(await readFile(file), file).vocabularySize;
+  const ids = [...byId.keys()].filter((id) => id >= first).sort((a, b) => a - b);
+  ids.forEach((id, i) => {
+    if (id === first + i) return;
+    throw new DataError(
+      'BAD_TOKENIZER',
+      `${directory}: the added tokens' ids do not follow tokenizer.model's ${first} pieces: there is none for ${first + i}. Copy the directory's tokenizer files again.`,
+      { file },
+    );
+  });
+  return ids.map((id) => byId.get(id)!);
+}
+
+async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (!required && (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new DataError('MISSING_FILE', `${path} cannot be read: a model directory needs it.`);
+  } catch {
+    throw new DataError(
+      'MISSING_FILE',
+      `${path} cannot be read: a model directory needs it, or a SentencePiece tokenizer.model. Copy it from where the model was published.`,
+      { file: path },
+    );
   }
   try {
-    return JSON.parse(text);
+    const value = JSON.parse(text) as unknown;
+    if (typeof value === 'object' && value !== null) return value;
+    throw new Error('it holds no object');
   } catch (error) {
-    throw new DataError('BAD_TOKENIZER', `${path} is not JSON: ${(error as Error).message}`);
+    throw new DataError('BAD_TOKENIZER', `${path} is not JSON: ${(error as Error).message}. Copy it again.`, {
+      file: path,
+    });
   }
 }
 
@@ -133,11 +185,5 @@ async function readJson(path: string, required: boolean): Promise<unknown> {
  */
 export function withSpecialTokens(tokenizer: Tokenizer, tokens: readonly string[]): Tokenizer {
   const missing = [...new Set(tokens)].filter((token) => tokenizer.tokenId(token) === null);
-  if (missing.length === 0) return tokenizer;
-  const first = tokenizer.vocabularySize;
-  const added = missing.map((token, i) => addedToken(first + i, token, true));
-  return new Tokenizer(
-    { ...tokenizer.json, added_tokens: [...tokenizer.json.added_tokens, ...added] },
-    tokenizer.settings,
-  );
+  return missing.length === 0 ? tokenizer : tokenizer.with(missing);
 }

@@ -5,7 +5,9 @@
 For a tiny random model of each family: the directory as transformers saves it (config.json, model.safetensors) and
 expected.json with the ids, the last hidden states after the final norm, and the logits, all in float32. rotary.json: hidden states
 of the llama case with its rotary frequencies stretched otherwise.
-tokenizer-ids.json holds ids of hard cases under the tokenizer that tokenizer.test.ts trains from the same texts.
+tokenizer-ids.json holds ids of hard cases under the tokenizer that tokenizer.test.ts trains from the same texts. published-ids.json
+holds ids of hard cases under published tokenizers, which are not part of this repository: it is made again where LARR_TOKENIZERS
+names a folder with <name>/tokenizer.json of each.
 """
 import json
 import os
@@ -101,3 +103,16 @@ from tokenizers import AddedToken
 tokenizer.add_special_tokens([AddedToken(t, lstrip=True, normalized=False, special=True) for t in given["special"]])
 with open(os.path.join(here, "tokenizer-ids.json"), "w") as f:
     json.dump({"merges": merges, "ids": [tokenizer.encode(t, add_special_tokens=False).ids for t in given["hard"]]}, f, ensure_ascii=False)
+
+published = ["qwen3", "llama2"]
+folder = os.environ.get("LARR_TOKENIZERS")
+if folder:
+    with open(os.path.join(here, "published-ids.json")) as f:
+        texts = json.load(f)["texts"]
+    out = {"texts": texts, "special": ["<poi_name>", "</poi_name>"], "ids": {}}
+    for name in published:
+        tokenizer = Tokenizer.from_file(os.path.join(folder, name, "tokenizer.json"))
+        tokenizer.add_special_tokens([AddedToken(t, lstrip=True, normalized=False, special=True) for t in out["special"]])
+        out["ids"][name] = [tokenizer.encode(t, add_special_tokens=False).ids for t in texts]
+    with open(os.path.join(here, "published-ids.json"), "w") as f:
+        json.dump(out, f, ensure_ascii=False)

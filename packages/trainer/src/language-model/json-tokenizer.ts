@@ -1,0 +1,70 @@
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import { DataError } from '@larr/core';
+import type { TokenizerEngine } from './tokenizer-engine.js';
+import { addedToken, type TokenizerJson } from './tokenizer-training.js';
+
+/** What `tokenizer_config.json` says; kept whole, because a directory is written back as it was read. */
+export type TokenizerSettings = Record<string, unknown>;
+
+/** A `tokenizer.json`, run by Hugging Face's own library. */
+export class JsonTokenizer implements TokenizerEngine {
+  readonly json: TokenizerJson;
+  readonly settings: TokenizerSettings;
+  readonly vocabularySize: number;
+  readonly control = {};
+  readonly #inner: HuggingFaceTokenizer;
+
+  /** @throws DataError `BAD_TOKENIZER` */
+  constructor(json: TokenizerJson, settings: TokenizerSettings = {}) {
+    this.json = json;
+    this.settings = settings;
+    let highest = -1;
+    try {
+      this.#inner = new HuggingFaceTokenizer(json, settings);
+      for (const id of this.#inner.get_vocab(true).values()) if (id > highest) highest = id;
+      for (const token of json.added_tokens) if (token.id > highest) highest = token.id;
+    } catch (error) {
+      throw new DataError(
+        'BAD_TOKENIZER',
+        `The tokenizer cannot be built: ${error instanceof Error ? error.message : String(error)}. Is tokenizer.json one that Hugging Face tokenizers wrote?`,
+      );
+    }
+    this.vocabularySize = highest + 1;
+  }
+
+  encode(text: string): number[] {
+    return this.#inner.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  decode(ids: number[], special: boolean): string {
+    return this.#inner.decode(ids, { skip_special_tokens: !special, clean_up_tokenization_spaces: false });
+  }
+
+  tokenId(token: string): number | null {
+    return this.#inner.token_to_id(token) ?? null;
+  }
+
+  withSpecialTokens(tokens: readonly string[]): JsonTokenizer {
+    const added = tokens.map((token, i) => addedToken(this.vocabularySize + i, token, true));
+    return new JsonTokenizer({ ...this.json, added_tokens: [...this.json.added_tokens, ...added] }, this.settings);
+  }
+
+  files() {
+    const { added_tokens_decoder: listed } = this.settings;
+    return {
+      contents: { 'tokenizer.json': JSON.stringify(this.json) },
+      settings: {
+        // Classes of their own rebuild some tokenizers from their vocabulary: this one takes tokenizer.json as it stands.
+        tokenizer_class: 'PreTrainedTokenizerFast',
+        // Settings that list the added tokens have to list these too: transformers believes them.
+        ...(typeof listed === 'object' &&
+          listed !== null && {
+            added_tokens_decoder: {
+              ...Object.fromEntries(this.json.added_tokens.map(({ id, ...token }) => [id, token])),
+              ...listed,
+            },
+          }),
+      },
+    };
+  }
+}
