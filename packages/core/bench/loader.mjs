@@ -3,14 +3,20 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DuckdbSession, defineSchema, ident, literal, openDataset, schemaDigest } from '../dist/index.js';
+import {
+  contentDigest,
+  DuckdbSession,
+  defineSchema,
+  ident,
+  literal,
+  openDataset,
+  schemaDigest,
+} from '../dist/index.js';
 
-const rows = 4_000_000;
 const columns = 25;
-const rounds = 3;
 
 /** A dataset of 25 sample columns in shards as `prepare` writes them: 13 ID features, 4 numbers, 4 scenes, keys, label, row. */
-async function write(directory) {
+export async function writeDataset(directory, rows) {
   const categorical = Array.from({ length: 13 }, (_, i) => `c${i}`);
   const dense = Array.from({ length: 4 }, (_, i) => `d${i}`);
   const scene = Array.from({ length: 4 }, (_, i) => `s${i}`);
@@ -60,12 +66,14 @@ async function write(directory) {
     sequences: [],
     scene: scene.map((field) => ({ field, token: field, texts: [''] })),
   };
+  writeFileSync(join(directory, 'schema.json'), JSON.stringify(schema));
   const manifest = {
     format: 'larr-dataset',
     version: 1,
     name: 'bench',
     seed: 1,
     schemaDigest: schemaDigest(schema),
+    contentDigest: await contentDigest(directory),
     orders: false,
     defaultSplit: 'random',
     splits: { random: split },
@@ -74,7 +82,6 @@ async function write(directory) {
     keywords: { poi: [], user: [], scene: [] },
     texts: schema.texts,
   };
-  writeFileSync(join(directory, 'schema.json'), JSON.stringify(schema));
   writeFileSync(join(directory, 'dataset.json'), JSON.stringify(manifest));
 }
 
@@ -83,6 +90,7 @@ async function loader(dataset, epoch) {
   const start = performance.now();
   let taken = 0;
   for await (const { samples } of dataset.batches('train', { batchSize: 4096, seed: 1, epoch })) taken += samples.rows;
+  const { rows } = dataset.split.parts.train;
   if (taken !== rows) throw new Error(`the loader gave ${taken} rows of ${rows}`);
   return (taken * 1000) / (performance.now() - start);
 }
@@ -111,10 +119,11 @@ async function columnArrays(dataset) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
-export async function* run() {
+/** @param settings fewer rows and rounds for a trial */
+export async function* run({ rows = 4_000_000, rounds = 3 } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'larr-loader-'));
   try {
-    await write(directory);
+    await writeDataset(directory, rows);
     const dataset = await openDataset(directory);
     const ours = [];
     const peer = [];

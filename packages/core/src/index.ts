@@ -37,6 +37,7 @@ export * from './scene/derive.js';
 export * from './scene/inputs.js';
 export * from './scene/moment.js';
 export { problemsOf } from './schema/problems.js';
+export * from './schema/read-schema.js';
 export * from './schema/schema.js';
 export * from './schema/validate.js';
 export * from './world/generate.js';

@@ -36,7 +36,8 @@ export interface CategoricalSpec {
   vocabulary: string;
   /** Set where values are hashed: index = 1 + hash mod buckets, and the vocabulary holds "" alone. */
   hashed?: {
-    buckets: number /** Share of the train part's distinct values that share a bucket. */;
+    buckets: number;
+    /** Share of the train part's distinct values that share a bucket with another. */
     collisionRate: number;
   };
 }

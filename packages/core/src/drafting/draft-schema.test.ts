@@ -98,22 +98,6 @@ test('tables without a key are an error that names the columns and the option', 
   expect(schema.keys).toEqual(keys);
 });
 
-test('a schema file may hold comments or be a module; TypeScript is refused with a way out', async () => {
-  const text =
-    '{ "name": "x", // the name\n "tables": { "events": "http://host/e.csv" }, "labels": { "click": "click" } }';
-  const directory = await folder({
-    's.json': text,
-    's.mjs': `export default ${text}`,
-    's.ts': '',
-    'none.mjs': 'export const a = 1',
-  });
-  const schema = await readSchema(join(directory, 's.json'));
-  expect(schema.tables.events).toBe('http://host/e.csv');
-  expect(await readSchema(join(directory, 's.mjs'))).toEqual(schema);
-  for (const file of ['s.ts', 'none.mjs'])
-    await expect(readSchema(join(directory, file))).rejects.toMatchObject({ code: 'SCHEMA_NOT_MODULE' });
-});
-
 test('keys are found by their values where names say nothing, words for nothing are missing, and numbers stay numbers', async () => {
   let shown = 'at,who,what,weather,price,hour_of_day,bought\n';
   for (let i = 0; i < 1500; i++)

@@ -18,6 +18,8 @@ export interface DraftOptions {
   baseDirectory: string;
   /** The events' key columns, where they cannot be guessed. */
   keys?: { user?: string; poi?: string };
+  /** What the schema file names as its JSON Schema, for editors. */
+  jsonSchema?: string;
   /** The events' column that says what is to be predicted, where it cannot be guessed: 0 and 1, or a number to be cut by a threshold. */
   label?: string;
 }
@@ -501,6 +503,7 @@ function compose(
   );
 
   const schema: DatasetSchemaInput = {
+    ...(options.jsonSchema === undefined ? {} : { $schema: options.jsonSchema }),
     name: options.name ?? 'data',
     tables: {
       events: tableSource(sources.events!, undefined),

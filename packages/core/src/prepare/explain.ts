@@ -10,7 +10,7 @@ import { drawNegatives } from './negatives.js';
 import type { PrepareOptions } from './prepare.js';
 import { openScratch, type PrepareProgress } from './prepare.js';
 import { buildSamples } from './samples.js';
-import { countParts } from './split-files.js';
+import { bucketSql, collisionRate, countParts, valuesOf } from './split-files.js';
 import { numberSql, presentSql } from './sql-values.js';
 import { type LoadedTables, loadTables } from './tables.js';
 import { keywordSpecs, poiTextsQuery, userTextsQuery } from './text-files.js';
@@ -26,8 +26,11 @@ export interface PreparationReport {
     name: string;
     kind: string;
     parts: Record<Part, { rows: number; clicks: number; orders: number | null }>;
-    /** `size` counts index 0; `unseen` is the share of the test part's rows whose value the train part does not know. */
-    categorical: { name: string; size: number; unseen: number }[];
+    /**
+     * `size` counts index 0; `unseen` is the share of the test part's rows whose value the train part does not know; `collisionRate`,
+     * of a hashed feature, the share of the train part's values that share a bucket with another.
+     */
+    categorical: { name: string; size: number; unseen: number; collisionRate: number | null }[];
     /** Of the train part, transformed. */
     dense: { name: string; mean: number; std: number; missing: number }[];
   }[];
@@ -98,11 +101,8 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
           }.`,
         );
       const categorical: PreparationReport['splits'][number]['categorical'] = [];
-      const features = [
-        ...layout.categorical.map((f, i) => ({ f, keys: [`v${i}`] })),
-        ...layout.cross.map((f) => ({ f, keys: f.parts.map((i) => `v${i}`) })),
-      ];
-      for (const { f, keys } of features) {
+      for (const [i, f] of [...layout.categorical, ...layout.cross].entries()) {
+        const { columns: keys, named } = valuesOf(wide, number, i);
         const present = keys.map((k) => `${k} IS NOT NULL`).join(' AND ');
         const found = await db.row<{ known: bigint; unseen: bigint | null }>(
           `SELECT count(*) FILTER (n >= ${f.minCount}) AS known, sum(test) FILTER (n < ${f.minCount})::BIGINT AS unseen FROM (
@@ -111,7 +111,15 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
         const size =
           f.buckets === null ? Math.min(Number(found.known), f.maxSize ?? Number.POSITIVE_INFINITY) + 1 : f.buckets + 1;
         const unseen = share(found.unseen, parts.test.rows);
-        categorical.push({ name: f.name, size, unseen });
+        categorical.push({
+          name: f.name,
+          size,
+          unseen,
+          collisionRate:
+            f.buckets === null
+              ? null
+              : await collisionRate(db, `SELECT ${bucketSql('value', f.buckets)} AS idx FROM (${named}) WHERE n > 0`),
+        });
         if (size <= 2)
           warnings.push(
             `splits.${name}: the feature "${f.name}" has ${size === 1 ? 'no value' : 'one value'} in the train part and tells nothing.`,

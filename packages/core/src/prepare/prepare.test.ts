@@ -16,6 +16,7 @@ import {
   explainPreparation,
   FeatureEncoder,
   featureValues,
+  hashBucket,
   openDataset,
   type PrepareProgress,
   prepare,
@@ -517,6 +518,76 @@ test('the same seed gives the same bytes, with shards too; another seed another 
   await rm(again, { recursive: true });
 }, 180_000);
 
+test('the collision rate that is stated is that of the train part’s values, and near what chance gives', async () => {
+  const out = join(source, 'hashed');
+  const buckets = [16, 64, 4096];
+  const hashed = defineSchema({
+    ...input,
+    features: { categorical: buckets.map((n) => ({ name: `user${n}`, value: 'events.user', buckets: n })) },
+    splits: { 'cold-user': { kind: 'cold-user', ratios: [6, 2, 2] } },
+  });
+  const made = await prepare(out, { schema: hashed, baseDirectory: source, seed: 3 });
+  const samples = await (await openDataset(out)).loadPart('train');
+  const users = new Map(Array.from(samples.rowId, (row, i) => [events[Number(row)]!.user, samples.categorical[i]!]));
+  expect(users.size).toBeLessThan(35);
+  for (const [f, spec] of made.splits['cold-user']!.categorical.entries()) {
+    const taken = new Map<number, number>();
+    for (const user of users.keys()) {
+      const bucket = hashBucket(user, buckets[f]!);
+      taken.set(bucket, (taken.get(bucket) ?? 0) + 1);
+    }
+    const shared = [...taken.values()].filter((n) => n > 1).reduce((sum, n) => sum + n, 0);
+    expect(spec.hashed).toEqual({ buckets: buckets[f], collisionRate: shared / users.size });
+    expect(spec.size).toBe(buckets[f]! + 1);
+    // Each of the others misses a value's bucket with 1 − 1/n.
+    const chance = 1 - (1 - 1 / buckets[f]!) ** (users.size - 1);
+    expect(Math.abs(spec.hashed!.collisionRate - chance)).toBeLessThan(0.25);
+  }
+  expect([...users].every(([user, bucket]) => bucket === hashBucket(user, 16))).toBe(true);
+});
+
+test('no feature of a row sees anything later: whatever is clicked from its day on, it stays the same', async () => {
+  const from = 5;
+  // From one day on, whoever clicked did not and the other way about; on the days after it ten times as many events come in.
+  const changed = events.map((e) =>
+    e.day < from ? e : { ...e, click: 1 - e.click, order: e.click === 1 ? 0 : e.order },
+  );
+  const flood = changed
+    .filter((e) => e.day > from)
+    .flatMap((e) => Array.from({ length: 10 }, (_, k) => ({ ...e, row: e.row * 10 + k + 1e6, click: 1, order: 1 })));
+  const folder = await folderWith({
+    'events.csv': csv([...changed, ...flood].map(({ day: _, ...e }) => e)),
+    'users.csv': usersCsv,
+    'pois.csv': poisCsv,
+  });
+  const other = join(folder, 'out');
+  const byTime = defineSchema({ ...input, splits: { time: { kind: 'time' } } });
+  await prepare(other, { schema: byTime, baseDirectory: folder, seed: 3 });
+  const features = dataset.split.dense.map((f) => f.name);
+  /** By row: the features whose windows end before the day, and what ends right before the event. */
+  const read = async (directory: string, part: 'train' | 'test') => {
+    const s = await (await openDataset(directory)).loadPart(part);
+    const found = new Map<number, { byDay: number[]; byEvent: number[] }>();
+    for (let i = 0; i < s.rows; i++) {
+      const dense = features.map((_, f) => s.dense[f * s.rows + i]!);
+      const pair = features.indexOf('user_poi_clicks_3d');
+      const byEvent = [dense[pair]!, ...s.sequences[0]!.subarray(i * 4, i * 4 + 4)];
+      found.set(Number(s.rowId[i]), { byDay: dense.toSpliced(pair, 1), byEvent });
+    }
+    return found;
+  };
+  const [truth, seen] = [await read(output, 'train'), await read(other, 'train')];
+  expect(truth.size).toBe((from + 1) * 500);
+  expect([...seen.keys()]).toEqual([...truth.keys()]);
+  for (const [row, { byDay, byEvent }] of truth) {
+    expect(seen.get(row)!.byDay).toEqual(byDay);
+    if (events[row]!.day < from) expect(seen.get(row)!.byEvent).toEqual(byEvent);
+  }
+  // It is there to be seen: after that day, everything differs.
+  const [truthAfter, seenAfter] = [await read(output, 'test'), await read(other, 'test')];
+  expect([...truthAfter].filter(([row, { byDay }]) => seenAfter.get(row)!.byDay.join() === byDay.join())).toEqual([]);
+});
+
 test('thinning keeps every positive, all of validation and test, and the stated share of train negatives', async () => {
   const thinned = await prepare(join(source, 'thin'), {
     schema: defineSchema({
@@ -691,7 +762,10 @@ test('a check tells what would come out, with the very figures of the dataset, a
     const made = manifest.splits[split.name]!;
     for (const part of ['train', 'validation', 'test'] as const)
       expect(made.parts[part]).toMatchObject(split.parts[part]);
-    expect(split.categorical.map((f) => [f.name, f.size])).toEqual(made.categorical.map((f) => [f.name, f.size]));
+    const said = (f: { name: string; size: number }, rate: number | null | undefined) => [f.name, f.size, rate ?? null];
+    expect(split.categorical.map((f) => said(f, f.collisionRate))).toEqual(
+      made.categorical.map((f) => said(f, f.hashed?.collisionRate)),
+    );
     split.dense.forEach((f, i) => {
       expect(f.name).toBe(made.dense[i]!.name);
       expect(f.mean).toBeCloseTo(made.dense[i]!.mean, 6);

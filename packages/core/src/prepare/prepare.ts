@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { contentDigest } from '../dataset/content-digest.js';
 import { type DatasetManifest, PARTS } from '../dataset/manifest.js';
+import { missingExtension } from '../duckdb/extensions.js';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError } from '../errors.js';
 import { buildDirectoryAtomic, writeFileAtomic } from '../files/atomic.js';
@@ -10,6 +11,7 @@ import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { drawNegatives } from './negatives.js';
 import { buildSamples, type WideSamples } from './samples.js';
+import { databaseFile } from './sources.js';
 import { parquetOptions, writeSplit } from './split-files.js';
 import { absentValues, stateColumns } from './statistics.js';
 import { type LoadedTables, loadTables } from './tables.js';
@@ -67,7 +69,7 @@ function inputFiles({ schema, baseDirectory }: PrepareOptions): string[] {
       continue;
     }
     const path = typeof source === 'string' ? source : source.path;
-    if (!remote(path)) files.push(resolve(baseDirectory ?? process.cwd(), path));
+    if (!remote(path)) files.push(resolve(baseDirectory ?? process.cwd(), databaseFile(path)));
   }
   schema.setup.forEach(quoted);
   return files;
@@ -147,7 +149,7 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
 
 /**
  * The database that a preparation computes in, in a directory of its own, after the schema's `setup`.
- * @throws ConfigError `SETUP_FAILED`
+ * @throws ConfigError `SETUP_FAILED`, `EXTENSION_MISSING`
  */
 export async function openScratch(scratch: string, options: PrepareOptions): Promise<DuckdbSession> {
   await mkdir(scratch, { recursive: true });
@@ -158,17 +160,41 @@ export async function openScratch(scratch: string, options: PrepareOptions): Pro
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
-  for (const statement of options.schema.setup) {
-    await db.run(statement).catch((cause) => {
-      db[Symbol.dispose]();
-      db.throwIfInterrupted();
-      throw new ConfigError('SETUP_FAILED', `setup: ${statement} failed: ${(cause as Error).message}`, {
-        field: 'setup',
-        cause,
-      });
-    });
+  try {
+    for (const [i, statement] of options.schema.setup.entries()) await runSetup(db, statement, `setup[${i}]`);
+  } catch (error) {
+    db[Symbol.dispose]();
+    throw error;
   }
   return db;
+}
+
+/** Runs a statement of `setup` with its environment variables. What they hold is in no message. */
+async function runSetup(db: DuckdbSession, statement: string, field: string): Promise<void> {
+  const values = new Map<string, string>();
+  const filled = statement.replace(/\$\{(\w+)\}/g, (slot, name: string) => {
+    const value = process.env[name];
+    if (value === undefined)
+      throw new ConfigError(
+        'SETUP_FAILED',
+        `${field}: there is no environment variable ${name}, which ${slot} stands for. Set it.`,
+        { field },
+      );
+    values.set(slot, value);
+    // It stands within quotes.
+    return value.replaceAll("'", "''");
+  });
+  await db.run(filled).catch(async (cause) => {
+    db.throwIfInterrupted();
+    let said = (cause as Error).message;
+    for (const [slot, value] of values) if (value !== '') said = said.replaceAll(value, slot);
+    const extension = await missingExtension(db, said);
+    throw new ConfigError(
+      extension === null ? 'SETUP_FAILED' : 'EXTENSION_MISSING',
+      `${field}: ${statement} failed: ${extension ?? said}`,
+      { field },
+    );
+  });
 }
 
 /** Stages and their shares of the time, as measured on 30 million rows (docs/scale.md). */

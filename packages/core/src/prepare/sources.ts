@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { isAbsolute, resolve } from 'node:path';
+import { missingExtension } from '../duckdb/extensions.js';
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
-import { DataError } from '../errors.js';
+import { DataError, didYouMean } from '../errors.js';
 import { whyNotText } from '../files/not-text.js';
 import type { TableSource } from '../schema/schema.js';
 
@@ -27,7 +28,7 @@ export function sourceName(source: TableSource, table: string): string {
 
 /**
  * Finds a source and its columns.
- * @throws DataError `FILE_MISSING`, `FORMAT_UNKNOWN`, `UNREADABLE`, `BAD_HEADER`, `BAD_ENCODING`, `NOT_TEXT`
+ * @throws DataError `FILE_MISSING`, `FORMAT_UNKNOWN`, `TABLE_UNKNOWN`, `EXTENSION_MISSING`, `UNREADABLE`, `BAD_HEADER`, `BAD_ENCODING`, `NOT_TEXT`
  */
 export async function openSource(
   db: DuckdbSession,
@@ -47,12 +48,13 @@ export async function openSource(
   const given = typeof source === 'string' ? source : source.path;
   const remote = /^[a-z][a-z0-9+]+:\/\//i.test(given);
   const path = remote || isAbsolute(given) ? given : resolve(baseDirectory, given);
+  const format = formatOf(source, table, given, path);
+  if (format === 'duckdb') return describe(await databaseTable(db, where, path, table));
   // Whether a pattern matches anything is DuckDB's to say.
   const pattern = /[*?[\]{}]/.test(path);
   if (!remote && !pattern) await mustBeFile(path, table);
   const textFile = remote || pattern ? null : path;
   const file = literal(path);
-  const format = formatOf(source, table, given, path);
   if (format === 'parquet') return describe(`read_parquet(${file})`);
   if (format === 'jsonl') return describe(`read_json_auto(${file}, format = 'newline_delimited')`, textFile);
 
@@ -76,7 +78,7 @@ function formatOf(
   table: string,
   given: string,
   path: string,
-): 'parquet' | 'csv' | 'tsv' | 'jsonl' {
+): 'parquet' | 'csv' | 'tsv' | 'jsonl' | 'duckdb' {
   const stated = typeof source === 'object' && 'path' in source ? source.format : undefined;
   if (stated !== undefined) return stated;
   const plain = path.toLowerCase().replace(/\.(gz|zst)$/, '');
@@ -84,10 +86,53 @@ function formatOf(
   if (plain.endsWith('.tsv')) return 'tsv';
   if (plain.endsWith('.csv')) return 'csv';
   if (/\.(jsonl|ndjson)$/.test(plain)) return 'jsonl';
+  if (/\.duckdb(#.*)?$/.test(plain)) return 'duckdb';
   throw new DataError(
     'FORMAT_UNKNOWN',
-    `tables.${table}: the format of ${given} does not follow from its ending. Add "format": "parquet", "csv", "tsv" or "jsonl".`,
+    `tables.${table}: the format of ${given} does not follow from its ending. Add "format": "parquet", "csv", "tsv", "jsonl" or "duckdb".`,
     { file: path },
+  );
+}
+
+/** The file of a source's path, without the table that "shop.duckdb#events" names. */
+export function databaseFile(path: string): string {
+  return path.replace(/#[^/\\]*$/, '');
+}
+
+/**
+ * A table or view of a DuckDB database, "shop.duckdb#events" or "shop.duckdb#schema.events", for a FROM clause; the name may be left out
+ * where the database has only one. It is attached read-only.
+ * @throws DataError `FILE_MISSING`, `TABLE_UNKNOWN`, `UNREADABLE`
+ */
+async function databaseTable(db: DuckdbSession, where: string, path: string, table: string): Promise<string> {
+  const file = databaseFile(path);
+  const wanted = path.slice(file.length + 1);
+  await mustBeFile(file, table);
+  const attached = () =>
+    db.rows<{ name: string }>(`SELECT database_name AS name FROM duckdb_databases() WHERE path = ${literal(file)}`);
+  if ((await attached()).length === 0) {
+    const { n } = await db.row<{ n: bigint }>('SELECT count(*) AS n FROM duckdb_databases()');
+    await reading(db, { where, textFile: null }, () =>
+      db.run(`ATTACH ${literal(file)} AS ${ident(`source_${n}`)} (READ_ONLY)`),
+    );
+  }
+  const { name } = (await attached())[0]!;
+  const tables = await db.rows<{ schema: string; name: string }>(
+    `SELECT schema_name AS schema, table_name AS name FROM duckdb_tables() WHERE database_name = ${literal(name)} UNION ALL
+     SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = ${literal(name)} AND NOT internal ORDER BY ALL`,
+  );
+  const called = tables.map((t) => (t.schema === 'main' ? t.name : `${t.schema}.${t.name}`));
+  const at = wanted === '' && tables.length === 1 ? 0 : called.indexOf(wanted);
+  const found = tables[at];
+  if (found !== undefined) return [name, found.schema, found.name].map(ident).join('.');
+  throw new DataError(
+    'TABLE_UNKNOWN',
+    `tables.${table}: ${wanted === '' ? `${where} does not say which table of the database is meant` : `${file} has no table "${wanted}"`}. ${
+      called.length === 0
+        ? 'It has none at all.'
+        : `Write "${databaseFile(where)}#${called[0]}", say; it has ${called.join(', ')}.${wanted === '' ? '' : didYouMean(wanted, called)}`
+    }`,
+    { file, field: `tables.${table}` },
   );
 }
 
@@ -189,6 +234,8 @@ export async function reading<T>(
         { file: where, cause },
       );
     }
+    const extension = await missingExtension(db, message);
+    if (extension !== null) throw new DataError('EXTENSION_MISSING', `${where}: ${extension}`, { file: where, cause });
     if (textFile !== null) await mustBeText(where, textFile, cause);
     const line = /Line:?\s+(\d+)/i.exec(message)?.[1];
     const at = line === undefined ? '' : `, line ${line}`;

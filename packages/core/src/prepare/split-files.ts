@@ -55,45 +55,27 @@ export async function writeSplit(
     table: string,
   ) => {
     const file = `${folder}/vocabulary/${feature.name}.json`;
-    if (feature.buckets === null) {
-      const size = await writeJsonList(db, `SELECT value FROM ${table} ORDER BY idx`, join(directory, file));
-      categorical.push({ name: feature.name, role: feature.role, size, vocabulary: file });
-      return;
-    }
-    const { shared, total } = await db.row<{ shared: bigint | null; total: bigint }>(
-      `SELECT sum(n) FILTER (n > 1)::BIGINT AS shared, sum(n)::BIGINT AS total FROM (SELECT count(*) AS n FROM ${table} WHERE seen GROUP BY idx)`,
-    );
-    await writeJsonList(db, `SELECT value FROM ${table} WHERE false`, join(directory, file));
+    const values = `SELECT value FROM ${table} ${feature.buckets === null ? 'ORDER BY idx' : 'WHERE false'}`;
+    const entries = await writeJsonList(db, values, join(directory, file));
     categorical.push({
       name: feature.name,
       role: feature.role,
-      size: feature.buckets + 1,
+      size: feature.buckets === null ? entries : feature.buckets + 1,
       vocabulary: file,
-      hashed: { buckets: feature.buckets, collisionRate: Number(shared ?? 0n) / Math.max(1, Number(total ?? 0n)) },
+      ...(feature.buckets !== null && {
+        hashed: {
+          buckets: feature.buckets,
+          collisionRate: await collisionRate(db, `SELECT idx FROM ${table} WHERE seen`),
+        },
+      }),
     });
   };
 
-  for (const [i, f] of layout.categorical.entries()) {
+  for (const [i, f] of [...layout.categorical, ...layout.cross].entries()) {
     const table = `voc${i}`;
-    const code = wide.categorical[i]!.kind === 'code';
-    const values = `SELECT v${i} AS key, count(*) FILTER (${train}) AS n FROM wide WHERE v${i} IS NOT NULL GROUP BY 1`;
-    const named = code
-      ? `SELECT key, text AS value, n FROM (${values}) JOIN ct${i} ON code = key`
-      : `SELECT key, key AS value, n FROM (${values})`;
-    await makeVocabulary(db, table, 'key', named, f);
-    joins.push(`LEFT JOIN ${table} ON ${table}.key = w.v${i}`);
-    columns.push(`coalesce(${table}.idx, 0)::INTEGER AS ${ident(`cat_${f.name}`)}`);
-    await writeVocabulary(f, table);
-  }
-  for (const [j, f] of layout.cross.entries()) {
-    const table = `voc${layout.categorical.length + j}`;
-    const [a, b] = f.parts;
-    const text = (i: number, key: string) =>
-      wide.categorical[i]!.kind === 'code' ? `(SELECT text FROM ct${i} WHERE code = ${key})` : key;
-    const values = `SELECT v${a} AS ka, v${b} AS kb, count(*) FILTER (${train}) AS n FROM wide WHERE v${a} IS NOT NULL AND v${b} IS NOT NULL GROUP BY 1, 2`;
-    const named = `SELECT ka, kb, ${text(a, 'ka')} || ${literal(crossSeparator)} || ${text(b, 'kb')} AS value, n FROM (${values})`;
-    await makeVocabulary(db, table, 'ka, kb', named, f);
-    joins.push(`LEFT JOIN ${table} ON ${table}.ka = w.v${a} AND ${table}.kb = w.v${b}`);
+    const { keys, columns: values, named } = valuesOf(wide, number, i);
+    await makeVocabulary(db, table, keys.join(', '), named, f);
+    joins.push(`LEFT JOIN ${table} ON ${keys.map((key, k) => `${table}.${key} = w.${values[k]}`).join(' AND ')}`);
     columns.push(`coalesce(${table}.idx, 0)::INTEGER AS ${ident(`cat_${f.name}`)}`);
     await writeVocabulary(f, table);
   }
@@ -171,6 +153,41 @@ export async function writeSplit(
   };
 }
 
+/**
+ * The values of an ID feature or cross (crosses come after the features) and how often the train part of a split has each.
+ * @returns a query of the keys, `value` (text) and `n`; the columns of `wide` that the keys are
+ */
+export function valuesOf(
+  wide: WideSamples,
+  split: number,
+  feature: number,
+): { keys: string[]; columns: string[]; named: string } {
+  const { categorical, cross } = wide.layout;
+  const parts = feature < categorical.length ? [feature] : cross[feature - categorical.length]!.parts;
+  const keys = parts.map((_, k) => `k${k}`);
+  const columns = parts.map((i) => `v${i}`);
+  const texts = parts.map((i, k) =>
+    wide.categorical[i]!.kind === 'code' ? `(SELECT text FROM ct${i} WHERE code = k${k})` : `k${k}`,
+  );
+  const named = `SELECT ${keys.join(', ')}, ${texts.join(` || ${literal(crossSeparator)} || `)} AS value, n FROM (
+    SELECT ${columns.map((c, k) => `${c} AS k${k}`).join(', ')}, count(*) FILTER (part${split} = 0) AS n FROM wide
+    WHERE ${columns.map((c) => `${c} IS NOT NULL`).join(' AND ')} GROUP BY ALL)`;
+  return { keys, columns, named };
+}
+
+/** The bucket of a hashed value, from 1 on (`hashBucket` of features/serving.ts in SQL). */
+export function bucketSql(value: string, buckets: number): string {
+  return `(1 + md5_number_lower(${value}) % ${buckets})::INTEGER`;
+}
+
+/** Share of the distinct values, whose buckets a query gives as `idx`, that share one with another. */
+export async function collisionRate(db: DuckdbSession, query: string): Promise<number> {
+  const { shared, total } = await db.row<{ shared: bigint | null; total: bigint | null }>(
+    `SELECT sum(n) FILTER (n > 1)::BIGINT AS shared, sum(n)::BIGINT AS total FROM (SELECT count(*) AS n FROM (${query}) GROUP BY idx)`,
+  );
+  return Number(shared ?? 0n) / Math.max(1, Number(total ?? 0n));
+}
+
 /** Rows and positives of a split's parts. @throws DataError `SPLIT_EMPTY`, `LABEL_ONE_CLASS` */
 export async function countParts(
   db: DuckdbSession,
@@ -242,7 +259,7 @@ async function makeVocabulary(
 ): Promise<void> {
   if (f.buckets !== null) {
     await db.run(
-      `CREATE OR REPLACE TABLE ${table} AS SELECT ${keys}, value, n > 0 AS seen, (1 + md5_number_lower(value) % ${f.buckets})::INTEGER AS idx FROM (${named})`,
+      `CREATE OR REPLACE TABLE ${table} AS SELECT ${keys}, value, n > 0 AS seen, ${bucketSql('value', f.buckets)} AS idx FROM (${named})`,
     );
     return;
   }

@@ -50,12 +50,13 @@ function describeIssue(issue: Issue, root: unknown, shape: JsonSchemaNode): stri
     if (given === undefined) return [`${at}: missing; one of ${values.join(', ')}.`];
     return [`${at}: ${JSON.stringify(given)} is not valid.${didYouMean(String(given), values)}`];
   }
-  if (issue.code === 'invalid_type' && valueAt(root, issue.path) === undefined)
-    return [`${at}: missing (a ${issue.expected} is needed).`];
   const given = valueAt(root, issue.path);
   if (issue.code === 'invalid_type') {
     const wanted = issue.expected === 'int' ? 'whole number' : issue.expected;
-    return [`${at}: ${JSON.stringify(given)} is not ${/^[aeiou]/.test(wanted) ? 'an' : 'a'} ${wanted}.`];
+    const one = `${/^[aeiou]/.test(wanted) ? 'an' : 'a'} ${wanted}`;
+    return [
+      given === undefined ? `${at}: missing (${one} is needed).` : `${at}: ${JSON.stringify(given)} is not ${one}.`,
+    ];
   }
   if (issue.code === 'too_small' || issue.code === 'too_big')
     return [`${at}: ${issue.message}, not ${JSON.stringify(given)}`];

@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { expect, test } from 'vitest';
 import {
   ConfigError,
   type DatasetSchemaInput,
   datasetJsonSchema,
+  datasetJsonSchemaFile,
   defineSchema,
   parseSchema,
   schemaDigest,
@@ -78,10 +81,26 @@ test('a validated schema survives JSON and validates again to the same thing', (
   expect(parseSchema(JSON.parse(JSON.stringify(schema)), 'again')).toEqual(schema);
 });
 
-test('editors get a JSON Schema that describes the settings', () => {
-  const json = datasetJsonSchema() as { properties: Record<string, unknown> };
-  expect(Object.keys(json.properties)).toContain('negatives');
-  expect(JSON.stringify(json)).toContain('distanceBand');
+test('editors get a JSON Schema that accepts what the program does and refuses what it refuses', async () => {
+  // The file that "larr init" names; written anew by: npx vitest run packages/core/src/schema -u
+  await expect(`${JSON.stringify(datasetJsonSchema(), null, 2)}\n`).toMatchFileSnapshot(datasetJsonSchemaFile);
+  const validate = new Ajv2020({ strict: false }).compile(datasetJsonSchema());
+  const guide = await readFile(new URL('../../../../docs/data.md', import.meta.url), 'utf8');
+  const example = JSON.parse(guide.split('```json\n')[1]!.split('```')[0]!);
+  expect(parseSchema(example, 'docs/data.md').name).toBe('shop');
+  expect(validate(example), JSON.stringify(validate.errors)).toBe(true);
+  expect(validate({ ...example, $schema: datasetJsonSchemaFile })).toBe(true);
+  for (const change of [
+    { keys: { usr: 'user' } },
+    { labels: { click: { column: 'rating', atLeast: 'four' } } },
+    { splits: { time: { kind: 'weekly' } } },
+    { features: { dense: [{ name: 'x', value: { derive: 'wekday' } }] } },
+    { name: undefined },
+  ]) {
+    const wrong = JSON.parse(JSON.stringify({ ...example, ...change }));
+    expect(validate(wrong), JSON.stringify(change)).toBe(false);
+    expect(() => parseSchema(wrong, 'it')).toThrow('not a valid dataset schema');
+  }
 });
 
 test('a label is refused as a feature, a scene keyword or a key, by whatever way it is read', () => {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
 /**
@@ -19,8 +20,13 @@ const count = z.int().min(1);
 const Source = z.union([
   z.string().min(1).describe('A file or glob, relative to the schema file; the format follows from its ending.'),
   z.strictObject({
-    path: z.string().min(1).describe('A file or glob, relative to the schema file; http(s):// and s3:// work too.'),
-    format: z.enum(['parquet', 'csv', 'tsv', 'jsonl']).optional(),
+    path: z
+      .string()
+      .min(1)
+      .describe(
+        'A file or glob, relative to the schema file; http(s):// and s3:// work too. Of a DuckDB database: "shop.duckdb#events".',
+      ),
+    format: z.enum(['parquet', 'csv', 'tsv', 'jsonl', 'duckdb']).optional(),
     delimiter: z
       .string()
       .length(1)
@@ -269,10 +275,15 @@ const Training = z
   .partial();
 
 export const DatasetSchema = z.strictObject({
-  $schema: z.string().optional(),
+  $schema: z.string().optional().describe('Where editors find the JSON Schema of this file; means nothing else.'),
   name,
   description: z.string().optional(),
-  setup: z.array(z.string()).default([]).describe('DuckDB statements run first: INSTALL, LOAD, ATTACH, CREATE SECRET.'),
+  setup: z
+    .array(z.string())
+    .default([])
+    .describe(
+      `DuckDB statements run first: INSTALL, LOAD, ATTACH, CREATE SECRET. "\${NAME}" stands for an environment variable, so that no password lies in the file.`,
+    ),
   tables: z.strictObject({ events: Source, users: Source.optional(), pois: Source.optional() }),
   keys: z
     .strictObject({
@@ -349,5 +360,8 @@ export type TrainingDefaults = Required<z.output<typeof Training>>;
 
 /** JSON Schema (draft 2020-12) of the schema file, for editors. */
 export function datasetJsonSchema(): Record<string, unknown> {
-  return z.toJSONSchema(DatasetSchema, { io: 'input' }) as Record<string, unknown>;
+  return { title: 'Dataset schema of LARR', ...z.toJSONSchema(DatasetSchema, { io: 'input' }) };
 }
+
+/** The file that holds `datasetJsonSchema()`, for a schema file's "$schema". */
+export const datasetJsonSchemaFile = fileURLToPath(new URL('../../dataset-schema.generated.json', import.meta.url));

@@ -1,9 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { withoutComments } from '../drafting/commented-json.js';
-import { ConfigError, didYouMean, UsageError } from '../errors.js';
+import { ConfigError, didYouMean } from '../errors.js';
 import { derivationInputs } from '../scene/inputs.js';
 import { problemsOf } from './problems.js';
 import { DatasetSchema, type DatasetSchemaInput, type ValueSpec } from './schema.js';
@@ -41,46 +37,6 @@ export function parseSchema(value: unknown, where: string): DatasetSchema {
   return schema;
 }
 
-/**
- * Reads a schema file: JSON, in which `//` comments may stand, or an ES module (`.mjs`, `.js`) whose default export it is.
- * @throws UsageError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_NOT_MODULE`, `SCHEMA_INVALID`
- */
-export async function readSchema(file: string): Promise<DatasetSchema> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new UsageError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
-  }
-  if (/\.ts$/.test(file)) {
-    throw new ConfigError(
-      'SCHEMA_NOT_MODULE',
-      `${file} is TypeScript, which Node 20 does not load. Compile it, or use .mjs or .json; types come with defineSchema either way.`,
-      { file },
-    );
-  }
-  if (/\.m?js$/.test(file)) {
-    const loaded = await import(pathToFileURL(resolve(file)).href).catch((cause) => {
-      throw new ConfigError('SCHEMA_NOT_MODULE', `${file} cannot be loaded: ${(cause as Error).message}`, {
-        file,
-        cause,
-      });
-    });
-    if (loaded.default === undefined)
-      throw new ConfigError('SCHEMA_NOT_MODULE', `${file} has no default export; write "export default { … }".`, {
-        file,
-      });
-    return parseSchema(loaded.default, file);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(withoutComments(text));
-  } catch (cause) {
-    throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${(cause as Error).message}`, { file, cause });
-  }
-  return parseSchema(value, file);
-}
-
 /** sha256 of the schema in canonical JSON (keys sorted), so that a bundle and a dataset can be compared. */
 export function schemaDigest(schema: DatasetSchema): string {
   return createHash('sha256').update(canonicalJson(schema)).digest('hex');
@@ -96,7 +52,7 @@ function canonicalJson(value: unknown): string {
   return JSON.stringify(value);
 }
 
-function fillDefaults(schema: DatasetSchema): DatasetSchema {
+function fillDefaults({ $schema: _, ...schema }: DatasetSchema): DatasetSchema {
   const texts = { ...schema.texts };
   if (texts.cptTarget.length === 0 && texts.cptInput.length > 0) {
     texts.cptTarget = schema.keywords.poi.map((k) => k.name).filter((k) => !texts.cptInput.includes(k));

@@ -3,6 +3,7 @@ import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import {
   DataError,
   type DraftOptions,
+  datasetJsonSchemaFile,
   draftSchema,
   mustBeOutside,
   type SchemaDraft,
@@ -29,7 +30,7 @@ export function registerInit(program: Command): void {
       .command('init')
       .description('write a schema file by looking at your tables; then read and change it (docs/data.md)'),
   )
-    .requiredOption('--events <file>', 'events: Parquet, CSV, TSV or JSON lines')
+    .requiredOption('--events <file>', 'events: Parquet, CSV, TSV, JSON lines, or "shop.duckdb#table"')
     .option('--users <file>', 'table of users')
     .option('--pois <file>', 'table of POIs')
     .option('--user <column>', "the events' user column, where it cannot be guessed")
@@ -61,6 +62,7 @@ export function registerInit(program: Command): void {
           const draft: DraftOptions = {
             events: from(events),
             baseDirectory,
+            jsonSchema: relative(baseDirectory, datasetJsonSchemaFile),
             keys: { ...(user === undefined ? {} : { user }), ...(poi === undefined ? {} : { poi }) },
             ...(users === undefined ? {} : { users: from(users) }),
             ...(pois === undefined ? {} : { pois: from(pois) }),

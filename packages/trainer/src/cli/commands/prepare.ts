@@ -20,6 +20,8 @@ interface PrepareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' |
   check: boolean;
 }
 
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
 /** What a dataset directory holds, as a table of its splits. */
 export function datasetSummary(directory: string, manifest: DatasetManifest): string {
   const rows = Object.entries(manifest.splits).flatMap(([split, { parts }]) =>
@@ -31,9 +33,23 @@ export function datasetSummary(directory: string, manifest: DatasetManifest): st
     ]),
   );
   const { name, users, pois, notes = [] } = manifest;
+  const hashed = Object.entries(manifest.splits).flatMap(([split, { categorical }]) =>
+    categorical.flatMap((f) =>
+      f.hashed === undefined
+        ? []
+        : [
+            `${split}: "${f.name}" is hashed into ${f.hashed.buckets.toLocaleString('en')} buckets; ` +
+              `${percent(f.hashed.collisionRate)} of its values in the train part share one with another`,
+          ],
+    ),
+  );
   return (
     `${directory}: "${name}", ${users.toLocaleString('en')} users, ${pois.toLocaleString('en')} POIs\n` +
-    [textTable(['split / part', 'rows', 'clicks', 'orders'], rows), ...notes.map((note) => `note: ${note}`)].join('\n')
+    [
+      textTable(['split / part', 'rows', 'clicks', 'orders'], rows),
+      ...hashed,
+      ...notes.map((note) => `note: ${note}`),
+    ].join('\n')
   );
 }
 
@@ -53,7 +69,6 @@ function duration(seconds: number): string {
 /** A report of `--check` as people read it. */
 function reportText(report: PreparationReport): string {
   const count = (n: number) => n.toLocaleString('en');
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const lines = [
     `"${report.name}": ${count(report.users)} users, ${count(report.pois)} POIs. Nothing was written.`,
     '',
@@ -76,8 +91,13 @@ function reportText(report: PreparationReport): string {
       lines.push(
         '',
         textTable(
-          ['ID feature', 'values', 'unseen in test'],
-          categorical.map((f) => [f.name, count(f.size), percent(f.unseen)]),
+          ['ID feature', 'values', 'unseen in test', 'collide'],
+          categorical.map((f) => [
+            f.name,
+            count(f.size),
+            percent(f.unseen),
+            f.collisionRate === null ? '–' : percent(f.collisionRate),
+          ]),
         ),
       );
     if (dense.length > 0)
@@ -117,7 +137,7 @@ export function registerPrepare(program: Command): void {
   )
     .requiredOption(
       '--schema <file>',
-      'schema file that says what the tables are: .json, or .mjs with a default export',
+      'schema file that says what the tables are: .json, or .ts or .mjs with a default export',
     )
     .option('--out <dir>', 'dataset directory to write')
     .option('--check', 'tell what would be done, and write nothing', false)

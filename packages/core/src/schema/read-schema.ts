@@ -1,0 +1,52 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { withoutComments } from '../drafting/commented-json.js';
+import { ConfigError, LarrError, UsageError } from '../errors.js';
+import type { DatasetSchema } from './schema.js';
+import { defineSchema, parseSchema } from './validate.js';
+
+/**
+ * Reads a schema file: JSON, in which `//` comments may stand, or a module in TypeScript or JavaScript (`.ts`, `.mts`, `.js`, `.mjs`)
+ * whose default export it is. A module may import `defineSchema` from "@larr/core" wherever the file lies.
+ * @throws UsageError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_NOT_MODULE`, `SCHEMA_INVALID`
+ */
+export async function readSchema(file: string): Promise<DatasetSchema> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new UsageError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
+  }
+  if (/\.m?[jt]s$/.test(file)) return parseSchema(await defaultExport(file), file);
+  let value: unknown;
+  try {
+    value = JSON.parse(withoutComments(text));
+  } catch (cause) {
+    throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${(cause as Error).message}`, { file, cause });
+  }
+  return parseSchema(value, file);
+}
+
+/** Node 20 loads no TypeScript, so jiti does; nothing is cached on disk. */
+async function defaultExport(file: string): Promise<unknown> {
+  const { createJiti } = await import('jiti');
+  const load = createJiti(resolve(file), {
+    fsCache: false,
+    moduleCache: false,
+    interopDefault: false,
+    // What a module of types and data needs of this package, as the very functions that check it here.
+    virtualModules: { '@larr/core': { defineSchema } },
+  });
+  const loaded = await load.import<{ default?: unknown }>(resolve(file)).catch((cause) => {
+    if (cause instanceof LarrError) throw cause;
+    throw new ConfigError('SCHEMA_NOT_MODULE', `${file} cannot be loaded: ${(cause as Error).message}`, {
+      file,
+      cause,
+    });
+  });
+  if (loaded.default === undefined)
+    throw new ConfigError('SCHEMA_NOT_MODULE', `${file} has no default export; write "export default { … }".`, {
+      file,
+    });
+  return loaded.default;
+}
