@@ -57,7 +57,7 @@ export function embeddableText(
 /** The pooled states of each sequence, [sequences, hidden]; the token before every text (bos) is not part of the mean. */
 export function pooledStates(model: LanguageModel, sequences: readonly Int32Array[], pooling: Pooling): Tensor {
   const { decoder, tokenizer } = model;
-  const batch = packSequences(sequences, tokenizer.padId);
+  const batch = packSequences(sequences);
   const states = hiddenStates(decoder, batch);
   return pooling === 'last'
     ? lastStates(states, batch, decoder.device)
@@ -71,7 +71,7 @@ function lastStates(states: Tensor, batch: PackedBatch, device: string): Tensor 
 
 function meanStates(states: Tensor, batch: PackedBatch, bosId: number | null, device: string): Tensor {
   const n = batch.sequences.length;
-  // Row n gathers what belongs to no mean: padding and the token before each text.
+  // Row n gathers what belongs to no mean: the token before each text.
   const owner = new Int32Array(batch.ids.length).fill(n);
   const share = new Float32Array(n);
   batch.sequences.forEach(({ start, length }, i) => {
@@ -101,7 +101,7 @@ export interface MapOptions {
 }
 
 /**
- * Runs `read` over all sequences, sorted by length so that little is padded, and lays the rows that it returns
+ * Runs `read` over all sequences, those of one length together, and lays the rows that it returns
  * ([batch, width]) out in the given order: [sequences, width], f32. Which sequences share a batch follows from their lengths
  * alone, so known rows change no other row's rounding.
  */

@@ -86,7 +86,7 @@ describe.each(families)('%s', (name) => {
     };
     const { hidden, scores } = noGrad(() =>
       tidy(() => {
-        const states = hiddenStates(decoder, packSequences([Int32Array.from(expected.ids)], 0));
+        const states = hiddenStates(decoder, packSequences([Int32Array.from(expected.ids)]));
         return { hidden: states.toFloat32Array(), scores: logits(decoder, states).toFloat32Array() };
       }),
     );
@@ -123,7 +123,7 @@ describe('rotary frequencies', () => {
     const { config } = fromHuggingFace({ ...llama, rope_parameters: undefined, rope_scaling }, 'config.json');
     const decoder = tidy(() => decoderFromWeights(config, referenceWeights('llama', 'llama'), 'llama'));
     const states = noGrad(() =>
-      tidy(() => hiddenStates(decoder, packSequences([Int32Array.from(ids)], 0)).toFloat32Array()),
+      tidy(() => hiddenStates(decoder, packSequences([Int32Array.from(ids)])).toFloat32Array()),
     );
     expect(largestDifference(states, hidden)).toBeLessThan(1e-4);
     // Written and read again they are the same.
@@ -157,12 +157,11 @@ describe('packing', () => {
     const sequences = [9, 3, 17, 16, 15, 1, 17].map((length, i) => someIds(length, i));
     noGrad(() =>
       tidy(() => {
-        const packed = packSequences(sequences, 0);
-        expect(packed.groups.length).toBeGreaterThan(1);
-        expect(packed.groups.some(({ rows }) => rows > 1)).toBe(true);
+        const packed = packSequences(sequences);
+        expect(packed.ids.length).toBe(sequences.reduce((sum, { length }) => sum + length, 0));
         const states = hiddenStates(decoder, packed);
         sequences.forEach((ids, i) => {
-          const alone = hiddenStates(decoder, packSequences([ids], 0)).toFloat32Array();
+          const alone = hiddenStates(decoder, packSequences([ids])).toFloat32Array();
           const { start, length } = packed.sequences[i]!;
           expect(largestDifference(states.narrow(0, start, length).contiguous().toFloat32Array(), alone)).toBeLessThan(
             1e-5,
@@ -178,7 +177,7 @@ describe('packing', () => {
     const lossOf = (documents: Int32Array[]) =>
       noGrad(() =>
         tidy(() => {
-          const batch = packSequences(documents, 0);
+          const batch = packSequences(documents);
           // Only the first document's tokens are learnt.
           const targets = nextTokenTargets(
             batch,
@@ -205,7 +204,7 @@ describe('next-token loss', () => {
     const parameters = decoderParameters(decoder);
     for (const p of Object.values(parameters)) p.requiresGrad_();
     const chunked = tidy(() => {
-      const batch = packSequences(documents, 0);
+      const batch = packSequences(documents);
       return nextTokenLoss(decoder, hiddenStates(decoder, batch), nextTokenTargets(batch, documents, prompts), {
         backward: true,
       });
@@ -218,7 +217,7 @@ describe('next-token loss', () => {
     const plain = tidy(() => {
       let sum: Tensor | undefined;
       documents.forEach((ids, i) => {
-        const scores = logits(decoder, hiddenStates(decoder, packSequences([ids], 0))).logSoftmax(1);
+        const scores = logits(decoder, hiddenStates(decoder, packSequences([ids]))).logSoftmax(1);
         for (let t = Math.max(prompts[i]!, 1); t < ids.length; t++) {
           const one = scores
             .select(0, t - 1)
@@ -310,7 +309,7 @@ with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([id
     ) as { ids: number[]; logits: number[] };
     expect(out.ids).toEqual(Array.from(ids));
     const ours = noGrad(() =>
-      tidy(() => logits(model.decoder, hiddenStates(model.decoder, packSequences([ids], 0))).toFloat32Array()),
+      tidy(() => logits(model.decoder, hiddenStates(model.decoder, packSequences([ids]))).toFloat32Array()),
     );
     expect(largestDifference(ours, out.logits)).toBeLessThan(1e-4);
     disposeDecoder(model.decoder);
@@ -399,7 +398,7 @@ with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([id
     for (let i = 0; i < 8; i++) {
       const next = noGrad(() =>
         tidy(() => {
-          const states = hiddenStates(model.decoder, packSequences([sequence], 0));
+          const states = hiddenStates(model.decoder, packSequences([sequence]));
           return logits(model.decoder, states.narrow(0, sequence.length - 1, 1))
             .argmax(1)
             .item();
@@ -411,7 +410,7 @@ with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([id
     }
     expect(generate(model, ' spicy soup', { maxTokens: 8 })).toBe(model.tokenizer.decode(greedy));
     const all = Array.from({ length: model.decoder.config.vocabularySize }, (_, i) => i);
-    const probabilities = nextTokenProbabilities(model.decoder, [ids, ids.slice(0, 1)], all, 0);
+    const probabilities = nextTokenProbabilities(model.decoder, [ids, ids.slice(0, 1)], all);
     expect(probabilities.subarray(0, all.length).reduce((a, b) => a + b)).toBeCloseTo(1, 4);
     disposeDecoder(model.decoder);
   });

@@ -1,12 +1,16 @@
 import {
+  addRmsNorm,
+  autocast,
   cat,
   embedding,
   init,
   keep,
   noGrad,
   ones,
+  packedAttention,
   randn,
   scaledDotProductAttention,
+  swiGlu,
   type Tensor,
   tensor,
   tidy,
@@ -115,108 +119,85 @@ export function disposeCache(cache: KeyValueCache): void {
 }
 
 /**
- * The last layer's states after the final norm, [T, hidden], padding rows included (`batch.sequences` says which are real).
+ * The last layer's states after the final norm, [T, hidden], f32 (`batch.sequences` says whose they are).
  *
  * With a `cache` the batch must be one sequence, the continuation of what the cache holds: the whole prompt at first,
  * then one token a call. The cache grows by the call.
  */
 export function hiddenStates(decoder: Decoder, batch: PackedBatch, cache?: KeyValueCache): Tensor {
-  const { config, device, rotary } = decoder;
-  const total = batch.ids.length;
-  const offset = cache?.length ?? 0;
-  const longest = offset + (batch.groups[0]?.length ?? 0);
+  const { config, device } = decoder;
+  const longest = (cache?.length ?? 0) + Math.max(0, ...batch.sequences.map(({ length }) => length));
   if (longest > config.contextLength) {
     throw new RangeError(`A sequence of ${longest} tokens is longer than the context of ${config.contextLength}.`);
   }
-  const ids = tensor(batch.ids, [total], { dtype: 'i32', device });
-  const positions = tensor(offset === 0 ? batch.positions : batch.positions.map((p) => p + offset), [total], {
-    dtype: 'i32',
-    device,
-  });
-  const cosine = rotary.cosine.indexSelect(0, positions).unsqueeze(1); // [T, 1, headSize/2]
-  const sine = rotary.sine.indexSelect(0, positions).unsqueeze(1);
-  let x = embedding(decoder.embedding, ids); // [T, hidden]
+  // Read by the processor that cuts the work, so not on the device.
+  const starts = tensor(batch.starts, [batch.starts.length], { dtype: 'i32' });
+  const normed = (x: Tensor, update: Tensor | undefined, weight: Tensor): [sum: Tensor, normed: Tensor] =>
+    addRmsNorm(x, weight, update, config.normEpsilon);
+  let x = embedding(decoder.embedding, tensor(batch.ids, [batch.ids.length], { dtype: 'i32', device })); // [T, hidden]
+  let update: Tensor | undefined; // what the next norm adds to x
+  let y: Tensor;
   decoder.layers.forEach((layer, i) => {
-    const attended = attention(decoder, layer, norm(decoder, x, layer.attentionNorm), batch, cosine, sine, cache, i);
-    x = x.add(attended.linear(layer.attentionOutput));
-    const [gate, up] = norm(decoder, x, layer.feedForwardNorm)
-      .linear(layer.gateUp)
-      .split(config.feedForwardSize, 1) as [Tensor, Tensor];
-    x = x.add(gate.silu().mul(up).linear(layer.down));
+    [x, y] = normed(x, update, layer.attentionNorm);
+    const attended =
+      cache === undefined
+        ? attention(decoder, queryKeyValue(decoder, layer, y), starts)
+        : cachedAttention(decoder, queryKeyValue(decoder, layer, y), cache, i);
+    [x, y] = normed(x, attended.linear(layer.attentionOutput), layer.feedForwardNorm);
+    update = swiGlu(y.linear(layer.gateUp)).linear(layer.down);
   });
   if (cache !== undefined) cache.length = longest;
-  return norm(decoder, x, decoder.finalNorm);
+  // What reads the states may sum many of them: they stay f32.
+  return autocast(() => normed(x, update, decoder.finalNorm)[1], { enabled: false });
 }
 
-function norm(decoder: Decoder, x: Tensor, weight: Tensor): Tensor {
-  return x.rmsNorm([weight.shape[0]!], weight, decoder.config.normEpsilon);
-}
-
-/** Causal grouped-query attention of each sequence with itself: [T, hidden] → [T, heads·headSize]. */
-function attention(
-  decoder: Decoder,
-  layer: DecoderLayer,
-  x: Tensor,
-  batch: PackedBatch,
-  cosine: Tensor,
-  sine: Tensor,
-  cache: KeyValueCache | undefined,
-  index: number,
-): Tensor {
-  const { heads, keyValueHeads, headSize } = decoder.config;
-  const total = x.shape[0]!;
+/** Queries, keys and values of each token, before they are turned by its position: [T, (heads + 2·keyValueHeads)·headSize]. */
+function queryKeyValue({ config }: Decoder, layer: DecoderLayer, x: Tensor): Tensor {
+  const { heads, keyValueHeads, headSize, normEpsilon } = config;
   const fused = x.linear(layer.queryKeyValue, layer.queryKeyValueBias ?? undefined);
-  let turning = fused
-    .narrow(1, 0, (heads + keyValueHeads) * headSize)
-    .reshape([total, heads + keyValueHeads, headSize]);
-  if (layer.queryNorm !== null && layer.keyNorm !== null) {
-    turning = cat(
-      [
-        norm(decoder, turning.narrow(1, 0, heads), layer.queryNorm),
-        norm(decoder, turning.narrow(1, heads, keyValueHeads), layer.keyNorm),
-      ],
-      1,
-    );
-  }
-  const turned = rotate(turning, cosine, sine); // queries and keys in one go
-  const queries = turned.narrow(1, 0, heads);
-  const keys = turned.narrow(1, heads, keyValueHeads);
-  const values = fused
-    .narrow(1, (heads + keyValueHeads) * headSize, keyValueHeads * headSize)
-    .reshape([total, keyValueHeads, headSize]);
-  const attended = batch.groups.map(({ start, rows, length }) => {
-    const place = (t: Tensor) =>
-      t
-        .narrow(0, start, rows * length)
-        .reshape([rows, length, t.shape[1]!, headSize])
-        .transpose(1, 2);
-    let k = place(keys);
-    let v = place(values);
-    if (cache !== undefined) ({ k, v } = extend(cache, index, k, v));
-    const out = scaledDotProductAttention(place(queries), shared(k, heads), shared(v, heads), {
-      // One new token after cached ones sees all of them.
-      isCausal: length > 1,
-    });
-    return out.transpose(1, 2).reshape([rows * length, heads * headSize]);
-  });
-  return attended.length === 1 ? attended[0]! : cat(attended, 0);
+  if (layer.queryNorm === null || layer.keyNorm === null) return fused;
+  const [queries, keys, values] = fused.split(
+    [heads, keyValueHeads, keyValueHeads].map((n) => n * headSize),
+    1,
+  ) as [Tensor, Tensor, Tensor];
+  const headNorm = (t: Tensor, weight: Tensor) =>
+    addRmsNorm(t.reshape([x.shape[0]!, -1, headSize]), weight, null, normEpsilon)[1].flatten(1);
+  return cat([headNorm(queries, layer.queryNorm), headNorm(keys, layer.keyNorm), values], 1);
 }
 
-/** Rotates the pairs (x_i, x_{i+headSize/2}) by the position's angles. x: [T, n, headSize]. */
+/** Causal grouped-query attention of each sequence with itself: [T, (heads + 2·keyValueHeads)·headSize] → [T, heads·headSize]. */
+function attention({ config, rotary }: Decoder, fused: Tensor, starts: Tensor): Tensor {
+  return packedAttention(fused, rotary.cosine, rotary.sine, starts, config.heads, config.keyValueHeads);
+}
+
+/** The same for tokens that go on where the cache ends; one token after cached ones sees all of them. */
+function cachedAttention({ config, rotary }: Decoder, fused: Tensor, cache: KeyValueCache, index: number): Tensor {
+  const { heads, keyValueHeads, headSize } = config;
+  const total = fused.shape[0]!;
+  const place = (first: number, count: number) =>
+    fused
+      .narrow(1, first * headSize, count * headSize)
+      .reshape([1, total, count, headSize])
+      .transpose(1, 2);
+  const cosine = rotary.cosine.narrow(0, cache.length, total);
+  const sine = rotary.sine.narrow(0, cache.length, total);
+  const queries = rotate(place(0, heads), cosine, sine).to(fused.dtype);
+  const { k, v } = extend(
+    cache,
+    index,
+    rotate(place(heads, keyValueHeads), cosine, sine).to(fused.dtype),
+    place(heads + keyValueHeads, keyValueHeads),
+  );
+  return scaledDotProductAttention(queries, k, v, { isCausal: total > 1, enableGqa: heads !== keyValueHeads })
+    .transpose(1, 2)
+    .reshape([total, heads * headSize]);
+}
+
+/** Rotates the pairs (x_i, x_{i+headSize/2}) by the position's angles. x: [1, n, T, headSize]. */
 function rotate(x: Tensor, cosine: Tensor, sine: Tensor): Tensor {
-  const half = x.shape[2]! / 2;
-  const [a, b] = x.split(half, 2) as [Tensor, Tensor];
-  return cat([a.mul(cosine).sub(b.mul(sine)), b.mul(cosine).add(a.mul(sine))], 2);
-}
-
-/** Every key-value head repeated for the query heads that it serves: [rows, keyValueHeads, L, d] → [rows, heads, L, d]. */
-function shared(x: Tensor, heads: number): Tensor {
-  const [rows, own, length, size] = x.shape as [number, number, number, number];
-  if (own === heads) return x;
-  return x
-    .unsqueeze(2)
-    .expand([rows, own, heads / own, length, size])
-    .reshape([rows, heads, length, size]);
+  const half = x.shape[3]! / 2;
+  const [a, b] = x.split(half, 3) as [Tensor, Tensor];
+  return cat([a.mul(cosine).sub(b.mul(sine)), b.mul(cosine).add(a.mul(sine))], 3);
 }
 
 function extend(cache: KeyValueCache, index: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {

@@ -28,7 +28,7 @@ describe.skipIf(!existsSync(files[0]))('stories260K', () => {
       noGrad(() =>
         tidy(() => {
           const ids = Int32Array.from([model.tokenizer.bosId!, ...model.tokenizer.encode(text)]);
-          const batch = packSequences([ids], 0);
+          const batch = packSequences([ids]);
           return nextTokenLoss(model.decoder, hiddenStates(model.decoder, batch), nextTokenTargets(batch, [ids], [0]), {
             backward: false,
           });

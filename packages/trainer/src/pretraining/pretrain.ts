@@ -220,10 +220,10 @@ export function documentLoss(
   precision: 'f32' | 'bf16',
   backward: boolean,
 ): number {
-  const { decoder, tokenizer } = model;
+  const { decoder } = model;
   return tidy(() => {
     const sequences = documents.map(({ ids }) => ids);
-    const batch = packSequences(sequences, tokenizer.padId);
+    const batch = packSequences(sequences);
     const targets = nextTokenTargets(
       batch,
       sequences,
