@@ -16,6 +16,7 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
   --events DIR            take events on POST /v1/events, into an append-only log there
+  --experiments DIR       keep and run experiments there (needs --events)
   --runs DIR              show the runs below this directory in the console
   --no-console            do not serve the console under /console/
   --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
@@ -69,6 +70,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
       ...(values.events === undefined ? {} : { events: values.events }),
+      ...(values.experiments === undefined ? {} : { experiments: values.experiments }),
       ...(values.runs === undefined ? {} : { runs: values.runs }),
       console: !values['no-console'],
       ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
@@ -90,6 +92,7 @@ function parse(args: string[]) {
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
         events: { type: 'string' },
+        experiments: { type: 'string' },
         runs: { type: 'string' },
         'no-console': { type: 'boolean', default: false },
         threads: { type: 'string' },

@@ -1,10 +1,11 @@
 import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
-import { LarrError, lockDirectory, mustBeDirectory } from '@larr/core';
+import { type DirectoryLock, LarrError, lockDirectory, mustBeDirectory, UsageError } from '@larr/core';
 import { createApp } from './api/app.js';
 import type { ModelIdentity } from './api/contracts/index.js';
 import { type AppState, DEFAULT_LIMITS, type Limits } from './api/state.js';
 import { EventLog } from './events/event-log.js';
+import { Experiments } from './experiments/experiments.js';
 import { createMetrics, type Metrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
 import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
@@ -28,6 +29,8 @@ export interface ServerOptions {
   port?: number;
   /** Directory of the event log; without it the server takes no events. */
   events?: string;
+  /** Directory that experiments are kept in; without it, none run. Exposures go to the event log, so `events` is needed. */
+  experiments?: string;
   /** Directory whose runs the console shows; without it, none. */
   runs?: string;
   /** Whether the console is served under /console/; it is by default. */
@@ -100,13 +103,21 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
- * `events`; DataError EVENT_LOG_CORRUPT; those of openFront
+ * `events`, EVENTS_MISSING; DataError EVENT_LOG_CORRUPT, EXPERIMENTS_CORRUPT; those of openFront
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
   const host = options.host ?? '127.0.0.1';
   const runs = options.runs === undefined ? undefined : await RunDirectory.open(options.runs);
   if (options.events !== undefined) await mustBeDirectory(options.events);
+  if (options.experiments !== undefined) {
+    if (options.events === undefined)
+      throw new UsageError(
+        'EVENTS_MISSING',
+        '--experiments needs --events DIR: exposures are written to the event log',
+      );
+    await mustBeDirectory(options.experiments);
+  }
   // Two that append to one log would write an event twice.
   const lock = options.events === undefined ? null : lockDirectory(options.events, 'the event log');
   let events: EventLog | null;
@@ -130,10 +141,28 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     root: options.bundles === undefined ? null : resolve(options.bundles),
     onEvent: (event) => record(event, metrics),
   });
+  let experiments: Experiments | null = null;
+  let bookLock: DirectoryLock | null = null;
+  if (options.experiments !== undefined) {
+    try {
+      // Two servers that change one book would each forget what the other changed.
+      if (resolve(options.experiments) !== resolve(options.events!))
+        bookLock = lockDirectory(options.experiments, 'the experiments');
+      const onExposures = (count: number, outcome: 'written' | 'failed') => metrics.exposures.inc({ outcome }, count);
+      const places = { directory: options.experiments, events: options.events!, onExposures };
+      experiments = await Experiments.open(places, events!, models);
+    } catch (error) {
+      await front.close();
+      await events?.close();
+      lock?.release();
+      bookLock?.release();
+      throw error;
+    }
+  }
   const state: AppState = {
     models,
     events,
-    experiments: null,
+    experiments,
     runs,
     console: options.console ?? true,
     stopping: false,
@@ -155,6 +184,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     await Promise.all([app.close(), front.close()]);
     await events?.close();
     lock?.release();
+    bookLock?.release();
     throw cannotListen(error as NodeJS.ErrnoException, ...where);
   }
   front.attach(app);
@@ -162,6 +192,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
 
   const ready = models.load(options.bundle).then(() => {
     if (!state.stopping) metrics.ready.set(1);
+    // Until theirs are loaded too, experiments rest; what fails is told where it happens.
+    void experiments?.loadMissing();
   });
   // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
   ready.catch(() => {});
@@ -189,6 +221,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         clearTimeout(impatient);
         await events?.close();
         lock?.release();
+        bookLock?.release();
         await ready.catch(() => {});
         await models.close();
       })();

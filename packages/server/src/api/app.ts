@@ -17,6 +17,7 @@ import { adminRoutes } from './routes/admin.js';
 import { catalogueRoutes } from './routes/catalogue.js';
 import { consoleRoutes } from './routes/console.js';
 import { eventRoutes } from './routes/events.js';
+import { experimentRoutes } from './routes/experiments.js';
 import { healthRoutes } from './routes/health.js';
 import { openApiRoutes } from './routes/openapi.js';
 import { probeRoutes } from './routes/probes.js';
@@ -116,7 +117,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
   });
 
   for (const routes of [probeRoutes, rankRoutes, eventRoutes, adminRoutes, healthRoutes]) app.register(routes, context);
-  for (const routes of [catalogueRoutes, runRoutes, consoleRoutes]) app.register(routes, context);
+  for (const routes of [catalogueRoutes, experimentRoutes, runRoutes, consoleRoutes]) app.register(routes, context);
   app.register(async (scope) => openApiRoutes(scope, operations));
   return app;
 }

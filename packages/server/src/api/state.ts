@@ -1,4 +1,5 @@
 import type { EventLog } from '../events/event-log.js';
+import type { Experiments } from '../experiments/experiments.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { ModelRegistry } from '../ranking/model-registry.js';
 import type { RunDirectory } from '../run-directories/run-directory.js';
@@ -14,27 +15,13 @@ export interface Limits {
 
 export const DEFAULT_LIMITS: Limits = { bodyBytes: 1 << 20, bodyDepth: 8, candidates: 2000 };
 
-/** The arm of an experiment that a user is in. */
-export interface Assignment {
-  experiment: string;
-  arm: string;
-  /** alias of the loaded bundle that answers this arm; the current one where it is left out */
-  bundle?: string;
-  parameters?: Record<string, number | string | boolean>;
-}
-
-/** Which experiments a user takes part in. */
-export interface ExperimentService {
-  assign(user: string): Assignment[];
-}
-
 /** What the routes look at: models come when they have loaded and go when the server stops. */
 export interface AppState {
   readonly models: ModelRegistry;
   /** where events go; null where none are taken */
   readonly events: EventLog | null;
   /** null where no experiments run */
-  readonly experiments: ExperimentService | null;
+  readonly experiments: Experiments | null;
   /** run directories that may be looked at, where the server was given any */
   readonly runs?: RunDirectory;
   /** whether the console is served */

@@ -128,6 +128,12 @@ export function createMetrics(clock: Clock = () => performance.now()) {
       labelNames: ['outcome'] as const,
       registers,
     }),
+    exposures: new Counter({
+      name: 'larr_exposures_total',
+      help: "Users' first exposures to experiments: written to the event log, or failed to be",
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
     refused: new CountedBy(
       new Counter({
         name: 'larr_refused_total',

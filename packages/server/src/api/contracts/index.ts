@@ -3,6 +3,7 @@ export * from './admin.js';
 export * from './catalogue.js';
 export * from './common.js';
 export * from './events.js';
+export * from './experiments.js';
 export * from './fastify-schema.js';
 export * from './health.js';
 export * from './probes.js';

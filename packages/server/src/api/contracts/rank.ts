@@ -75,6 +75,10 @@ export const RankReply = z
     model: ModelIdentity,
     ranked: z.array(RankedPoi),
     fallbacks: Fallbacks,
+    experiments: z
+      .array(z.object({ experiment: z.string(), arm: z.string() }))
+      .optional()
+      .meta({ description: 'The experiments that the ranking was made under; left out by a server without any.' }),
   })
   .meta({ id: 'RankReply' });
 export type RankReply = z.infer<typeof RankReply>;

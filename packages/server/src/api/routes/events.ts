@@ -1,5 +1,6 @@
 import { localTime } from '@larr/core';
 import type { FastifyInstance } from 'fastify';
+import { OWN_EVENTS } from '../../experiments/exposures.js';
 import { EventsReply, EventsRequest } from '../contracts/index.js';
 import { ApiError } from '../errors.js';
 import { route } from '../operation.js';
@@ -28,6 +29,16 @@ export async function eventRoutes(app: FastifyInstance, { state: { events }, met
         if (localTime(time) !== null && !/^-?\d+(\.\d+)?$/.test(time)) return;
         const field = `events[${i}].time`;
         throw new ApiError(400, 'BODY_INVALID', `${field} is not a time; ISO 8601 is expected`, field);
+      });
+      request.body.events.forEach(({ id }, i) => {
+        if (!id.startsWith(OWN_EVENTS)) return;
+        const field = `events[${i}].id`;
+        throw new ApiError(
+          400,
+          'BODY_INVALID',
+          `${field} begins with ${OWN_EVENTS}, as only the server's own do`,
+          field,
+        );
       });
       const received = new Date().toISOString();
       const appended = await events.append(request.body.events.map((event) => ({ ...event, received })));

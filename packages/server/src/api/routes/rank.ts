@@ -7,7 +7,7 @@ import type { RouteContext } from '../state.js';
 /** `POST /v1/rank`: candidates for a user in a scene, best first. */
 export async function rankRoutes(
   app: FastifyInstance,
-  { state: { models }, metrics, limits }: RouteContext,
+  { state: { models, experiments }, metrics, limits }: RouteContext,
 ): Promise<void> {
   app.post<{ Body: RankRequest }>(
     '/v1/rank',
@@ -27,9 +27,14 @@ export async function rankRoutes(
       },
     },
     async (request) => {
-      const { identity, ranked, fallbacks } = await models.use(request.body.bundle, async (model) => ({
+      const { user, bundle } = request.body;
+      // Who names a bundle looks at it, and is in no experiment.
+      const assigned = experiments === null || bundle !== undefined ? [] : experiments.assign(user);
+      const settings = assigned.length === 0 ? undefined : experiments!.settingsOf(assigned);
+      const wanted = settings === undefined ? request.body : { ...request.body, ...settings.parameters };
+      const { identity, ranked, fallbacks } = await models.use(bundle ?? settings?.bundle, async (model) => ({
         identity: model.identity,
-        ...(await model.rank(request.body, (stage, seconds) => metrics.stages.observe({ stage }, seconds))),
+        ...(await model.rank(wanted, (stage, seconds) => metrics.stages.observe({ stage }, seconds))),
       }));
       if (ranked.some(({ score, pCtr }) => !Number.isFinite(score) || !Number.isFinite(pCtr)))
         throw notFinite(request.body.scene);
@@ -39,7 +44,13 @@ export async function rankRoutes(
       if (fallbacks.scene.length > 0) metrics.fallbacks.inc({ kind: 'scene' }, fallbacks.scene.length);
       if (fallbacks.features.length > 0) metrics.fallbacks.inc({ kind: 'feature' }, fallbacks.features.length);
       if (ranked[0] !== undefined) metrics.score.observe(ranked[0].score);
-      return { requestId: request.id, model: identity, ranked, fallbacks };
+      const reply = { requestId: request.id, model: identity, ranked, fallbacks };
+      if (experiments === null) return reply;
+      if (assigned.length > 0) await experiments.exposed(user, assigned, identity.bundle, request.id);
+      return {
+        ...reply,
+        experiments: assigned.map(({ experiment, arm }) => ({ experiment: experiment.definition.name, arm: arm.name })),
+      };
     },
   );
 }
