@@ -18,6 +18,7 @@ export * from './experiments/metrics.js';
 export * from './experiments/moments.js';
 export * from './experiments/sample-ratio.js';
 export * from './features/layout.js';
+export * from './features/scope.js';
 export * from './features/serving.js';
 export * from './files/atomic.js';
 export { type DirectoryLock, lockDirectory } from './files/lock.js';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { CategoricalSpec, DenseSpec } from '../dataset/manifest.js';
+import type { CompiledDerivation } from '../scene/derive.js';
 import {
   type CompiledValue,
   canonicalText,
@@ -10,7 +11,7 @@ import {
   type Row,
 } from '../scene/moment.js';
 import type { DatasetSchema } from '../schema/schema.js';
-import { crossSeparator, type FeatureLayout, featureLayout } from './layout.js';
+import { crossSeparator, type DenseLayout, type FeatureLayout, featureLayout } from './layout.js';
 
 /** A moment's feature values before encoding, in the order of the manifest. null = missing. */
 export interface FeatureValues {
@@ -38,26 +39,38 @@ export function featureValues(schema: DatasetSchema, event: Row, user?: Row, poi
   const moment: Moment = { event, user, poi, pair };
   const categorical: (string | null)[] = layout.categorical.map((f, i) => {
     const { derivation, evaluate } = categoricalValues[i]!;
-    const value = evaluate(moment, f.missing);
-    return derivation?.yields === 'text' ? keywordText(value, f.missing) : canonicalText(value);
+    return categoricalText(evaluate(moment, f.missing), derivation, f.missing);
   });
   for (const f of layout.cross) {
     const a = categorical[f.parts[0]]!;
     const b = categorical[f.parts[1]]!;
     categorical.push(a === null || b === null ? null : a + crossSeparator + b);
   }
-  const dense: (number | null)[] = layout.dense.map((f, i) => {
-    const value = denseValues[i]!.evaluate(moment, f.missing);
-    const x = numberOf(value);
-    if (!Number.isFinite(x)) return null;
-    return f.transform === 'log1p' ? Math.log1p(Math.max(0, x)) : x;
-  });
+  const dense: (number | null)[] = layout.dense.map((f, i) =>
+    denseNumber(denseValues[i]!.evaluate(moment, f.missing), f.transform),
+  );
   for (const f of layout.statistics) {
     const row = f.of === 'user' ? user : f.of === 'poi' ? poi : pair;
     const value = row?.[`dense_${f.name}`];
     dense.push(value === null || value === undefined ? null : Number(value));
   }
   return { categorical, dense };
+}
+
+/** The text that an ID feature's vocabulary knows a value by. @param derivation what computed it, null for a column as it is */
+export function categoricalText(
+  value: unknown,
+  derivation: CompiledDerivation | null,
+  missing: ReadonlySet<string>,
+): string | null {
+  return derivation?.yields === 'text' ? keywordText(value, missing) : canonicalText(value);
+}
+
+/** A dense feature's value, transformed and not standardised; null where it is missing or no number. */
+export function denseNumber(value: unknown, transform: DenseLayout['transform']): number | null {
+  const x = numberOf(value);
+  if (!Number.isFinite(x)) return null;
+  return transform === 'log1p' ? Math.log1p(Math.max(0, x)) : x;
 }
 
 /** What encoding needs of a split: the specs with their vocabularies inline, as in a bundle's features.json. */
@@ -76,8 +89,7 @@ export class FeatureEncoder {
   }
 
   /**
-   * Writes vocabulary indices (0 = unseen or missing) and dense values (missing → the value of "no history" for
-   * statistics, else the train mean) at the given offsets.
+   * Writes vocabulary indices and dense values at the given offsets.
    */
   encode(
     values: FeatureValues,
@@ -87,20 +99,24 @@ export class FeatureEncoder {
     denseOffset: number,
   ): void {
     for (let i = 0; i < this.#indices.length; i++) {
-      const value = values.categorical[i]!;
-      const hashed = this.#tables.categorical[i]!.hashed;
-      const index =
-        value === null
-          ? 0
-          : hashed !== undefined
-            ? hashBucket(value, hashed.buckets)
-            : (this.#indices[i]!.get(value) ?? 0);
+      const index = this.index(i, values.categorical[i]!);
       if (ids instanceof BigInt64Array) ids[idsOffset + i] = BigInt(index);
       else ids[idsOffset + i] = index;
     }
-    const specs = this.#tables.dense;
-    for (let i = 0; i < specs.length; i++)
-      dense[denseOffset + i] = values.dense[i] ?? specs[i]!.absent ?? specs[i]!.mean;
+    for (let i = 0; i < this.#tables.dense.length; i++) dense[denseOffset + i] = this.dense(i, values.dense[i]!);
+  }
+
+  /** Vocabulary index of the i-th ID feature's value, 0 = unseen or missing. */
+  index(i: number, value: string | null): number {
+    if (value === null) return 0;
+    const { hashed } = this.#tables.categorical[i]!;
+    return hashed !== undefined ? hashBucket(value, hashed.buckets) : (this.#indices[i]!.get(value) ?? 0);
+  }
+
+  /** The i-th dense feature's value; what is missing is the value of "no history" for statistics, else the train mean. */
+  dense(i: number, value: number | null): number {
+    const { absent, mean } = this.#tables.dense[i]!;
+    return value ?? absent ?? mean;
   }
 }
 

@@ -103,60 +103,73 @@ export interface CompiledValue {
   derivation: CompiledDerivation | null;
   /** The value in a moment: a text or a number; null = missing. Markers in `missing` count as missing inputs. */
   evaluate(moment: Moment, missing: ReadonlySet<string>): unknown;
+  /**
+   * The i-th of `inputs` in a moment, as a text where the value is the column itself, else as its derivation takes it; null = missing.
+   * A derivation with a missing argument is missing; with all of them, it is `derivation.apply(arguments)`.
+   */
+  argument(i: number, moment: Moment, missing: ReadonlySet<string>): DerivationArgument | null;
 }
 
 /** Compiles a column reference or a derivation once, for any number of moments. */
 export function compileValue(schema: DatasetSchema, spec: ValueSpec): CompiledValue {
   const timeColumn = typeof schema.time === 'object' ? schema.time.column : schema.time;
   const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
-  const read = (moment: Moment, ref: string): unknown => {
-    if (ref === 'time') return timeColumn === undefined ? null : moment.event[timeColumn];
-    const dot = ref.indexOf('.');
-    const table = ref.slice(0, dot);
-    const column = ref.slice(dot + 1);
-    if (table === 'users') return moment.user?.[column] ?? (column === userKey(schema) ? moment.user?.user : undefined);
-    if (table === 'pois') return moment.poi?.[column] ?? (column === poiKey(schema) ? moment.poi?.poi : undefined);
-    if (moment.event[column] !== undefined) return moment.event[column];
-    if (column === schema.keys.user) return moment.user?.user;
-    if (column === schema.keys.poi) return moment.poi?.poi;
-    return undefined;
+  const derivation = typeof spec === 'string' ? null : compileDerivation(spec);
+  const inputs = typeof spec === 'string' ? [spec] : derivationInputs(spec);
+  const readers = inputs.map((ref) => columnReader(schema, ref, timeColumn));
+  const argument = (i: number, moment: Moment, missing: ReadonlySet<string>): DerivationArgument | null => {
+    const raw = readers[i]!(moment);
+    const kind = derivation?.takes[i];
+    if (kind === undefined) {
+      const text = canonicalText(raw);
+      return text === null || text === '' || missing.has(text) ? null : text;
+    }
+    if (kind === 'time') {
+      const text = canonicalText(raw);
+      // The time column itself is never missing.
+      const none = inputs[i] !== 'time' && text !== null && missing.has(text);
+      const time = none ? null : localTime(raw, inputs[i] === 'time' ? unit : undefined);
+      return time === null || Number.isNaN(time) ? null : time;
+    }
+    if (kind === 'text') return keywordText(raw, missing);
+    const text = canonicalText(raw);
+    const x = text === null || text === '' || missing.has(text) ? Number.NaN : numberOf(text);
+    return Number.isNaN(x) ? null : x;
   };
-  if (typeof spec === 'string') {
-    return {
-      inputs: [spec],
-      derivation: null,
-      evaluate: (moment, missing) => {
-        const text = canonicalText(read(moment, spec));
-        return text === null || text === '' || missing.has(text) ? null : text;
-      },
-    };
-  }
-  const derivation = compileDerivation(spec);
-  const inputs = derivationInputs(spec);
   return {
     inputs,
     derivation,
+    argument,
     evaluate: (moment, missing) => {
+      if (derivation === null) return argument(0, moment, missing);
       const args: DerivationArgument[] = [];
       for (let i = 0; i < inputs.length; i++) {
-        const raw = read(moment, inputs[i]!);
-        const kind = derivation.takes[i]!;
-        let arg: DerivationArgument | null;
-        if (kind === 'time') {
-          const text = canonicalText(raw);
-          // The time column itself is never missing.
-          const none = inputs[i] !== 'time' && text !== null && missing.has(text);
-          arg = none ? null : localTime(raw, inputs[i] === 'time' ? unit : undefined);
-        } else if (kind === 'text') arg = keywordText(raw, missing);
-        else {
-          const text = canonicalText(raw);
-          arg = text === null || text === '' || missing.has(text) ? null : numberOf(text);
-        }
-        if (arg === null || Number.isNaN(arg)) return null;
+        const arg = argument(i, moment, missing);
+        if (arg === null) return null;
         args.push(arg);
       }
       return derivation.apply(args);
     },
+  };
+}
+
+/** Reads the column that a reference names from a moment. */
+function columnReader(schema: DatasetSchema, ref: string, timeColumn: string | undefined): (moment: Moment) => unknown {
+  if (ref === 'time') return ({ event }) => (timeColumn === undefined ? null : event[timeColumn]);
+  const dot = ref.indexOf('.');
+  const table = ref.slice(0, dot);
+  const column = ref.slice(dot + 1);
+  if (table === 'users') {
+    return column === userKey(schema) ? ({ user }) => user?.[column] ?? user?.user : ({ user }) => user?.[column];
+  }
+  if (table === 'pois') {
+    return column === poiKey(schema) ? ({ poi }) => poi?.[column] ?? poi?.poi : ({ poi }) => poi?.[column];
+  }
+  const key = column === schema.keys.user ? 'user' : column === schema.keys.poi ? 'poi' : null;
+  return (moment) => {
+    const value = moment.event[column];
+    if (value !== undefined || key === null) return value;
+    return key === 'user' ? moment.user?.user : moment.poi?.poi;
   };
 }
 
