@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { EmbedResult } from '../../embedding/vectors.js';
 import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
+import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
 
 interface EmbedCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
@@ -31,7 +32,7 @@ export function registerEmbed(program: Command): void {
           return embedDataset({
             dataset: options.data,
             split: options.split,
-            model: options.model,
+            model: await modelDirectory(options.model, context),
             output: options.out,
             users: options.users,
             saveSeconds: readConfig(options.config).embed.saveSeconds,

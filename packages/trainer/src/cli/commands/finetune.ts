@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { FinetuneResult } from '../../embedding/finetune.js';
 import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
+import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
 
@@ -41,7 +42,10 @@ export function registerFinetune(program: Command): void {
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
-    .requiredOption('--model <dir>', 'what `larr pretrain` wrote')
+    .requiredOption(
+      '--model <dir or id>',
+      'what `larr pretrain` wrote, or a model of the Hugging Face hub (owner/name@revision)',
+    )
     .requiredOption('--out <dir>', 'directory of the embedder; a stopped run goes on')
     .action(
       action<FinetuneCommandOptions, FinetuneResult>(
@@ -50,7 +54,7 @@ export function registerFinetune(program: Command): void {
           return finetune({
             dataset: options.data,
             split: options.split,
-            model: options.model,
+            model: await modelDirectory(options.model, context),
             output: options.out,
             config: readConfig(options.config).finetune,
             seed: options.seed,

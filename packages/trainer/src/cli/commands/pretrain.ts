@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { PretrainResult } from '../../pretraining/pretrain.js';
 import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
+import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
 
 interface PretrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
@@ -20,18 +21,22 @@ export function registerPretrain(program: Command): void {
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
-    .option('--model <dir>', 'Hugging Face directory to continue from; without it a small decoder starts from scratch')
+    .option(
+      '--model <dir or id>',
+      'Hugging Face directory, or hub id (owner/name@revision), to continue from; without it a small decoder starts from scratch',
+    )
     .requiredOption('--out <dir>', 'directory of the model; a stopped run goes on')
     .action(
       action<PretrainCommandOptions, PretrainResult>(
         async (options, context) => {
           const { pretrain } = await import('../../pretraining/pretrain.js');
           const { pretrain: config } = readConfig(options.config);
+          const from = options.model ?? config.from;
           return pretrain({
             dataset: options.data,
             split: options.split,
             output: options.out,
-            config: options.model === undefined ? config : { ...config, from: options.model },
+            config: from === undefined ? config : { ...config, from: await modelDirectory(from, context) },
             seed: options.seed,
             device: options.device,
             signal: context.signal,
