@@ -116,7 +116,12 @@ function parametersOf(schema: z.ZodObject | undefined, where: 'path' | 'query'):
   }));
 }
 
-const nameOf = (schema: z.ZodType): string => String(schema.meta()?.id);
+/** A schema's name in the document; one without would take the place of another. */
+function nameOf(schema: z.ZodType): string {
+  const id = schema.meta()?.id;
+  if (id === undefined) throw new Error("a body or reply of an operation has no name: .meta({ id: '…' })");
+  return id;
+}
 
 const ref = (name: string): object => ({ $ref: `#/components/schemas/${name}` });
 

@@ -51,8 +51,9 @@ declare module 'fastify' {
 
 /** Never limited: whoever restarts a server that does not answer would restart a busy one. */
 const PROBES: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz']);
-/** Answered on every port. */
-const PUBLIC_SCOPES: ReadonlySet<Scope | undefined> = new Set<Scope | undefined>(['rank', 'events', undefined]);
+/** Answered on every port; the console's files are not. */
+const PUBLIC_SCOPES: ReadonlySet<Scope | undefined> = new Set<Scope | undefined>(['rank', 'events']);
+const PUBLIC_ROUTES: ReadonlySet<string | undefined> = new Set([...PROBES, '/openapi.json', undefined]);
 const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /**
@@ -124,7 +125,12 @@ export function guardAccess(app: FastifyInstance, access: Access, metrics: Metri
 
     const admin = access.adminPort();
     // As if it were not there: the public port tells nobody what the other one has.
-    if (admin !== null && request.raw.socket.localPort !== admin && !PUBLIC_SCOPES.has(scope))
+    if (
+      admin !== null &&
+      request.raw.socket.localPort !== admin &&
+      !PUBLIC_SCOPES.has(scope) &&
+      !PUBLIC_ROUTES.has(route)
+    )
       throw new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all');
 
     if (access.keys !== null && scope !== undefined) {

@@ -47,6 +47,9 @@ export const ExperimentsReply = z
   })
   .meta({ id: 'ExperimentsReply' });
 
+/** Reply of `PUT /v1/holdout`. */
+export const HoldoutReply = ExperimentsReply.pick({ requestId: true, holdout: true }).meta({ id: 'HoldoutReply' });
+
 export const HoldoutRequest = z
   .strictObject({
     share: z.number().min(0).max(1).meta({ description: 'Share of all users that are in no experiment.' }),

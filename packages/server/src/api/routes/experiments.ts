@@ -6,6 +6,7 @@ import {
   ExperimentReply,
   ExperimentRequest,
   ExperimentsReply,
+  HoldoutReply,
   HoldoutRequest,
   ReportReply,
 } from '../contracts/index.js';
@@ -137,7 +138,7 @@ export async function experimentRoutes(app: FastifyInstance, { state: { experime
       scope: 'admin',
       body: HoldoutRequest,
       replies: {
-        200: { description: 'The experiments.', schema: ExperimentsReply.pick({ requestId: true, holdout: true }) },
+        200: { description: 'The share.', schema: HoldoutReply },
       },
       examples: () => [{ share: 0.05 }],
     }),
