@@ -19,8 +19,11 @@ export const EFFECTS = {
   strongTaste: 0.37,
   weakTaste: 0.1,
   groupTaste: 0.18,
-  local: { vacation: 1.2, work: 0.7, family: 0.5 },
+  /** For what the present city cooks: at home, and when travelling for each purpose. */
+  local: { home: 0.1, vacation: 1.2, work: 0.7, family: 0.5 },
   homesick: 0.6,
+  /** How the purse differs from the usual budget, in log-yuan: by mealtime (in the order of MEALTIMES), on free days, on vacation. */
+  purse: { mealtimes: [-0.6, -0.1, -0.35, 0.2, 0], free: 0.12, vacation: 0.15 },
   habit: 0.9,
   newcomer: 0.35,
   pairNoise: 0.25,

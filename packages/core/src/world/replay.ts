@@ -21,6 +21,8 @@ export interface ReplayOptions {
   sceneEffects: boolean;
   /** Days after the log. */
   days: number;
+  /** Days at the end of the log whose outcomes `before` tells; none by default. */
+  lastDays?: number;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number) => void;
 }
@@ -46,6 +48,8 @@ export class WorldReplay {
     readonly options: ReplayOptions,
     population: Population,
     intercepts: Intercepts,
+    /** [users, 4] */
+    private readonly past: Float64Array,
   ) {
     this.#population = population;
     this.#intercepts = intercepts;
@@ -53,25 +57,40 @@ export class WorldReplay {
 
   /** Runs the log again from its first day to its last, so that people know what they ordered in it. */
   static async open(options: ReplayOptions): Promise<WorldReplay> {
-    const { size, seed, sceneEffects, signal, onProgress } = options;
+    const { size, seed, sceneEffects, lastDays = 0, signal, onProgress } = options;
     const population = populate(size, seed, sceneEffects, options.days);
     const intercepts = calibrate(population.source, size.days);
     const { days, source } = population;
+    const past = new Float64Array(population.people.count * 4);
     await simulate(
       source,
       intercepts,
       { days: size.days, sessions: size.sessions, seed, weekend: (day) => days.weekday(day) >= 5 },
-      () => {},
+      (session, answers) => {
+        if (session.day < size.days - lastDays) return;
+        const at = session.user * 4;
+        past[at]! += session.length;
+        for (let i = 0; i < session.length; i++) {
+          past[at + 1]! += answers.click[i]!;
+          past[at + 2]! += answers.order[i]!;
+          if (answers.order[i] === 1) past[at + 3]! += population.restaurants.price[session.poi[i]!]!;
+        }
+      },
       (done) => {
         signal?.throwIfAborted();
         onProgress?.(done, size.sessions);
       },
     );
-    return new WorldReplay(options, population, intercepts);
+    return new WorldReplay(options, population, intercepts, past);
   }
 
   get users(): number {
     return this.#population.people.count;
+  }
+
+  /** What a person did in the log's last days: impressions, clicks, orders and GMV. */
+  before(user: number): Float64Array {
+    return this.past.subarray(user * 4, user * 4 + 4);
   }
 
   /** Yuan that an order at a POI is worth. */

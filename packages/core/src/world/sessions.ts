@@ -223,19 +223,22 @@ export class SessionSource {
     for (let a = 0; a < A; a++) wish[a]! += people.tastes[user * A + a]!;
     const novelty = people.novelty[user]!;
     const cities = this.plans.length;
-    const travelling = session.purpose > 0;
-    const purse =
-      people.logBudget[user]! + MEAL_PURSE[mealtime]! + (free ? 0.12 : 0) + (session.purpose === 1 ? 0.15 : 0);
+    const travelling = this.sceneEffects && session.purpose > 0;
+    const local = travelling ? LOCAL[session.purpose]! : EFFECTS.local.home;
+    let purse = people.logBudget[user]!;
+    if (this.sceneEffects) {
+      purse += EFFECTS.purse.mealtimes[mealtime]!;
+      if (free) purse += EFFECTS.purse.free;
+      if (session.purpose === 1) purse += EFFECTS.purse.vacation;
+    }
     const farness = EFFECTS.distance * (1 + (this.sceneEffects ? EFFECTS.rainTimesDistance * wetness : 0));
-    const local = !this.sceneEffects || !travelling ? 0.1 : LOCAL[session.purpose]!;
     for (let i = 0; i < session.length; i++) {
       const p = session.poi[i]!;
       let preference = 0;
       for (let a = 0; a < A; a++) preference += wish[a]! * restaurants.attributes[p * A + a]!;
       if (travelling) {
         preference += local * (0.5 + novelty) * restaurants.localness[p * cities + session.city]!;
-        if (this.sceneEffects)
-          preference += EFFECTS.homesick * (1 - novelty) * restaurants.localness[p * cities + people.homeCity[user]!]!;
+        preference += EFFECTS.homesick * (1 - novelty) * restaurants.localness[p * cities + people.homeCity[user]!]!;
       } else preference += local * restaurants.localness[p * cities + session.city]!;
       const priceGap = Math.min(4, (Math.log(restaurants.price[p]!) - purse) ** 2);
       const far = Math.log(1 + session.distance[i]!);
@@ -284,9 +287,8 @@ export class SessionSource {
   }
 }
 
-const LOCAL = [0.1, EFFECTS.local.vacation, EFFECTS.local.work, EFFECTS.local.family];
-/** What people spend at each mealtime, in log-yuan against their usual budget. */
-const MEAL_PURSE = [-0.6, -0.1, -0.35, 0.2, 0];
+/** In the order of PURPOSES. */
+const LOCAL = [EFFECTS.local.home, EFFECTS.local.vacation, EFFECTS.local.work, EFFECTS.local.family];
 
 function isOpen(restaurants: Restaurants, p: number, day: number, hour: number): boolean {
   if (day < restaurants.opensDay[p]! || day >= restaurants.closesDay[p]!) return false;
