@@ -11,6 +11,7 @@ export {
   type SceneEntry,
 } from './embedding/vectors.js';
 export { checkVectors, type VectorsManifest } from './embedding/vectors-manifest.js';
+export { type AblateOptions, type AblateResult, ablate, ablateOn } from './experiments/ablate.js';
 export {
   type CompareModel,
   type CompareOptions,
@@ -19,6 +20,10 @@ export {
   compareOn,
   runDirectory,
 } from './experiments/compare.js';
+export type { VectorsGiven } from './experiments/runs.js';
+export { type Dimension, readSpace, type SearchSpace } from './experiments/search-space.js';
+export { type SweepOptions, type SweepResult, sweep, sweepOn } from './experiments/sweep.js';
+export { type TuneBudget, type TuneOptions, type TuneResult, tune, tuneOn } from './experiments/tune.js';
 export { type ExportOptions, type ExportResult, exportBundle } from './exporting/export-bundle.js';
 export { disposeDecoder } from './language-model/decoder.js';
 export { generate, nextTokenProbabilities } from './language-model/generation.js';
@@ -30,7 +35,13 @@ export { PretrainConfig, type PretrainConfigInput } from './pretraining/config.j
 export { type PretrainOptions, type PretrainResult, pretrain, type StageProgress } from './pretraining/pretrain.js';
 export { type RunRecord, readRecord } from './report/run-record.js';
 export { resolveTrainConfig, type TrainConfig, type TrainConfigInput, trainConfigSchema } from './training/config.js';
-export { type LoadOptions, loadTrainingData, type TrainingData } from './training/data.js';
+export {
+  type LearningData,
+  type LoadOptions,
+  loadLearningData,
+  loadTrainingData,
+  type TrainingData,
+} from './training/data.js';
 export { type Evaluation, predict, type RankingMetrics, type Slice } from './training/evaluate.js';
 export {
   type ModelDescription,

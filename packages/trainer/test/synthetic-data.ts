@@ -60,13 +60,18 @@ export function syntheticSplit(orders: boolean): { split: SplitManifest; manifes
   return { split, manifest };
 }
 
+/** What users and POIs are worth to a click, whatever is sampled. */
+export function syntheticBiases(): { user: number[]; poi: number[]; scene: number[][] } {
+  const truth = random(99);
+  const user = Array.from({ length: USERS }, () => 2 * truth() - 1);
+  const poi = Array.from({ length: POIS }, () => 2 * truth() - 1);
+  return { user, poi, scene: SCENES.map(([, texts]) => texts.map(() => 2 * truth() - 1)) };
+}
+
 /** Clicks depend on user, POI, district and the scene; orders on clicks and price: there is something to learn. */
 export function syntheticSamples(rows: number, seed: number, orders = true): Samples {
   const next = random(seed);
-  const truth = random(99);
-  const userBias = Array.from({ length: USERS }, () => 2 * truth() - 1);
-  const poiBias = Array.from({ length: POIS }, () => 2 * truth() - 1);
-  const sceneBias = SCENES.map(([, texts]) => texts.map(() => 2 * truth() - 1));
+  const { user: userBias, poi: poiBias, scene: sceneBias } = syntheticBiases();
   const samples: Samples = {
     rows,
     categorical: new Int32Array(3 * rows),
@@ -129,7 +134,8 @@ export function syntheticData(options: { rows?: number; orders?: boolean; seed?:
     device: 'cpu',
     train: train.part,
     validation,
-    test,
+    // one user in three is away from home
+    test: { ...test, travelling: Uint8Array.from(test.samples.user, (user) => (user % 3 === 0 ? 1 : 0)) },
     dispose: () => {
       for (const held of [train, validation, test]) held.part.dispose();
     },

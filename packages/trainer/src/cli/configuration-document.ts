@@ -29,9 +29,9 @@ sections it needs and checks them all, and tells every setting that does not exi
 }
 \`\`\`
 
-A setting with a dot in its name stands inside another: \`decoder.layers\` is \`"decoder": { "layers": … }\`. A setting of \`train\` is taken
-from this file; else from the model's variant, where it is one; else from what the dataset recommends (\`training\` in its schema); else it is
-the default.
+A setting with a dot in its name stands inside another: \`decoder.layers\` is \`"decoder": { "layers": … }\`. A setting of \`train\` is what
+makes the model's variant, where it is one (an ablation stays what its name says); else what this file says of the model (\`train.models\`); else
+what it says of all; else what the dataset recommends (\`training\` in its schema); else the default.
 
 <!-- Written from the schemas by packages/trainer/scripts/write-configuration-document.mjs; a test holds it to them. -->
 `;
@@ -71,6 +71,7 @@ function rangeOf(node: Node): string {
   if (node.type === 'array') return `list: ${rangeOf(node.items ?? {})}`;
   if (node.type === 'boolean') return '`true`, `false`';
   if (node.type === 'string') return 'text';
+  if (node.type === 'object') return 'settings by name';
   const limits = [
     node.minimum !== undefined && node.minimum !== Number.MIN_SAFE_INTEGER ? `≥ ${node.minimum}` : '',
     node.exclusiveMinimum !== undefined ? `> ${node.exclusiveMinimum}` : '',

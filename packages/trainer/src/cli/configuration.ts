@@ -3,7 +3,7 @@ import { UsageError } from '@larr/core';
 import { z } from 'zod';
 import { FinetuneConfig } from '../embedding/config.js';
 import { PretrainConfig } from '../pretraining/config.js';
-import { trainConfigSchema } from '../training/config-schema.js';
+import { trainSectionSchema } from '../training/config-schema.js';
 
 /** A DuckDB memory limit. */
 export const memoryLimit = z
@@ -25,26 +25,32 @@ const EmbedConfig = z.strictObject({
  * What the user says of training, checked and left as it is written: its defaults depend on the dataset's recommendation and on the
  * model, and `resolveTrainConfig` puts the three together.
  */
-const TrainSection = z.custom<z.input<typeof trainConfigSchema>>().superRefine((value, context) => {
-  const parsed = trainConfigSchema.safeParse(value);
+const TrainSection = z.custom<z.input<typeof trainSectionSchema>>().superRefine((value, context) => {
+  const parsed = trainSectionSchema.safeParse(value);
   // Issues have the paths of the section; zod puts its name in front.
   if (!parsed.success) for (const issue of parsed.error.issues) context.addIssue({ ...issue } as never);
 });
 
-const trainReaders = '`train`, `compare`, `demo`';
+const trainReaders = '`train`, `compare`, `ablate`, `sweep`, `tune`, `demo`';
 
 export const Configuration = z.strictObject({
   prepare: PrepareConfig.prefault({}).describe('`world`, `import`, `prepare`'),
-  pretrain: PretrainConfig.prefault({}).describe('`pretrain`, and stage 1 of `train`, `compare`, `demo`'),
-  finetune: FinetuneConfig.prefault({}).describe('`finetune`, and stage 2 of `train`, `compare`, `demo`'),
-  embed: EmbedConfig.prefault({}).describe('`embed`, and the vectors of `train`, `compare`, `demo`'),
+  pretrain: PretrainConfig.prefault({}).describe(
+    '`pretrain`, and stage 1 of `train`, `compare`, `ablate`, `sweep`, `tune`, `demo`',
+  ),
+  finetune: FinetuneConfig.prefault({}).describe(
+    '`finetune`, and stage 2 of `train`, `compare`, `ablate`, `sweep`, `tune`, `demo`',
+  ),
+  embed: EmbedConfig.prefault({}).describe(
+    '`embed`, and the vectors of `train`, `compare`, `ablate`, `sweep`, `tune`, `demo`',
+  ),
   train: TrainSection.default({}).describe(trainReaders),
 });
 export type Configuration = z.output<typeof Configuration>;
 
 /** The whole file with every setting in the open, as documents and messages want it. */
 export const ConfigurationShape = Configuration.extend({
-  train: trainConfigSchema.prefault({}).describe(trainReaders),
+  train: trainSectionSchema.prefault({}).describe(trainReaders),
 });
 
 /**

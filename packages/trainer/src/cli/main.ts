@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { fail } from './command-context.js';
+import { registerAblate } from './commands/ablate.js';
 import { registerCompare } from './commands/compare.js';
 import { registerDemo } from './commands/demo.js';
 import { registerDoctor } from './commands/doctor.js';
@@ -15,7 +16,9 @@ import { registerPrepare } from './commands/prepare.js';
 import { registerPretrain } from './commands/pretrain.js';
 import { registerRecall } from './commands/recall.js';
 import { registerServe } from './commands/serve.js';
+import { registerSweep } from './commands/sweep.js';
 import { registerTrain } from './commands/train.js';
+import { registerTune } from './commands/tune.js';
 import { registerWorld } from './commands/world.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -39,6 +42,9 @@ for (const register of [
   registerEmbed,
   registerTrain,
   registerCompare,
+  registerAblate,
+  registerSweep,
+  registerTune,
   registerEvaluate,
   registerRecall,
   registerExport,

@@ -1,5 +1,6 @@
 // Where a command that trains gets the language model's vectors from: given, or made by the stages before.
 import { openDataset } from '@larr/core';
+import type { LanguageStagesTaken } from '../models/index.js';
 import type { CommandContext } from './command-context.js';
 import { type Configuration, checkVectorWidth } from './configuration.js';
 import { stageReporter } from './reporters.js';
@@ -10,39 +11,54 @@ interface VectorsWanted {
   split?: string | undefined;
   /** --vectors */
   vectors?: string | undefined;
+  /** --vectors-no-cpt, --vectors-no-ft */
+  vectorsNoCpt?: string | undefined;
+  vectorsNoFt?: string | undefined;
   out: string;
   config: Configuration;
   seed: number;
   device: string;
 }
 
+/** Vectors by the stages that their language model took; those that no model asks for are left out. */
+export type VectorsFound = { [K in LanguageStagesTaken]?: string };
+
 /**
  * The vectors that these models need: those given, which are checked before anything is trained, or those that the language stages
- * make in `out`. Undefined where no model takes any.
+ * make in `out`: the whole model's in vectors/, those without stage 1 or stage 2 in no-cpt/ and no-ft/.
  * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; ConfigError `NEEDS_SEQUENCE`, `NEEDS_FIELDS` where the data lack what a model reads; DataError `NO_VECTORS`, `VECTORS_MISMATCH`
  */
-export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<string | undefined> {
+export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<VectorsFound> {
   const { checkModelInputs, modelKind } = await import('../models/index.js');
   const { modelInputs } = await import('../models/inputs.js');
-  const { models, data, split, vectors, out, config, seed, device } = wanted;
-  const semantic = models.filter((name) => modelKind(name).semantic);
-  if (semantic.length === 0) {
-    if (vectors !== undefined) context.say(`${models.join(', ')}: no model here takes vectors; ${vectors} is not read`);
-    return undefined;
+  const { models, data, split, out, config, seed, device } = wanted;
+  const given = { both: wanted.vectors, 'no-cpt': wanted.vectorsNoCpt, 'no-ft': wanted.vectorsNoFt };
+  const needed = new Set(models.flatMap((name) => modelKind(name).vectors ?? []));
+  for (const [stages, path] of Object.entries(given)) {
+    if (path !== undefined && !needed.has(stages as LanguageStagesTaken))
+      context.say(`${models.join(', ')}: no model here takes such vectors; ${path} is not read`);
   }
+  if (needed.size === 0) return {};
   const dataset = await openDataset(data, split);
   const { resolveTrainConfig } = await import('../training/config.js');
   const inputs = modelInputs(dataset.split, dataset.manifest.orders, dataset.manifest.pois);
   for (const name of models)
     checkModelInputs(name, resolveTrainConfig(name, dataset.manifest.training, config.train), inputs);
-  if (vectors !== undefined) {
-    const { checkVectors } = await import('../embedding/vectors-manifest.js');
-    const { dimension } = await checkVectors(vectors, dataset);
-    for (const name of semantic) resolveTrainConfig(name, dataset.manifest.training, config.train, dimension);
-    return vectors;
+  const { checkVectors } = await import('../embedding/vectors-manifest.js');
+  const found: VectorsFound = {};
+  for (const stages of needed) {
+    const path = given[stages];
+    if (path === undefined) continue;
+    const { dimension } = await checkVectors(path, dataset);
+    for (const name of models.filter((name) => modelKind(name).vectors === stages))
+      resolveTrainConfig(name, dataset.manifest.training, config.train, dimension);
+    found[stages] = path;
   }
+  const missing = [...needed].filter((stages) => found[stages] === undefined);
+  if (missing.length === 0) return found;
   checkVectorWidth(config);
-  const { ensureVectors } = await import('../pipeline/language-stages.js');
+  const { ensureVectorsOf } = await import('../pipeline/language-stages.js');
   const stages = { data, split, out, config, seed, device, signal: context.signal, ...stageReporter(context) };
-  return (await ensureVectors(stages)).vectors;
+  for (const taken of missing) found[taken] = await ensureVectorsOf(taken, stages);
+  return found;
 }

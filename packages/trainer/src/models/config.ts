@@ -126,6 +126,14 @@ export const modelConfigSchema = z.object({
       temperature: z.number().positive().default(0.1).describe('τ of the alignment.'),
       rows: z.enum(['all', 'clicked']).default('all').describe('Which rows enter L_al.'),
       maskDuplicates: z.boolean().default(true).describe('Leave rows of the same (user, POI) out of the negatives.'),
+      extraNegatives: z
+        .number()
+        .int()
+        .min(0)
+        .default(0)
+        .describe(
+          "Negatives drawn for each row beside those of the batch, each a user and a POI of the training part drawn evenly; they join the sums of the direction scene → target. The paper's figure 4b sweeps them and finds that more hurts.",
+        ),
     })
     .prefault({}),
 });

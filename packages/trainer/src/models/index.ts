@@ -7,49 +7,69 @@ import { createFeatures, features } from './features.js';
 import { requirePairs } from './fibinet.js';
 import type { ModelInputs, RecommendationModel } from './inputs.js';
 import { createLarr } from './larr.js';
-import type { CreateNetwork } from './network.js';
 import { networks } from './networks.js';
+import { createTruth, type Truth } from './truth.js';
 
 type Create = (p: Parameters, inputs: ModelInputs, config: ModelConfig) => RecommendationModel;
+
+/** Which language model's vectors: of both stages, of one that skipped stage 1, or of one that skipped stage 2. */
+export type LanguageStagesTaken = 'both' | 'no-cpt' | 'no-ft';
 
 interface ModelKind {
   create: Create;
   /** what it is a network of; null: `base` says it */
   network: NetworkName | null;
-  /** wants the language model's vectors */
-  semantic: boolean;
-  /** what a variant changes in the configuration */
+  /** wants the language model's vectors, and these; null: none */
+  vectors: LanguageStagesTaken | null;
+  /** what it reads of a simulated world's truth: a control, never a model for use; null: nothing */
+  truth: Truth | null;
+  /** what makes a variant: nobody's settings change it */
   overrides?: Record<string, unknown>;
 }
 
 const kinds: Record<string, ModelKind> = {
-  ...Object.fromEntries(
-    networkNames.map((network) => [network, { create: alone(networks[network]), network, semantic: false }]),
-  ),
-  larr: onBase(),
+  ...Object.fromEntries(networkNames.map((network) => [network, baseline(network)])),
+  /** LARR without the language model: its base alone */
+  'larr-ple': baseline(null),
+  larr: onBase('both'),
+  /** stage 1 skipped */
+  'larr-no-cpt': onBase('no-cpt'),
+  /** stage 2 skipped: states of stage 1 through a fixed projection */
+  'larr-no-ft': onBase('no-ft'),
   /** the paper's noAL: scene vectors simply concatenated, no alignment */
-  'larr-no-al': onBase({ larr: { aggregation: 'concat' }, align: { lambda: 0 } }),
+  'larr-no-al': onBase('both', { larr: { aggregation: 'concat' }, align: { lambda: 0 } }),
   /** aggregator kept, alignment off: noAL changes two things at once */
-  'larr-lambda0': onBase({ align: { lambda: 0 } }),
-  'larr-random-table': onBase({ larr: { vectors: 'random' } }),
-  'larr-shuffled-table': onBase({ larr: { vectors: 'shuffled' } }),
+  'larr-lambda0': onBase('both', { align: { lambda: 0 } }),
+  'larr-random-table': onBase('both', { larr: { vectors: 'random' } }),
+  'larr-shuffled-table': onBase('both', { larr: { vectors: 'shuffled' } }),
+  /** upper bounds: the base that is told what only the simulator knows */
+  'ple-true-attributes': baseline(null, 'attributes'),
+  'ple-true-taste': baseline(null, 'taste'),
 };
 
-function onBase(overrides: Record<string, unknown> = {}): ModelKind {
-  return { create: createLarr, network: null, semantic: true, overrides };
+function onBase(vectors: LanguageStagesTaken, overrides: Record<string, unknown> = {}): ModelKind {
+  return { create: createLarr, network: null, vectors, truth: null, overrides };
 }
 
 /** A network over the features that the data have, without anything of a language model's. */
-function alone(createNetwork: CreateNetwork): Create {
-  return (p, inputs, config) => {
-    const fields = createFeatures(p, inputs, config.embeddingDim);
-    const network = createNetwork(p, inputs, config, fields, fields.width);
-    return {
-      forward(batch, training) {
-        const [ctr, cvr] = network.logits({ batch, ...features(fields, batch) }, training);
-        return { ctr: ctr!, cvr: cvr ?? null, alignment: null };
-      },
-    };
+function baseline(network: NetworkName | null, truth: Truth | null = null): ModelKind {
+  return {
+    network,
+    vectors: null,
+    truth,
+    create(p, inputs, config) {
+      const fields = createFeatures(p, inputs, config.embeddingDim);
+      const told = truth === null ? null : createTruth(p, inputs, truth);
+      const width = fields.width + (told?.width ?? 0);
+      const net = networks[network ?? config.base](p, inputs, config, fields, width);
+      return {
+        forward(batch, training) {
+          const { v, x } = features(fields, batch);
+          const [ctr, cvr] = net.logits({ batch, v, x: told === null ? x : told.join(x, batch) }, training);
+          return { ctr: ctr!, cvr: cvr ?? null, alignment: null };
+        },
+      };
+    },
   };
 }
 
@@ -58,7 +78,7 @@ export const modelNames: readonly string[] = Object.keys(kinds);
 
 /** @throws UsageError `UNKNOWN_MODEL` */
 export function modelKind(name: string): ModelKind {
-  const kind = kinds[name];
+  const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   if (!kind) {
     throw new UsageError('UNKNOWN_MODEL', `there is no model "${name}"; known: ${modelNames.join(', ')}`);
   }

@@ -19,6 +19,8 @@ export interface ModelInputs {
   sequences: { name: string; length: number }[];
   /** POIs in the dataset, for the POI vectors that sequences point to */
   pois: number;
+  /** of a simulated world, for controls that are told its truth: attributes of a POI, and users */
+  truth?: { attributes: number; users: number };
   /** share w of the train part's unclicked rows that were kept, where they were thinned */
   negativesKept?: number;
 }
@@ -44,6 +46,9 @@ export interface Batch {
   history: Tensor | null;
   /** i32 [B]: equal for rows of the same (user, POI) */
   pair: Tensor;
+  /** i32 [B]: the row's user and POI by their index in the dataset, those unseen in training too */
+  user: Tensor;
+  poi: Tensor;
   /** f32 [B] */
   click: Tensor;
   order: Tensor | null;
@@ -55,8 +60,16 @@ export interface ModelOutput {
   ctr: Tensor;
   /** [B]: p_ctcvr = σ(ctr) · σ(cvr); null without orders */
   cvr: Tensor | null;
-  /** z_s and z_t [B, 2·dim], where the model aligns them */
-  alignment: { scene: Tensor; target: Tensor } | null;
+  /** what L_al is of, where the model aligns */
+  alignment: Alignment | null;
+}
+
+export interface Alignment {
+  /** z_s and z_t [B, 2·dim] */
+  scene: Tensor;
+  target: Tensor;
+  /** further negatives of each row: z_t of drawn users and POIs [B, K, 2·dim], and which are the row's own pair, bool [B, K] */
+  extra: { target: Tensor; own: Tensor } | null;
 }
 
 /** A recommendation model: its tensors are in the Parameters it was made with. */

@@ -1,10 +1,11 @@
-import { arange, cat, embeddingBag, type Tensor, tensor, zeros } from '@larr/torch';
+import { arange, cat, embeddingBag, randint, stack, type Tensor, tensor, zeros } from '@larr/torch';
+import { embed } from '../layers/embedding-table.js';
 import { createLinear, linear } from '../layers/linear.js';
 import { glorot, type Parameters } from '../layers/parameters.js';
 import { createSceneEncoder, encodeScene, type SceneTokens } from '../layers/scene-encoder.js';
 import type { ModelConfig } from './config.js';
-import { createFeatures, features } from './features.js';
-import type { Batch, ModelInputs, RecommendationModel } from './inputs.js';
+import { createFeatures, type Features, features } from './features.js';
+import type { Alignment, Batch, ModelInputs, RecommendationModel } from './inputs.js';
 import { networks } from './networks.js';
 
 /** Tables of at most this many entries are encoded whole: finding the unique ones of a batch would cost more. */
@@ -46,10 +47,36 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
                 ids.map((f) => v.select(1, f)),
                 1,
               ),
+              extra: align.extraNegatives > 0 ? drawNegatives(fields, inputs, ids, batch, align.extraNegatives) : null,
             }
           : null;
       return { ctr: ctr!, cvr: cvr ?? null, alignment };
     },
+  };
+}
+
+/**
+ * `count` pairs of a user and a POI for each row, both drawn evenly from those of the training part: their embeddings, and whether a
+ * draw hit the row's own pair.
+ * @param ids the features of role user and poi
+ */
+function drawNegatives(
+  fields: Features,
+  inputs: ModelInputs,
+  ids: number[],
+  batch: Batch,
+  count: number,
+): NonNullable<Alignment['extra']> {
+  const drawn = ids.map((f) => {
+    const { offset, size } = inputs.categorical[f]!;
+    // row `offset` stands for what training has not seen; a feature that knows nothing else has only that
+    return randint(offset + Math.min(1, size - 1), offset + size, [batch.rows, count], { device: batch.ids.device });
+  });
+  const same = drawn.map((rows, i) => rows.eq(batch.ids.select(1, ids[i]!).unsqueeze(1)));
+  const vectors = embed(fields.table, stack(drawn, 2)); // [B, K, fields of ids, dim]
+  return {
+    target: vectors.reshape([batch.rows, count, ids.length * fields.table.dim]),
+    own: same.reduce((a, b) => a.logicalAnd(b)),
   };
 }
 

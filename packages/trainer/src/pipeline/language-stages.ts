@@ -59,6 +59,31 @@ export async function ensureVectors(options: LanguageStagesOptions): Promise<Lan
   return { vectors, pretrain: pretrained, finetune: finetuned, embed: embedded };
 }
 
+/**
+ * The vectors of the whole language model, or of one that skipped a stage (the ablations noCPT and noFT, method.md, section 6), made in
+ * `out` as far as they are missing: stage 1 with no tokens to learn and stage 2 on it, in no-cpt/; or stage 1 alone, whose states go
+ * through a fixed projection, in no-ft/. The latter shares stage1/ with the whole model.
+ * @returns the directory of the vectors
+ * @throws what `ensureVectors` throws
+ */
+export async function ensureVectorsOf(
+  taken: 'both' | 'no-cpt' | 'no-ft',
+  options: LanguageStagesOptions,
+): Promise<string> {
+  const { data, split, out, config, seed, device, signal, onProgress, onNotice } = options;
+  if (taken === 'both') return (await ensureVectors(options)).vectors;
+  if (taken === 'no-cpt') {
+    const untrained = { ...config, pretrain: { ...config.pretrain, tokens: 0 } };
+    return (await ensureVectors({ ...options, out: join(out, 'no-cpt'), config: untrained })).vectors;
+  }
+  const shared = { dataset: data, split, seed, device, signal, onProgress, onNotice };
+  const stage1 = join(out, 'stage1');
+  const vectors = join(out, 'no-ft', 'vectors');
+  await pretrain({ ...shared, output: stage1, config: config.pretrain });
+  await embedDataset({ ...shared, ...config.embed, model: stage1, output: vectors });
+  return vectors;
+}
+
 /** Before stage 1 takes its time: whether stage 2, if it is there, is of these data, settings and seed. */
 async function claimStage2({ data, split, config, seed }: LanguageStagesOptions, directory: string): Promise<void> {
   const dataset = runDataset(await openDataset(data, split));

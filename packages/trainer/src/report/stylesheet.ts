@@ -42,14 +42,16 @@ tr.ceiling th,tr.ceiling td{border-top:2px solid var(--line);color:var(--quiet);
 tr.group th{padding-top:18px;color:var(--accent);font-size:12px;letter-spacing:.03em}
 .slices th,.slices td{padding-top:5px;padding-bottom:5px}
 .slices tbody tr:not(.group) th{font-weight:400}
+.small{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:16px;margin:16px 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(420px,1fr));gap:16px;margin:16px 0}
 figure{margin:0;padding:16px 18px 14px}
 figcaption{font-size:13.5px;font-weight:600;margin-bottom:8px}
 svg{display:block;width:100%;height:auto;font:11.5px system-ui,sans-serif}
 .grid{stroke:var(--line)}.axis{stroke:var(--quiet)}.diagonal{stroke:var(--quiet);stroke-dasharray:4 4}
-.tick,.axis-name{fill:var(--quiet)}.row-name{fill:var(--ink);font-size:12.5px}
+.tick,.axis-name,.row-note{fill:var(--quiet)}.row-name{fill:var(--ink);font-size:12.5px}
 .series path{fill:none;stroke:var(--c);stroke-width:1.9;stroke-linejoin:round}
 .series circle{fill:var(--c)}.series .seed{opacity:.38}.series .whisker{stroke:var(--c);stroke-width:2.5;opacity:.55}
+.series .stem{stroke:var(--c);stroke-width:4;opacity:.3;stroke-linecap:round}.series .cap{stroke:var(--c);stroke-width:1.4}.series .ring{fill:none;stroke:var(--ink);stroke-width:1.4}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin-top:8px;font-size:12.5px}
 .key i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle;background:var(--c)}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}

@@ -111,10 +111,16 @@ export function calibrationCharts(results: TrainResult[], colourOf: Map<string, 
   );
 }
 
-/** Figures of cold rows and of every scene text. */
+const SLICE_NAMES: Record<Exclude<Slice['kind'], 'scene'>, string> = {
+  'cold-poi': 'POIs unseen in training',
+  'cold-user': 'users unseen in training',
+  travelling: 'users away from home',
+};
+
+/** Figures of cold rows, of travelling users, and of every scene text; slices without rows are named below. */
 export function sliceTables(results: TrainResult[], seed: number): string {
   const all = results[0]?.slices ?? [];
-  if (all.length === 0) return '<p class="quiet">The test part has no cold rows and no scene keywords.</p>';
+  if (all.length === 0) return '<p class="quiet">The data have no ids of POIs and users, and no scene keywords.</p>';
   const keyOf = (slice: Slice) => `${slice.kind}\u0000${slice.field}\u0000${slice.value}`;
   const lookup = results.map((result) => new Map(result.slices.map((slice) => [keyOf(slice), slice])));
   const line = (slice: Slice, name: string) => {
@@ -124,12 +130,11 @@ export function sliceTables(results: TrainResult[], seed: number): string {
     return `<tr><th scope="row">${name}</th><td>${slice.rows.toLocaleString('en')}</td><td>${((100 * slice.clicks) / slice.rows).toFixed(1)} %</td>${cells.join('')}</tr>`;
   };
   const head = `<thead><tr><th>slice</th><th>rows</th><th>CTR</th>${results.map((r) => `<th>${escapeText(r.model)}</th>`).join('')}</tr></thead>`;
-  const cold = all
-    .filter((slice) => slice.kind !== 'scene')
-    .map((slice) => line(slice, slice.kind === 'cold-poi' ? 'POIs unseen in training' : 'users unseen in training'));
-  const fields = [...new Set(all.flatMap((slice) => (slice.field === null ? [] : [slice.field])))];
+  const there = all.filter((slice) => slice.rows > 0);
+  const first = there.flatMap((slice) => (slice.kind === 'scene' ? [] : [line(slice, SLICE_NAMES[slice.kind])]));
+  const fields = [...new Set(there.flatMap((slice) => (slice.field === null ? [] : [slice.field])))];
   const scenes = fields.flatMap((field) => {
-    const own = all.filter((slice) => slice.field === field).sort((a, b) => b.rows - a.rows);
+    const own = there.filter((slice) => slice.field === field).sort((a, b) => b.rows - a.rows);
     const shown = own
       .slice(0, SLICES_PER_FIELD)
       .map((slice) => line(slice, slice.value ? escapeText(slice.value) : '<i>missing</i>'));
@@ -139,7 +144,23 @@ export function sliceTables(results: TrainResult[], seed: number): string {
       ...shown,
     ];
   });
-  return `<div class="scroll"><table class="slices">${head}<tbody>${[...cold, ...scenes].join('')}</tbody></table></div><p class="quiet">CTR AUC, seed ${seed}; the small figure is half the 95 % interval (DeLong). The best of each row is marked, however small the lead.</p>`;
+  const table =
+    first.length + scenes.length === 0
+      ? ''
+      : `<div class="scroll"><table class="slices">${head}<tbody>${[...first, ...scenes].join('')}</tbody></table></div><p class="quiet">CTR AUC, seed ${seed}; the small figure is half the 95 % interval (DeLong). The best of each row is marked, however small the lead.</p>`;
+  return table + emptySlices(all.filter((slice) => slice.rows === 0));
+}
+
+/** Says which slices no test row is in, field by field. */
+function emptySlices(empty: Slice[]): string {
+  if (empty.length === 0) return '';
+  const alone = empty.flatMap((slice) => (slice.kind === 'scene' ? [] : [SLICE_NAMES[slice.kind]]));
+  const fields = [...new Set(empty.flatMap((slice) => (slice.field === null ? [] : [slice.field])))].map((field) => {
+    const texts = empty.filter((slice) => slice.field === field).map(({ value }) => value!);
+    const more = texts.length - SLICES_PER_FIELD;
+    return `<b>${escapeText(field)}</b>: ${escapeText(texts.slice(0, SLICES_PER_FIELD).join(', '))}${more > 0 ? ` and ${more} more` : ''}`;
+  });
+  return `<p class="quiet">Without a row in the test part: ${[...alone, ...fields].join('; ')}.</p>`;
 }
 
 function aucCell(a: SliceAuc, best: boolean): string {

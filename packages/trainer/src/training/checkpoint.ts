@@ -4,6 +4,7 @@ import {
   type Adam,
   type AdamW,
   loadSafetensors,
+  type RowwiseAdagrad,
   type RowwiseAdam,
   saveSafetensors,
   type Tensor,
@@ -33,7 +34,7 @@ export interface TrainingPosition {
 export interface TrainingState {
   parameters: Parameters;
   dense: AdamW;
-  tables: RowwiseAdam | Adam;
+  tables: RowwiseAdam | RowwiseAdagrad | Adam;
 }
 
 /** Writes weights, both optimisers and the position as one file, atomically: there is never half a checkpoint. */

@@ -23,6 +23,12 @@ export const trainConfigSchema = modelConfigSchema
       .positive()
       .optional()
       .describe('Learning rate of the embedding tables; without it, learningRate.'),
+    embeddingOptimiser: z
+      .enum(['adam', 'adagrad'])
+      .default('adam')
+      .describe(
+        'How the embedding tables are updated, row by row as batches name them: adam keeps two numbers beside each weight; adagrad one, and its steps shrink for what is seen often.',
+      ),
     schedule: z
       .enum(['constant', 'cosine'])
       .default('cosine')
@@ -64,5 +70,16 @@ export const trainConfigSchema = modelConfigSchema
   })
   .strict();
 
-export type TrainConfig = z.infer<typeof trainConfigSchema>;
-export type TrainConfigInput = z.input<typeof trainConfigSchema>;
+/** The `train` section of a configuration file: settings of every model, and of single ones. */
+export const trainSectionSchema = trainConfigSchema.extend({
+  models: z
+    .record(z.string(), trainConfigSchema)
+    .optional()
+    .describe(
+      'Settings of single models by name, over those beside it: `"models": { "ple": { "learningRate": 0.001 } }`. A larr model without an entry of its own takes that of `larr`. `larr tune` writes such a file.',
+    ),
+});
+
+export type TrainConfig = z.output<typeof trainConfigSchema>;
+/** Settings that the user gives: those that are left out come from the dataset's recommendation, or are the defaults. */
+export type TrainConfigInput = z.input<typeof trainSectionSchema>;

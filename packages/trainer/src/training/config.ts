@@ -2,10 +2,11 @@ import { ConfigError, UsageError } from '@larr/core';
 import { modelKind } from '../models/index.js';
 import { type TrainConfig, type TrainConfigInput, trainConfigSchema } from './config-schema.js';
 
-export { type TrainConfig, type TrainConfigInput, trainConfigSchema } from './config-schema.js';
+export { type TrainConfig, type TrainConfigInput, trainConfigSchema, trainSectionSchema } from './config-schema.js';
 
 /**
- * Defaults ← the dataset's recommendation ← the model variant's own settings ← the user's.
+ * Defaults ← the dataset's recommendation ← the user's ← the user's for this model (`models`) ← what makes the variant: an ablation
+ * stays what its name says, whatever is asked of the model that it is of.
  * @param vectorDim width of the language model's vectors, where the model takes them: `larr.vectorDim` follows it
  * @throws ConfigError `BAD_CONFIG` naming the field; UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`, `HEADS`
  */
@@ -15,7 +16,10 @@ export function resolveTrainConfig(
   user: TrainConfigInput = {},
   vectorDim?: number,
 ): TrainConfig {
-  const wanted = user.larr?.vectorDim;
+  const { models = {}, ...all } = user;
+  for (const name of Object.keys(models)) modelKind(name); // a name that no model has is refused, not passed over
+  const own = ownSettings(model, user, recommended);
+  const wanted = (own as TrainConfigInput).larr?.vectorDim ?? all.larr?.vectorDim;
   if (vectorDim !== undefined && wanted !== undefined && wanted !== vectorDim) {
     throw new UsageError(
       'VECTOR_DIM',
@@ -24,8 +28,9 @@ export function resolveTrainConfig(
   }
   const merged = [
     recommended,
+    all,
+    own,
     modelKind(model).overrides ?? {},
-    user,
     vectorDim === undefined ? {} : { larr: { vectorDim } },
   ].reduce<object>(mergeDeep, {});
   const parsed = trainConfigSchema.safeParse(merged);
@@ -35,6 +40,16 @@ export function resolveTrainConfig(
   }
   const what = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`).join('; ');
   throw new ConfigError('BAD_CONFIG', `the training configuration is not valid: ${what}`);
+}
+
+/**
+ * What `models` says of a model: its own entry, else that of larr for larr's variants, else that of the base for what is the base alone
+ * with something told.
+ */
+export function ownSettings(model: string, user: TrainConfigInput, recommended: object = {}): object {
+  const { vectors, network } = modelKind(model);
+  const { base = 'ple' } = { ...recommended, ...user } as { base?: string };
+  return user.models?.[model] ?? user.models?.[vectors !== null ? 'larr' : (network ?? base)] ?? {};
 }
 
 /** The scene encoder's heads share the width of the vectors among them. @throws UsageError `HEADS` */

@@ -1,20 +1,24 @@
 import { bytesPerSample, DataError, type Dataset, openDataset, type Part, sampleShape } from '@larr/core';
 import { type ModelInputs, modelInputs } from '../models/inputs.js';
 import { memoryBudgetMiB, type TrainConfigInput } from './config.js';
-import type { EvaluationSamples, TrainingPart } from './part.js';
+import type { EvaluatedPart, EvaluationSamples, TrainingPart } from './part.js';
 import { ResidentPart } from './resident-part.js';
 import { evaluationSamples, StreamedPart } from './streamed-part.js';
+import { travellingRows } from './travelling.js';
 
-/** A split of a dataset: opened once, used by every model and seed. Parts within the memory budget are resident on the device. */
-export interface TrainingData {
+/** What a model is learnt from and chosen by: the train part, and the validation part with its labels beside it. */
+export interface LearningData {
   dataset: Dataset;
   inputs: ModelInputs;
   device: string;
   train: TrainingPart;
-  /** validation and test have their labels, users and scenes beside them, for the metrics */
   validation: { part: TrainingPart; samples: EvaluationSamples };
-  test: { part: TrainingPart; samples: EvaluationSamples };
   dispose(): void;
+}
+
+/** A split of a dataset: opened once, used by every model and seed. Parts within the memory budget are resident on the device. */
+export interface TrainingData extends LearningData {
+  test: EvaluatedPart;
 }
 
 export interface LoadOptions {
@@ -35,6 +39,25 @@ const WINDOW_ROWS = 524_288;
  * `EMPTY_PART`; whatever `openDataset` throws
  */
 export async function loadTrainingData(options: LoadOptions): Promise<TrainingData> {
+  const { data, load } = await openParts(options);
+  try {
+    const { part, samples } = await load('test');
+    const test = { part, samples: samples!, travelling: await travellingRows(data.dataset, samples!) };
+    return { ...data, test };
+  } catch (error) {
+    data.dispose();
+    throw error;
+  }
+}
+
+/** The same without the test part, of which no file is opened: for choices. */
+export async function loadLearningData(options: LoadOptions): Promise<LearningData> {
+  return (await openParts(options)).data;
+}
+
+type LoadPart = (name: Part) => Promise<{ part: TrainingPart; samples: EvaluationSamples | null }>;
+
+async function openParts(options: LoadOptions): Promise<{ data: LearningData; load: LoadPart }> {
   const dataset = await openDataset(options.data, options.split);
   const { manifest, split } = dataset;
   const inputs = modelInputs(split, manifest.orders, manifest.pois);
@@ -44,7 +67,7 @@ export async function loadTrainingData(options: LoadOptions): Promise<TrainingDa
   const bytes = bytesPerSample(sampleShape(split, manifest.orders));
   // The loader holds two windows.
   const windowRows = Math.max(1, Math.min(WINDOW_ROWS, Math.floor(budget / (2 * bytes))));
-  const load = async (name: Part): Promise<{ part: TrainingPart; samples: EvaluationSamples | null }> => {
+  const load: LoadPart = async (name) => {
     const { rows, clicks, orders } = split.parts[name];
     if (options.limit === undefined && rows * bytes > budget) {
       requireBothCounts(name, 'click', clicks, rows);
@@ -59,27 +82,18 @@ export async function loadTrainingData(options: LoadOptions): Promise<TrainingDa
     held.push(part);
     return { part, samples };
   };
-  const evaluated = async (name: 'validation' | 'test') => {
-    const { part, samples } = await load(name);
-    return { part, samples: samples! };
+  const dispose = () => {
+    for (const part of held) part.dispose();
   };
   try {
     const train = await load('train');
-    const validation = await evaluated('validation');
-    const test = await evaluated('test');
+    const { part, samples } = await load('validation');
     return {
-      dataset,
-      inputs,
-      device,
-      train: train.part,
-      validation,
-      test,
-      dispose: () => {
-        for (const part of held) part.dispose();
-      },
+      load,
+      data: { dataset, inputs, device, train: train.part, validation: { part, samples: samples! }, dispose },
     };
   } catch (error) {
-    for (const part of held) part.dispose();
+    dispose();
     throw error;
   }
 }

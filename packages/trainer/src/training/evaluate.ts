@@ -1,7 +1,7 @@
 import { auc, aucInterval, type Calibration, calibration, gauc, logLoss, type SplitManifest } from '@larr/core';
 import { autocast, noGrad, tidy } from '@larr/torch';
 import { clickLogitShift, type ModelInputs, type RecommendationModel } from '../models/inputs.js';
-import type { EvaluationSamples, TrainingPart } from './part.js';
+import type { EvaluatedPart, EvaluationSamples, TrainingPart } from './part.js';
 
 const PREDICTION_BATCH = 8192;
 const CALIBRATION_BINS = 20;
@@ -24,16 +24,16 @@ export interface RankingMetrics {
   ctcvrGauc: number | null;
 }
 
-/** A part of the test rows: cold POIs or users (unseen in training), or one text of one scene field. */
+/** A part of the test rows: cold POIs or users (unseen in training), users away from home, or one text of one scene field. */
 export interface Slice {
-  kind: 'cold-poi' | 'cold-user' | 'scene';
+  kind: 'cold-poi' | 'cold-user' | 'travelling' | 'scene';
   /** the scene field, and its text; "" is a missing keyword */
   field: string | null;
   value: string | null;
   rows: number;
   clicks: number;
   orders: number | null;
-  /** null where the slice has one class only */
+  /** null where the slice has no rows, or one class only */
   ctrAuc: SliceAuc | null;
   ctcvrAuc: SliceAuc | null;
 }
@@ -95,8 +95,7 @@ export function measure(samples: EvaluationSamples, predictions: Predictions): R
 /** All that is said about a model on one part. */
 export async function evaluate(
   model: RecommendationModel,
-  part: TrainingPart,
-  samples: EvaluationSamples,
+  { part, samples, travelling }: EvaluatedPart,
   split: SplitManifest,
   inputs: ModelInputs,
   config: { dtype: 'f32' | 'bf16' },
@@ -108,30 +107,37 @@ export async function evaluate(
       ctr: calibration(samples.click, predictions.ctr, CALIBRATION_BINS),
       ctcvr: predictions.ctcvr ? calibration(samples.order!, predictions.ctcvr, CALIBRATION_BINS) : null,
     },
-    slices: slices(samples, split, predictions),
+    slices: slices(samples, travelling, split, predictions),
   };
 }
 
-/** Cold POIs, cold users, and every text of every scene field; empty slices are left out. */
-export function slices(samples: EvaluationSamples, split: SplitManifest, predictions: Predictions): Slice[] {
+/** Cold POIs, cold users, travelling users where they are known, and every text of every scene field; a slice without rows says so. */
+export function slices(
+  samples: EvaluationSamples,
+  travelling: Uint8Array | null,
+  split: SplitManifest,
+  predictions: Predictions,
+): Slice[] {
   const out: Slice[] = [];
   for (const role of ['poi', 'user'] as const) {
     const f = split.categorical.findIndex((feature) => feature.role === role);
     if (f < 0) continue;
     const ids = samples.categorical.subarray(f * samples.rows, (f + 1) * samples.rows);
-    out.push(...slice(`cold-${role}`, null, null, rowsByValue(ids, 1)[0]!, samples, predictions));
+    out.push(slice(`cold-${role}`, null, null, rowsByValue(ids, 1)[0]!, samples, predictions));
   }
+  if (travelling) out.push(slice('travelling', null, null, rowsByValue(travelling, 2)[1]!, samples, predictions));
   split.scene.forEach(({ field, texts }, i) => {
     const values = samples.scene.subarray(i * samples.rows, (i + 1) * samples.rows);
     rowsByValue(values, texts.length).forEach((rows, j) => {
-      out.push(...slice('scene', field, texts[j]!, rows, samples, predictions));
+      // what no row misses needs no line of its own
+      if (j > 0 || rows.length > 0) out.push(slice('scene', field, texts[j]!, rows, samples, predictions));
     });
   });
   return out;
 }
 
 /** The rows holding each of the values 0 … count − 1; others are left out. */
-function rowsByValue(values: Int32Array, count: number): number[][] {
+function rowsByValue(values: Int32Array | Uint8Array, count: number): number[][] {
   const rows: number[][] = Array.from({ length: count }, () => []);
   values.forEach((value, row) => {
     rows[value]?.push(row);
@@ -146,23 +152,20 @@ function slice(
   rows: number[],
   samples: EvaluationSamples,
   predictions: Predictions,
-): Slice[] {
-  if (rows.length === 0) return [];
+): Slice {
   const pick = (from: Float32Array) => Float32Array.from(rows, (row) => from[row]!);
   const click = pick(samples.click);
   const order = predictions.ctcvr ? pick(samples.order!) : null;
-  return [
-    {
-      kind,
-      field,
-      value,
-      rows: rows.length,
-      clicks: sum(click),
-      orders: order ? sum(order) : null,
-      ctrAuc: sliceAuc(click, pick(predictions.ctr)),
-      ctcvrAuc: order && sliceAuc(order, pick(predictions.ctcvr!)),
-    },
-  ];
+  return {
+    kind,
+    field,
+    value,
+    rows: rows.length,
+    clicks: sum(click),
+    orders: order ? sum(order) : null,
+    ctrAuc: sliceAuc(click, pick(predictions.ctr)),
+    ctcvrAuc: order && sliceAuc(order, pick(predictions.ctcvr!)),
+  };
 }
 
 function sum(values: Float32Array): number {

@@ -16,6 +16,8 @@ function batch(): Batch {
     scene: null,
     history: null,
     pair: tensor(Int32Array.from(pairs), [B], { dtype: 'i32' }),
+    user: tensor(new Int32Array(B), [B], { dtype: 'i32' }),
+    poi: tensor(new Int32Array(B), [B], { dtype: 'i32' }),
     click: tensor(Float32Array.from(clicks), [B]),
     order: tensor(Float32Array.from(orders), [B]),
   };
@@ -51,44 +53,85 @@ test('L_rec stays finite and exact where probabilities round to 0 or 1', () => {
   expect(got).toBeCloseTo(expected, 3);
 });
 
-/** Equations 24 and 25 over the given rows, in plain numbers. */
-function reference(zs: Float32Array, zt: Float32Array, d: number, rows: number[], tau: number, mask: boolean): number {
-  const unit = (z: Float32Array, i: number) => {
-    const row = Array.from(z.subarray(i * d, (i + 1) * d));
+const D = 5;
+const K = 3;
+/** Extra negatives that hit the row's own pair: they are none. */
+const OWN = new Set([1, 4, 5, 6, 20]);
+
+interface Case {
+  tau: number;
+  rows: 'all' | 'clicked';
+  mask: boolean;
+  extra: boolean;
+}
+
+/** Equations 24 and 25 with extra negatives in the sums of scene → target, in float64, pair by pair. */
+function reference(zs: number[], zt: number[], zx: number[], { tau, rows, mask, extra }: Case): number {
+  const chosen = pairs.map((_, i) => i).filter((i) => rows === 'all' || clicks[i] === 1);
+  const unit = (z: number[], i: number) => {
+    const row = z.slice(i * D, (i + 1) * D);
     const norm = Math.hypot(...row);
     return row.map((x) => x / norm);
   };
-  const s = rows.map((i) => rows.map((j) => unit(zs, i).reduce((sum, x, k) => sum + x * unit(zt, j)[k]!, 0) / tau));
-  const allowed = (i: number, j: number) => i === j || !mask || pairs[rows[i]!] !== pairs[rows[j]!];
+  const sim = (a: number[], b: number[]) => a.reduce((sum, x, k) => sum + x * b[k]!, 0) / tau;
+  const f = (i: number, j: number) => sim(unit(zs, i), unit(zt, j));
+  const negatives = (i: number) => chosen.filter((j) => j !== i && !(mask && pairs[i] === pairs[j]));
   let loss = 0;
-  rows.forEach((_, i) => {
-    let forward = 0;
-    let backward = 0;
-    rows.forEach((_, j) => {
-      if (!allowed(i, j)) return;
-      forward += Math.exp(s[i]![j]!);
-      backward += Math.exp(s[j]![i]!);
-    });
-    loss += (Math.log(forward) - s[i]![i]! + Math.log(backward) - s[i]![i]!) / 2;
-  });
-  return loss / rows.length;
+  for (const i of chosen) {
+    let toTarget = Math.exp(f(i, i));
+    let toScene = Math.exp(f(i, i));
+    for (const j of negatives(i)) {
+      toTarget += Math.exp(f(i, j));
+      toScene += Math.exp(f(j, i));
+    }
+    for (let k = 0; extra && k < K; k++)
+      if (!OWN.has(i * K + k)) toTarget += Math.exp(sim(unit(zs, i), unit(zx, i * K + k)));
+    loss += (Math.log(toTarget) + Math.log(toScene)) / 2 - f(i, i);
+  }
+  return loss / chosen.length;
 }
 
-for (const rows of ['all', 'clicked'] as const) {
-  for (const maskDuplicates of [true, false]) {
-    test(`L_al equals equations 24 and 25 over ${rows} rows, duplicates ${maskDuplicates ? 'left out' : 'kept'}`, () => {
-      manualSeed(6);
-      tidy(() => {
-        const zs = randn([B, 5]);
-        const zt = randn([B, 5]);
-        const config = { lambda: 1, temperature: 0.1, rows, maskDuplicates };
-        const chosen = pairs.map((_, i) => i).filter((i) => rows === 'all' || clicks[i] === 1);
-        const expected = reference(zs.toFloat32Array(), zt.toFloat32Array(), 5, chosen, 0.1, maskDuplicates);
-        expect(alignmentLoss(zs, zt, batch(), config).item()).toBeCloseTo(expected, 4);
+const cases: Case[] = (['all', 'clicked'] as const).flatMap((rows) =>
+  [true, false].flatMap((mask) =>
+    [false, true].flatMap((extra) => [0.1, 0.35].map((tau) => ({ rows, mask, extra, tau }))),
+  ),
+);
+
+test.each(cases)('L_al and its gradients equal equations 24 and 25 in float64: %o', (options) => {
+  const { rows, mask, extra, tau } = options;
+  manualSeed(6);
+  tidy(() => {
+    const leaf = (shape: number[]) => randn(shape).requiresGrad_();
+    const [scene, target, further] = [leaf([B, D]), leaf([B, D]), leaf([B, K, D])];
+    const own = tensor(
+      Uint8Array.from({ length: B * K }, (_, i) => (OWN.has(i) ? 1 : 0)),
+      [B, K],
+      { dtype: 'bool' },
+    );
+    const config = { lambda: 1, temperature: tau, rows, maskDuplicates: mask, extraNegatives: extra ? K : 0 };
+    const alignment = { scene, target, extra: extra ? { target: further, own } : null };
+    const loss = alignmentLoss(alignment, batch(), config);
+    loss.backward();
+    const inputs = [scene, target, further].map((t) => Array.from(t.toFloat32Array()));
+    const value = (zs = inputs[0]!, zt = inputs[1]!, zx = inputs[2]!) => reference(zs, zt, zx, options);
+    expect(Math.abs(loss.item() - value())).toBeLessThan(2e-5);
+    const moved = (which: number, at: number, by: number) =>
+      value(
+        ...(inputs.map((x, i) => x.map((v, j) => (i === which && j === at ? v + by : v))) as [
+          number[],
+          number[],
+          number[],
+        ]),
+      );
+    [scene, target, ...(extra ? [further] : [])].forEach((t, which) => {
+      const got = t.grad!.toFloat32Array();
+      got.forEach((g, at) => {
+        const slope = (moved(which, at, 1e-5) - moved(which, at, -1e-5)) / 2e-5;
+        expect(Math.abs(g - slope), `input ${which}, element ${at}`).toBeLessThan(2e-4);
       });
     });
-  }
-}
+  });
+});
 
 test('a batch with a single clicked row aligns nothing instead of failing', () => {
   tidy(() => {
@@ -97,12 +140,13 @@ test('a batch with a single clicked row aligns nothing instead of failing', () =
       Float32Array.from({ length: B }, (_, i) => (i === 3 ? 1 : 0)),
       [B],
     );
-    const zs = randn([B, 4], { requiresGrad: true });
-    const loss = alignmentLoss(zs, randn([B, 4]), one, {
+    const scene = randn([B, 4], { requiresGrad: true });
+    const loss = alignmentLoss({ scene, target: randn([B, 4]), extra: null }, one, {
       lambda: 1,
       temperature: 0.1,
       rows: 'clicked',
       maskDuplicates: true,
+      extraNegatives: 0,
     });
     expect(loss.item()).toBe(0);
   });

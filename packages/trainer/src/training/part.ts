@@ -36,3 +36,11 @@ export type EvaluationSamples = Pick<
   Samples,
   'rows' | 'categorical' | 'scene' | 'user' | 'poi' | 'click' | 'order' | 'rowId'
 >;
+
+/** A part that is scored: its rows, and what the metrics know of them. */
+export interface EvaluatedPart {
+  part: TrainingPart;
+  samples: EvaluationSamples;
+  /** [rows]: 1 where the user is away from home; null where the data do not say */
+  travelling: Uint8Array | null;
+}

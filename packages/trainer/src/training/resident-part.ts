@@ -10,6 +10,8 @@ export interface Columns {
   scene: Tensor | null;
   history: Tensor | null;
   pair: Tensor;
+  user: Tensor;
+  poi: Tensor;
   click: Tensor;
   order: Tensor | null;
 }
@@ -115,6 +117,8 @@ export function columnsOf(samples: Samples, inputs: ModelInputs, device: string)
     scene: scene.length > 0 ? byRow(samples.scene, offsets(scene)) : null,
     history: sequences.length > 0 ? onDevice(cat(histories, 1)) : null,
     pair: onDevice(pairIds(samples, inputs.pois)),
+    user: onDevice(tensor(samples.user, [rows], { dtype: 'i32' })),
+    poi: onDevice(tensor(samples.poi, [rows], { dtype: 'i32' })),
     click: onDevice(tensor(samples.click, [rows])),
     order: inputs.tasks.includes('order') ? onDevice(tensor(samples.order!, [rows])) : null,
   };
@@ -126,7 +130,7 @@ export function wholeBatch(rows: number, columns: Columns): Batch {
 }
 
 function batchOf(columns: Columns, rows: number, take: (t: Tensor) => Tensor): Batch {
-  const { ids, dense, scene, history, pair, click, order } = columns;
+  const { ids, dense, scene, history, pair, user, poi, click, order } = columns;
   return {
     rows,
     ids: take(ids).to('i64'),
@@ -134,6 +138,8 @@ function batchOf(columns: Columns, rows: number, take: (t: Tensor) => Tensor): B
     scene: scene && take(scene).to('i64'),
     history: history && take(history).to('i64'),
     pair: take(pair),
+    user: take(user),
+    poi: take(poi),
     click: take(click),
     order: order && take(order),
   };

@@ -13,7 +13,7 @@ import {
 } from '../../test/synthetic-data.js';
 import { compareOn } from '../experiments/compare.js';
 import { type NetworkName, networkNames } from '../models/config.js';
-import { modelNames } from '../models/index.js';
+import { modelKind, modelNames } from '../models/index.js';
 import { readRecord } from '../report/run-record.js';
 import { requireBothClasses } from './data.js';
 import { ResidentPart } from './resident-part.js';
@@ -27,7 +27,7 @@ const lines = (dir: string) =>
 
 const bases = networkNames.filter((network) => network !== 'ple');
 const learners: { model: string; base?: NetworkName }[] = [
-  ...modelNames.map((model) => ({ model })),
+  ...modelNames.filter((name) => modelKind(name).truth === null).map((model) => ({ model })),
   ...bases.map((base) => ({ model: 'larr', base })),
 ];
 
@@ -109,6 +109,8 @@ test('slices count cold POIs, cold users and every scene text', async () => {
   const { samples } = data.test;
   const cold = result.slices.find((slice) => slice.kind === 'cold-poi')!;
   expect(cold.rows).toBe(samples.poi.filter((poi) => poi >= 38).length);
+  const away = result.slices.find((slice) => slice.kind === 'travelling')!;
+  expect(away.rows).toBe(samples.user.filter((user) => user % 3 === 0).length);
   const weather = result.slices.filter((slice) => slice.field === 'weather');
   expect(weather.map((slice) => slice.value)).toEqual(['', 'sunny', 'heavy rain', 'snow']);
   expect(weather.reduce((sum, slice) => sum + slice.rows, 0)).toBe(samples.rows);

@@ -12,6 +12,7 @@ import {
   keep,
   loadSafetensors,
   manualSeed,
+  RowwiseAdagrad,
   RowwiseAdam,
   rand,
   saveSafetensors,
@@ -25,17 +26,18 @@ import { checkVectors } from '../embedding/vectors-manifest.js';
 import type { Parameters } from '../layers/parameters.js';
 import { checkModelInputs, createModel, modelKind } from '../models/index.js';
 import type { Batch, ModelInputs, RecommendationModel } from '../models/inputs.js';
-import { recordRun, runDataset } from '../report/run-record.js';
+import { type RunRecord, recordRun, runDataset } from '../report/run-record.js';
 import { writeTrainReport } from '../report/train-report.js';
 import { loadCheckpoint, saveCheckpoint, type TrainingPosition, type TrainingState } from './checkpoint.js';
 import { resolveTrainConfig, type TrainConfig, type TrainConfigInput } from './config.js';
-import type { TrainingData } from './data.js';
+import type { LearningData, TrainingData } from './data.js';
 import { type Evaluation, evaluate, measure, predict, type RankingMetrics } from './evaluate.js';
 import { alignmentLoss, recommendationLoss } from './loss.js';
 import type { TrainingPart } from './part.js';
 import { installPois } from './poi-entries.js';
 import { readRunFile } from './run-files.js';
 import { installVectors, loadSemanticVectors } from './semantic-vectors.js';
+import { installTruth, readTruth, type WorldTruth } from './truth.js';
 import { vectorsDigest } from './vectors-digest.js';
 
 export interface TrainProgress {
@@ -63,8 +65,8 @@ export interface TrainOptions {
   onProgress?: ((progress: TrainProgress) => void) | undefined;
 }
 
-/** result.json */
-export interface TrainResult extends Evaluation {
+/** What a finished run says before anything but the validation part has measured it. */
+export interface LearntResult {
   format: 'larr-run';
   version: 1;
   model: string;
@@ -81,6 +83,9 @@ export interface TrainResult extends Evaluation {
   seconds: number;
   samplesPerSecond: number;
 }
+
+/** result.json */
+export interface TrainResult extends LearntResult, Evaluation {}
 
 /** model.json: what model.safetensors is of. */
 export interface ModelDescription {
@@ -102,18 +107,52 @@ export interface ModelDescription {
  * UsageError `NEEDS_VECTORS`, `UNKNOWN_MODEL`; ConfigError `BAD_CONFIG`, `NEEDS_SEQUENCE`, `NEEDS_FIELDS`; DataError of the vectors
  */
 export async function trainModel(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
-  const { dataset, inputs } = data;
+  return runTraining(data, options, {
+    share: 1,
+    measure: (model, config) => evaluate(model, data.test, data.dataset.split, data.inputs, config),
+    report: (result, record) => writeTrainReport(options.out, result, record),
+  });
+}
+
+/**
+ * The same without a test: the run is measured on the validation part alone, as a search does.
+ * @param share of the train part's rows that each epoch takes, in (0, 1]
+ */
+export async function trainForValidation(
+  data: LearningData,
+  options: TrainOptions,
+  share: number,
+): Promise<LearntResult> {
+  return runTraining(data, options, { share, measure: async () => ({}), report: async () => {} });
+}
+
+/** What is different between a run that is tested and one that is not. */
+interface RunKind<T extends object> {
+  share: number;
+  /** further measurements of the best weights */
+  measure(model: RecommendationModel, config: TrainConfig): Promise<T>;
+  report(result: LearntResult & T, record: RunRecord): Promise<void>;
+}
+
+async function runTraining<T extends object>(
+  data: LearningData,
+  options: TrainOptions,
+  { share, measure: measureFurther, report }: RunKind<T>,
+): Promise<LearntResult & T> {
+  const { dataset } = data;
   const { manifest, splitName } = dataset;
-  const { semantic } = modelKind(options.model);
-  if (semantic && !options.vectors) {
+  const kind = modelKind(options.model);
+  if (kind.vectors !== null && !options.vectors) {
     throw new UsageError(
       'NEEDS_VECTORS',
       `the model "${options.model}" needs the language model's vectors: give the directory that "larr embed" writes`,
     );
   }
-  const vectorDim = semantic ? (await checkVectors(options.vectors!, dataset)).dimension : undefined;
+  const vectorDim = kind.vectors === null ? undefined : (await checkVectors(options.vectors!, dataset)).dimension;
   const config = resolveTrainConfig(options.model, manifest.training, options.config, vectorDim);
-  checkModelInputs(options.model, config, inputs);
+  checkModelInputs(options.model, config, data.inputs);
+  const truth = kind.truth === null ? null : await readTruth(dataset);
+  const inputs = truth === null ? data.inputs : { ...data.inputs, truth: truthShape(truth) };
   const description: ModelDescription = {
     format: 'larr-model',
     version: 1,
@@ -127,47 +166,35 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       contentDigest: manifest.contentDigest,
     },
   };
-  const vectors = semantic ? { path: options.vectors!, sha256: await vectorsDigest(options.vectors!) } : null;
-  const identity = identityOf(description, options.seed, data.train, vectors?.sha256 ?? null);
+  const vectors =
+    kind.vectors === null ? null : { path: options.vectors!, sha256: await vectorsDigest(options.vectors!) };
+  const identity = identityOf(description, options.seed, data.train, vectors?.sha256 ?? null, share);
   await mkdir(options.out, { recursive: true });
   const paths = runPaths(options.out);
 
-  const finished = await readFinished(paths.result, identity);
+  const finished = await readFinished<LearntResult & T>(paths.result, identity);
   if (finished) return finished;
 
   manualSeed(options.seed);
   const { parameters, model } = createModel(options.model, inputs, config, data.device, config.embeddingL2 === 0);
-  const state: TrainingState = {
-    parameters,
-    dense: new AdamW([...parameters.dense.values()], {
-      lr: config.learningRate,
-      weightDecay: config.weightDecay,
-    }),
-    tables: new (parameters.sparse ? RowwiseAdam : Adam)([...parameters.tables.values()], {
-      lr: config.embeddingLearningRate ?? config.learningRate,
-    }),
-  };
+  const state = trainingState(parameters, config);
   try {
     const resumed = loadCheckpoint(paths.last, identity, state);
-    if (!resumed && semantic) {
-      const vectors = await loadSemanticVectors(options.vectors!, dataset.split, inputs);
-      installVectors(parameters, inputs, vectors, config.larr.vectors, options.seed);
-      vectors.scene.dispose();
-      vectors.pois.dispose();
-    }
-    if (!resumed) await installPois(parameters, inputs, dataset);
+    if (!resumed) await install(parameters, inputs, dataset, config, options, truth);
     const log = await openMetricsLog(paths.metrics, resumed?.step ?? 0);
     await writeFileAtomic(paths.description, `${JSON.stringify(description, null, 2)}\n`);
-    const work = async (): Promise<TrainResult> => {
+    const work = async (): Promise<LearntResult & T> => {
+      const rows = Math.ceil(share * data.train.rows);
       const position = await runEpochs(data, model, state, config, {
         identity,
         paths,
         log,
         options,
+        rows,
         start: resumed,
       });
       tidy(() => parameters.load(loadSafetensors(paths.weights).tensors));
-      const evaluation = await evaluate(model, data.test.part, data.test.samples, dataset.split, inputs, config);
+      const further = await measureFurther(model, config);
       const validation = measure(data.validation.samples, await predict(model, data.validation.part, inputs, config));
       return {
         format: 'larr-run',
@@ -183,8 +210,8 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
         bestEpoch: position.best!.epoch,
         validation,
         seconds: position.seconds,
-        samplesPerSecond: (position.epoch * data.train.rows) / position.seconds,
-        ...evaluation,
+        samplesPerSecond: (position.epoch * rows) / position.seconds,
+        ...further,
       };
     };
     const run = {
@@ -197,7 +224,7 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
       inputs: { ...(vectors && { vectors }) },
     };
     const { result, record } = await recordRun(options.out, run, options.signal, work);
-    await writeTrainReport(options.out, result, record);
+    await report(result, record);
     // Last, since it says that the run is finished.
     await writeFileAtomic(paths.result, `${JSON.stringify({ ...result, identity }, null, 2)}\n`);
     return result;
@@ -206,6 +233,42 @@ export async function trainModel(data: TrainingData, options: TrainOptions): Pro
     state.tables.dispose();
     parameters.dispose();
   }
+}
+
+function truthShape({ attributes, users }: WorldTruth): NonNullable<ModelInputs['truth']> {
+  return { attributes, users: users.length / attributes };
+}
+
+/** Fresh optimisers over a model's parameters. */
+export function trainingState(parameters: Parameters, config: TrainConfig): TrainingState {
+  const dense = new AdamW([...parameters.dense.values()], {
+    lr: config.learningRate,
+    weightDecay: config.weightDecay,
+  });
+  const lr = config.embeddingLearningRate ?? config.learningRate;
+  const tables = [...parameters.tables.values()];
+  // An L2 penalty moves every row, so that there are no rows to leave out.
+  const Rowwise = config.embeddingOptimiser === 'adagrad' ? RowwiseAdagrad : RowwiseAdam;
+  return { parameters, dense, tables: parameters.sparse ? new Rowwise(tables, { lr }) : new Adam(tables, { lr }) };
+}
+
+/** Fills what a fresh model does not learn: the language model's vectors, POIs' vocabulary entries, a control's truth. */
+async function install(
+  parameters: Parameters,
+  inputs: ModelInputs,
+  dataset: TrainingData['dataset'],
+  config: TrainConfig,
+  { model, vectors, seed }: TrainOptions,
+  truth: WorldTruth | null,
+): Promise<void> {
+  if (modelKind(model).vectors !== null) {
+    const read = await loadSemanticVectors(vectors!, dataset.split, inputs);
+    installVectors(parameters, inputs, read, config.larr.vectors, seed);
+    read.scene.dispose();
+    read.pois.dispose();
+  }
+  await installPois(parameters, inputs, dataset);
+  if (truth !== null) installTruth(parameters, inputs, truth);
 }
 
 /** The files of a run directory. */
@@ -224,18 +287,19 @@ interface EpochsContext {
   paths: ReturnType<typeof runPaths>;
   log: (line: Record<string, unknown>) => Promise<void>;
   options: TrainOptions;
+  /** rows of an epoch */
+  rows: number;
   start: TrainingPosition | null;
 }
 
 async function runEpochs(
-  data: TrainingData,
+  data: LearningData,
   model: RecommendationModel,
   state: TrainingState,
   config: TrainConfig,
   context: EpochsContext,
 ): Promise<TrainingPosition> {
-  const { options, paths, log } = context;
-  const rows = data.train.rows;
+  const { options, paths, log, rows } = context;
   const steps = config.epochs * Math.ceil(rows / config.batchSize);
   const position = context.start ?? { epoch: 0, row: 0, step: 0, seconds: 0, rng: '', best: null, done: false };
   const firstRow = firstRows(data.inputs, data.device);
@@ -263,6 +327,7 @@ async function runEpochs(
       let sum = 0;
       let count = 0;
       for await (const { next, take } of batches) {
+        if (position.row >= rows) break;
         setLearningRate(state, config, position.step, steps);
         const loss = trainStep(model, state, config, take, firstRow);
         if (!Number.isFinite(loss)) throw notFinite(loss, position, config, paths.last);
@@ -270,7 +335,7 @@ async function runEpochs(
         position.step += 1;
         sum += loss;
         count += 1;
-        if (count === config.logEvery || position.row === rows) {
+        if (count === config.logEvery || position.row >= rows) {
           const samplesPerSecond = ((position.row - rate.row) * 1000) / (performance.now() - rate.at);
           const { epoch, step, row } = position;
           await log({ event: 'train', epoch, step, row, loss: sum / count, samplesPerSecond });
@@ -367,8 +432,7 @@ export function batchLoss(
   const output = autocast(() => model.forward(batch, true), { dtype: 'bf16', enabled: config.dtype === 'bf16' });
   let loss = recommendationLoss(output, batch);
   if (output.alignment) {
-    const { scene, target } = output.alignment;
-    loss = loss.add(alignmentLoss(scene, target, batch, config.align).mul(config.align.lambda));
+    loss = loss.add(alignmentLoss(output.alignment, batch, config.align).mul(config.align.lambda));
   }
   if (config.embeddingL2 > 0) {
     for (const table of parameters.tables.values()) {
@@ -411,20 +475,26 @@ function notFinite(loss: number, position: TrainingPosition, config: TrainConfig
 }
 
 /** Everything that decides the numbers of a run, as one digest. */
-function identityOf(description: ModelDescription, seed: number, train: TrainingPart, vectors: string | null): string {
+function identityOf(
+  description: ModelDescription,
+  seed: number,
+  train: TrainingPart,
+  vectors: string | null,
+  share: number,
+): string {
   // how often to save or log changes no number, and the budget none but by the order of rows
   const { checkpointSeconds: _, logEvery: __, memoryBudgetMiB: ___, ...config } = description.config;
   const { rows } = train;
   const windowRows = train.windowRows ?? undefined;
   return createHash('sha256')
-    .update(JSON.stringify({ ...description, config, seed, rows, vectors, windowRows }))
+    .update(JSON.stringify({ ...description, config, seed, rows, vectors, windowRows, ...(share < 1 && { share }) }))
     .digest('hex');
 }
 
-async function readFinished(path: string, identity: string): Promise<TrainResult | null> {
+async function readFinished<T extends object>(path: string, identity: string): Promise<T | null> {
   if (!existsSync(path)) return null;
-  const { identity: of, ...result } = await readRunFile<TrainResult & { identity: string }>(path);
-  if (of === identity) return result;
+  const { identity: of, ...result } = await readRunFile<T & { identity: string }>(path);
+  if (of === identity) return result as unknown as T;
   throw new TrainingError(
     'CHECKPOINT_MISMATCH',
     `${path} is the result of a run of another model, configuration, seed or dataset. ` +

@@ -69,7 +69,7 @@ export async function evaluateTrained(run: string, data: TrainingData): Promise<
     if (
       dataset.schemaDigest !== schemaDigest ||
       dataset.contentDigest !== contentDigest ||
-      JSON.stringify(inputs) !== JSON.stringify(data.inputs)
+      JSON.stringify({ ...inputs, truth: undefined }) !== JSON.stringify(data.inputs)
     ) {
       throw new TrainingError(
         'SCHEMA_MISMATCH',
@@ -78,7 +78,7 @@ export async function evaluateTrained(run: string, data: TrainingData): Promise<
           'A model knows the ids of its own split only',
       );
     }
-    return await evaluate(trained.model, data.test.part, data.test.samples, data.dataset.split, inputs, config);
+    return await evaluate(trained.model, data.test, data.dataset.split, inputs, config);
   } finally {
     trained.parameters.dispose();
   }

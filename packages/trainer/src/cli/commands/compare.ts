@@ -25,6 +25,8 @@ interface CompareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' |
   out: string;
   base?: NetworkName;
   vectors?: string;
+  vectorsNoCpt?: string;
+  vectorsNoFt?: string;
   limit?: number;
 }
 
@@ -68,6 +70,8 @@ export function registerCompare(program: Command): void {
     .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
     .requiredOption('--out <dir>', 'directory of the comparison; a stopped one goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
+    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
+    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<CompareCommandOptions, CompareResult>(

@@ -12,6 +12,7 @@ interface EvaluateCommandOptions extends OptionsOf<'device' | 'threads'> {
 function sliceName({ kind, field, value }: Slice): string {
   if (kind === 'cold-poi') return 'POIs unseen in training';
   if (kind === 'cold-user') return 'users unseen in training';
+  if (kind === 'travelling') return 'users away from home';
   return `${field}: ${value === '' ? '(missing)' : value}`;
 }
 
@@ -55,8 +56,13 @@ export function registerEvaluate(program: Command): void {
               ],
             ),
             textTable(
-              ['slice', 'rows', 'CTR AUC'],
-              slices.map((slice) => [sliceName(slice), slice.rows.toLocaleString('en'), figure(slice.ctrAuc?.auc)]),
+              ['slice', 'rows', 'CTR AUC', '95 % interval (DeLong)'],
+              slices.map((slice) => [
+                sliceName(slice),
+                slice.rows === 0 ? 'none' : slice.rows.toLocaleString('en'),
+                figure(slice.ctrAuc?.auc),
+                slice.ctrAuc === null ? '' : `${figure(slice.ctrAuc.low)} … ${figure(slice.ctrAuc.high)}`,
+              ]),
             ),
           ].join('\n\n');
         },

@@ -36,6 +36,7 @@ export function registerTrain(program: Command): void {
         async (options, context) => {
           const { loadTrainingData } = await import('../../training/data.js');
           const { trainModel } = await import('../../training/train.js');
+          const { vectorsOf } = await import('../../experiments/runs.js');
           const config = await withBase(readConfig(options.config), options.base, [options.model]);
           const { data: dataset, split, out, seed, device } = options;
           const vectors = await vectorsFor({ ...options, models: [options.model], config }, context);
@@ -52,7 +53,7 @@ export function registerTrain(program: Command): void {
               out,
               seed,
               config: config.train,
-              vectors,
+              vectors: vectorsOf(options.model, vectors),
               signal: context.signal,
               onProgress: trainingReporter(context).onProgress,
             });

@@ -1,0 +1,105 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import type { SweepResult } from '../../experiments/sweep.js';
+import type { NetworkName } from '../../models/config.js';
+import { baseOption, withBase } from '../base.js';
+import {
+  action,
+  commaSeparated,
+  type OptionsOf,
+  readConfig,
+  type SeedChoice,
+  seedChoice,
+  seedList,
+  wholeNumber,
+  withOptions,
+} from '../command-context.js';
+import { trainingReporter } from '../reporters.js';
+import { textTable } from '../text-table.js';
+import { vectorsFor } from '../vectors.js';
+
+interface SweepCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
+  data: string;
+  split?: string;
+  model: string;
+  param: string;
+  values: number[];
+  seeds: SeedChoice;
+  out: string;
+  base?: NetworkName;
+  vectors?: string;
+  vectorsNoCpt?: string;
+  vectorsNoFt?: string;
+  limit?: number;
+}
+
+function numbers(text: string): number[] {
+  return commaSeparated(text).map((item) => {
+    const value = Number(item);
+    if (!Number.isFinite(value)) throw new InvalidArgumentError('It must be numbers separated by commas.');
+    return value;
+  });
+}
+
+function sweepTable({ dataset, split, model, param, points, seeds, configured, best }: SweepResult): string {
+  const figure = (value: number | null, std: number | null) =>
+    value === null ? '–' : `${value.toFixed(4)}${std === null ? '' : ` ±${std.toFixed(4)}`}`;
+  const rows = points.map(({ value, ctrAuc, ctcvrAuc, std, validation, against }) => [
+    `${value}${value === configured ? ' (configured)' : ''}${value === best ? ' (best validation)' : ''}`,
+    figure(validation.score, validation.std),
+    figure(ctrAuc, std.ctrAuc),
+    figure(ctcvrAuc, std.ctcvrAuc),
+    against?.ctrAuc ? against.ctrAuc.p.toFixed(4) : '',
+  ]);
+  return (
+    `${model} on ${dataset}, split "${split}", ${seeds.length === 1 ? `seed ${seeds[0]}` : `${seeds.length} seeds`}\n` +
+    textTable([param, 'validation score', 'test CTR AUC', 'test CTCVR AUC', 'p (CTR)'], rows)
+  );
+}
+
+export function registerSweep(program: Command): void {
+  withOptions(
+    program.command('sweep').description("train one model with several values of one setting (the paper's figure 4)"),
+    'config',
+    'seed',
+    'device',
+    'threads',
+  )
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)")
+    .option('--model <name>', 'what is trained', 'larr')
+    .requiredOption('--param <setting>', 'a number of the train section: align.temperature, align.extraNegatives, …')
+    .requiredOption('--values <numbers>', 'comma-separated', numbers)
+    .addOption(baseOption())
+    .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 5 })
+    .requiredOption('--out <dir>', 'directory of the sweep; a stopped one goes on')
+    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
+    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
+    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
+    .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
+    .action(
+      action<SweepCommandOptions, SweepResult>(
+        async (options, context) => {
+          const { sweep } = await import('../../experiments/sweep.js');
+          const config = await withBase(readConfig(options.config), options.base, [options.model]);
+          const vectors = await vectorsFor({ ...options, models: [options.model], config }, context);
+          return sweep({
+            data: options.data,
+            split: options.split,
+            model: options.model,
+            param: options.param,
+            values: options.values,
+            seeds: seedList(options.seeds, options.seed),
+            out: options.out,
+            vectors,
+            config: config.train,
+            device: options.device,
+            limit: options.limit,
+            signal: context.signal,
+            ...trainingReporter(context),
+          });
+        },
+        (result) => sweepTable(result),
+        { interrupted: 'goes on' },
+      ),
+    );
+}
