@@ -7,6 +7,7 @@ export { bytesPerSample, type SampleShape, type Samples, sampleShape } from './d
 export * from './drafting/draft-schema.js';
 export * from './duckdb/session.js';
 export * from './errors.js';
+export * from './events/compact.js';
 export * from './events/log-files.js';
 export * from './events/user-days.js';
 export * from './experiments/analysis.js';

@@ -7,6 +7,7 @@ import { FIRST_DAY, holiday } from './calendar.js';
 import { CITIES, coordinates } from './cities.js';
 import { PURPOSES } from './people.js';
 import { type Population, populate, SIZES, type Size } from './population.js';
+import { Random } from './random.js';
 import { LIST, Session } from './sessions.js';
 import { calibrate, type Intercepts, sigmoid, simulate } from './simulate.js';
 import { STREAM } from './streams.js';
@@ -42,6 +43,7 @@ export class WorldReplay {
   readonly #population: Population;
   readonly #intercepts: Intercepts;
   readonly #session = new Session();
+  readonly #random = new Random(0, STREAM.replayAnswer);
   readonly #wanted: Wanted = { click: new Float64Array(LIST), order: new Float64Array(LIST) };
 
   private constructor(
@@ -149,6 +151,12 @@ export class WorldReplay {
       this.#wanted.order[i] = sigmoid(orderLogit[i]! + this.#intercepts.order);
     }
     return this.#wanted;
+  }
+
+  /** The chance that decides the answers of the `index`-th visit; another in every run. */
+  chance(run: number, index: number): Random {
+    this.#random.restart(run, STREAM.replayAnswer, index);
+    return this.#random;
   }
 
   /** The person of this visit ordered at a POI, and knows it from now on. */

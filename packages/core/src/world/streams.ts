@@ -11,4 +11,5 @@ export const STREAM = {
   place: 9,
   answer: 10,
   replay: 11,
+  replayAnswer: 12,
 } as const;

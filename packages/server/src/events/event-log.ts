@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError } from '@larr/core';
+import { DataError, segmentName, segmentNumber } from '@larr/core';
 
 /** One line of the log. */
 export interface LoggedEvent {
@@ -171,13 +171,6 @@ class RecentIds {
   forget(id: string): void {
     this.#ids.delete(id);
   }
-}
-
-const segmentName = (number: number): string => `events-${String(number).padStart(8, '0')}.jsonl`;
-
-function segmentNumber(name: string): number | null {
-  const match = /^events-(\d{8})\.jsonl$/.exec(name);
-  return match === null ? null : Number(match[1]);
 }
 
 /** Ids of a file's events. With `repair`, cuts off a last line that has no end. */

@@ -2,12 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { fail } from './command-context.js';
+import { registerAbtest } from './commands/abtest.js';
 import { registerAblate } from './commands/ablate.js';
 import { registerCompare } from './commands/compare.js';
 import { registerDemo } from './commands/demo.js';
 import { registerDoctor } from './commands/doctor.js';
 import { registerEmbed } from './commands/embed.js';
 import { registerEvaluate } from './commands/evaluate.js';
+import { registerEvents } from './commands/events.js';
 import { registerExport } from './commands/export.js';
 import { registerFinetune } from './commands/finetune.js';
 import { registerImport } from './commands/import.js';
@@ -49,13 +51,16 @@ for (const register of [
   registerRecall,
   registerExport,
   registerServe,
+  registerEvents,
+  registerAbtest,
   registerDemo,
   registerDoctor,
 ])
   register(program);
 
 // Commander would exit with 1 on wrong usage; the contract says 2. Sub-commands need the same.
-for (const command of [program, ...program.commands]) command.exitOverride();
+for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)])
+  command.exitOverride();
 
 const json = process.argv.includes('--json');
 try {

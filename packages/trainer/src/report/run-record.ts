@@ -19,7 +19,7 @@ export interface Sitting {
 
 /** What a run depends on, as its stage knows it. */
 export interface RunDescription {
-  stage: 'pretrain' | 'finetune' | 'embed' | 'train' | 'compare' | 'ablate' | 'sweep' | 'tune';
+  stage: 'abtest' | 'pretrain' | 'finetune' | 'embed' | 'train' | 'compare' | 'ablate' | 'sweep' | 'tune';
   /** Digest of everything that decides the run's numbers. */
   identity: string;
   /** The configuration in full: defaults, the dataset's recommendation and the user's settings put together. */

@@ -1,9 +1,6 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { LarrError } from '@larr/core';
 import type { Command } from 'commander';
+import { serverProgram } from '../../serving/server-process.js';
 import { fail, type OptionsOf, wholeNumber, withOptions } from '../command-context.js';
 import { defaultThreads } from '../threads.js';
 
@@ -12,15 +9,7 @@ interface ServeOptions extends OptionsOf<'threads'> {
   host: string;
   port: number;
   events?: string;
-}
-
-/** The server's program. It is a process of its own: LibTorch, which this one may have loaded, has no place in it. */
-function serverProgram(): string {
-  try {
-    return join(dirname(createRequire(import.meta.url).resolve('@larr/server/package.json')), 'bin', 'larr-server.mjs');
-  } catch (cause) {
-    throw new LarrError('SERVER_NOT_INSTALLED', 'the package @larr/server is not installed beside this one', { cause });
-  }
+  experiments?: string;
 }
 
 /**
@@ -28,10 +17,9 @@ function serverProgram(): string {
  * @returns its exit code
  */
 export function serve(
-  options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json' | 'events'>,
+  options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json' | 'events' | 'experiments'>,
 ): Promise<number> {
   const program = serverProgram();
-  if (!existsSync(program)) throw new LarrError('SERVER_NOT_INSTALLED', `the server's program ${program} is missing`);
   const child = spawn(
     process.execPath,
     [
@@ -45,6 +33,7 @@ export function serve(
       '--threads',
       String(options.threads),
       ...(options.events === undefined ? [] : ['--events', options.events]),
+      ...(options.experiments === undefined ? [] : ['--experiments', options.experiments]),
       ...(options.json ? ['--json'] : []),
     ],
     // The scene kernel takes its threads from the environment.
@@ -73,6 +62,7 @@ export function registerServe(program: Command): void {
     .option('--host <host>', 'address to listen on', '127.0.0.1')
     .option('--port <port>', 'port to listen on; 0 picks a free one', wholeNumber(0), 8080)
     .option('--events <dir>', 'keep impressions, clicks and orders sent to /v1/events in a log here')
+    .option('--experiments <dir>', 'keep and run experiments here; needs --events')
     .action(async (options: ServeOptions) => {
       try {
         process.exitCode = await serve({ ...options, threads: options.threads || defaultThreads() });

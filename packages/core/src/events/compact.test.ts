@@ -1,0 +1,201 @@
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DuckdbSession, literal } from '../duckdb/session.js';
+import { defineSchema } from '../schema/validate.js';
+import { type CompactOptions, compactEvents } from './compact.js';
+
+const schema = defineSchema({
+  name: 'shop',
+  tables: { events: 'log.parquet', pois: 'pois.parquet' },
+  keys: { user: 'who', poi: 'where', row: 'row' },
+  time: 'time',
+  labels: { click: 'click', order: 'bought' },
+  features: {
+    categorical: [{ name: 'weather', value: 'events.weather' }],
+    dense: [{ name: 'warmth', value: 'events.temperature' }],
+  },
+  keywords: { scene: [{ name: 'temperature', value: { derive: 'temperatureWords', of: 'events.temperature' } }] },
+});
+
+let folder: string;
+let log: string;
+let output: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'larr-compact-'));
+  log = join(folder, 'log');
+  output = join(folder, 'out');
+  await mkdir(log);
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+let next = 0;
+/** One line of the log; the day is of January 2026. */
+function line(type: string, user: string, poi: string, time: string, more: object = {}): string {
+  const id = `e${next++}`;
+  return `${JSON.stringify({ id, type, user, poi, time: `2026-01-${time}`, ...more, received: '2026-01-01T00:00:00.000Z' })}\n`;
+}
+const segment = (number: number) => join(log, `events-${String(number).padStart(8, '0')}.jsonl`);
+const write = (number: number, ...lines: string[]) => writeFile(segment(number), lines.join(''));
+const compact = (more: Partial<CompactOptions> = {}) =>
+  compactEvents({
+    log,
+    output,
+    schema,
+    baseDirectory: folder,
+    now: () => new Date('2026-01-10T00:00:00Z'),
+    ...more,
+  });
+async function rows(): Promise<Record<string, unknown>[]> {
+  using db = await DuckdbSession.open();
+  return await db.rows(
+    `SELECT * REPLACE (strftime(time, '%d %H:%M') AS time) FROM read_parquet(${literal(join(output, 'events', '*.parquet'))}) ORDER BY time, "where"`,
+  );
+}
+const stamps = async () =>
+  Object.fromEntries(
+    await Promise.all(
+      (await readdir(join(output, 'events'))).map(async (f) => [f, (await stat(join(output, 'events', f))).ino]),
+    ),
+  );
+
+describe('compacting an event log', () => {
+  it('makes one row per impression, with what followed within the window, as the schema names it', async () => {
+    await write(
+      1,
+      line('impression', 'u', 'p', '03T12:00:00', {
+        requestId: 'r',
+        position: 1,
+        scene: { weather: 'rain', temperature: 31.5 },
+      }),
+      line('impression', 'u', 'q', '03T12:00:00', { requestId: 'r', position: 2 }),
+      line('impression', 'u', 'p', '03T12:30:00', { scene: { weather: null, temperature: '18' } }),
+      line('click', 'u', 'p', '03T12:40:00', { requestId: 'r' }), // by its request, though a later list showed it again
+      line('order', 'u', 'q', '04T11:00:00', { value: 30 }), // the latest before it; an order is a click too
+      line('click', 'u', 'p', '05T12:00:00'), // a day and more later: no impression's
+      line('click', 'v', 'p', '03T12:40:00'), // of another user
+      line('exposure', 'u', 'p', '03T12:00:00'),
+    );
+    const summary = await compact();
+    expect(summary).toMatchObject({ impressions: 3, unattributed: 2, clicks: 2, orders: 1, open: [], late: [] });
+    expect(await rows()).toEqual([
+      expect.objectContaining({
+        who: 'u',
+        where: 'p',
+        time: '03 12:00',
+        click: 1,
+        bought: 0,
+        weather: 'rain',
+        temperature: 31.5,
+        position: 1,
+        request_id: 'r',
+        order_value: null,
+      }),
+      expect.objectContaining({
+        where: 'q',
+        time: '03 12:00',
+        click: 1,
+        bought: 1,
+        weather: 'rain',
+        temperature: 31.5,
+        order_value: 30,
+      }),
+      expect.objectContaining({ where: 'p', time: '03 12:30', click: 0, bought: 0, weather: null, temperature: 18 }),
+    ]);
+    const written = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8'));
+    expect(written.tables).toEqual({ events: { path: 'events/*.parquet' }, pois: '../pois.parquet' });
+  });
+
+  it('counts an order after midnight once, for the list that it followed', async () => {
+    await write(
+      1,
+      line('impression', 'u', 'p', '03T23:50:00', { requestId: 'r' }),
+      line('impression', 'u', 'p', '04T00:02:00', { requestId: 's' }),
+      line('click', 'u', 'p', '04T00:05:00', { requestId: 'r' }),
+    );
+    expect(await compact()).toMatchObject({ days: 2, impressions: 2, clicks: 1, unattributed: 0 });
+    expect((await rows()).map(({ click }) => click)).toEqual([1, 0]);
+  });
+
+  it('leaves days that can still change for later, or writes them as they stand and again', async () => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), line('impression', 'u', 'p', '09T12:00:00'));
+    // closed at the end of the day, at the last place on earth, and a day's window later: 11 January 12:00 UTC
+    expect(await compact()).toMatchObject({ written: ['2026-01-03'], open: ['2026-01-09'] });
+    expect(await compact({ openDays: true })).toMatchObject({ written: ['2026-01-09'], days: 2, clicks: 0 });
+    await appendFile(segment(1), line('click', 'u', 'p', '09T12:10:00'));
+    expect(await compact({ openDays: true })).toMatchObject({ written: ['2026-01-09'], clicks: 1 });
+    const later = () => new Date('2026-01-11T12:00:00Z');
+    expect(await compact({ now: later })).toMatchObject({ written: [], open: [], days: 2 });
+  });
+
+  it('run again does nothing; an event that comes late has its day, and the neighbours it may concern, written again', async () => {
+    await write(1, line('impression', 'u', 'p', '02T12:00:00'));
+    await write(2, line('impression', 'u', 'p', '05T12:00:00'));
+    await compact();
+    const before = await stamps();
+    expect(await compact()).toMatchObject({ written: [], impressions: 2 });
+    expect(await stamps()).toEqual(before);
+    await write(3, line('click', 'u', 'p', '05T13:00:00'));
+    expect(await compact()).toMatchObject({ written: ['2026-01-05'], clicks: 1 });
+    expect((await stamps())['2026-01-02.parquet']).toBe(before['2026-01-02.parquet']);
+  });
+
+  it('takes an event once that is in the log twice', async () => {
+    const shown = line('impression', 'u', 'p', '03T12:00:00');
+    const click = line('click', 'u', 'p', '03T12:01:00');
+    await write(1, shown, click, shown);
+    await write(2, click);
+    expect(await compact()).toMatchObject({ impressions: 1, clicks: 1 });
+    expect(await rows()).toHaveLength(1);
+  });
+
+  it('reads the whole lines of the file that is written to, and what follows when it is there', async () => {
+    const second = line('impression', 'u', 'q', '03T12:00:00');
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), second.slice(0, 30));
+    expect(await compact()).toMatchObject({ impressions: 1 });
+    await appendFile(segment(1), second.slice(30));
+    expect(await compact()).toMatchObject({ impressions: 2 });
+  });
+
+  it('goes on after files of the log were taken away, and keeps the days they made', async () => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), line('click', 'u', 'p', '03T12:01:00'));
+    await write(2, line('impression', 'u', 'p', '06T12:00:00'));
+    await compact();
+    await rm(segment(1));
+    await write(3, line('order', 'u', 'p', '03T12:05:00'), line('impression', 'u', 'q', '06T13:00:00'));
+    expect(await compact()).toMatchObject({
+      written: ['2026-01-06'],
+      late: ['2026-01-03'],
+      impressions: 3,
+      clicks: 1,
+      orders: 0,
+    });
+  });
+
+  it('stopped between two days goes on where it was', async () => {
+    await write(1, ...['02', '04', '06'].map((day) => line('impression', 'u', 'p', `${day}T12:00:00`)));
+    const stop = new AbortController();
+    const run = compact({
+      signal: stop.signal,
+      onProgress: (done) => {
+        if (done === 2) stop.abort(new Error('enough'));
+      },
+    });
+    await expect(run).rejects.toThrow('enough');
+    expect(await readdir(join(output, 'events'))).toEqual(['2026-01-02.parquet']);
+    expect((await readdir(output)).filter((name) => name.startsWith('.'))).toEqual([]);
+    expect(await compact()).toMatchObject({ written: ['2026-01-04', '2026-01-06'], impressions: 3 });
+  });
+
+  it('refuses a broken line, a foreign directory and a missing log', async () => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), 'nonsense\n', line('click', 'u', 'p', '03T12:00:00'));
+    await expect(compact()).rejects.toMatchObject({
+      code: 'EVENT_LOG_CORRUPT',
+      message: expect.stringContaining('segment 1'),
+    });
+    await writeFile(join(folder, 'mine.txt'), 'x');
+    await expect(compact({ output: folder })).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });
+    await expect(compact({ log: join(folder, 'none') })).rejects.toMatchObject({ code: 'EVENTS_MISSING' });
+  });
+});

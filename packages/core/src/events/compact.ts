@@ -1,0 +1,421 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { z } from 'zod';
+import { DuckdbSession, ident, literal } from '../duckdb/session.js';
+import { DataError, UsageError } from '../errors.js';
+import { writeFileAtomic } from '../files/atomic.js';
+import { mustBeDirectory } from '../files/output-directory.js';
+import { timeSql } from '../prepare/sql-values.js';
+import type { DatasetSchema } from '../schema/schema.js';
+import { schemaDigest } from '../schema/validate.js';
+import { momentColumns, timeColumn } from './event-columns.js';
+import { segmentsOf, snapshotLog } from './log-files.js';
+
+export interface CompactOptions {
+  /** The event log, as the server writes it; it may go on writing. */
+  log: string;
+  /** The directory to keep up, by one process at a time: a Parquet file a day under events/, schema.json, and where it is. */
+  output: string;
+  schema: DatasetSchema;
+  /** Where the schema's paths start from. */
+  baseDirectory: string;
+  /** How long after an impression a click or an order counts for it, hours. */
+  windowHours?: number;
+  /** Days that may still change are written too, as they stand, and again when they have changed. */
+  openDays?: boolean;
+  /** The schema that is written takes these days after the events table of the given one, not in its place. */
+  history?: boolean;
+  memoryLimit?: string;
+  threads?: number;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+  now?: () => Date;
+}
+
+const DayState = z.object({
+  rows: z.int(),
+  clicks: z.int(),
+  orders: z.int(),
+  /** clicks and orders of the day that no impression was found for */
+  unattributed: z.int(),
+  /** what the file was made of: how many events of each segment */
+  made: z.string(),
+  closed: z.boolean(),
+});
+type DayState = z.infer<typeof DayState>;
+
+const State = z.object({
+  format: z.literal('larr-compaction'),
+  version: z.literal(1),
+  settings: z.string(),
+  /** events of each day, by segment; `bytes` tells whether it has grown since */
+  segments: z.record(z.string(), z.object({ bytes: z.int(), days: z.record(z.string(), z.int()) })),
+  days: z.record(z.string(), DayState),
+});
+type State = z.infer<typeof State>;
+
+export interface CompactSummary {
+  output: string;
+  /** Days written in this run. */
+  written: string[];
+  /** Days that may still change, and were left for later. */
+  open: string[];
+  /** Days that late events came for after files of the log were taken away: left as they are. */
+  late: string[];
+  /** All days there are now, together. */
+  days: number;
+  impressions: number;
+  clicks: number;
+  orders: number;
+  unattributed: number;
+}
+
+const STATE = 'compaction.json';
+const DAY = 86_400_000;
+/** The last place on earth to reach midnight is twelve hours behind UTC; times are on the clock of their place. */
+const LAST_ZONE = 12 * 3_600_000;
+
+/**
+ * Makes an events table for `prepare` of an event log: one row per impression, with what followed from it, in one Parquet file per day. Days come in
+ * when nothing of them can change any more: the window after their last impression is over, everywhere. Events that come later still (from a phone that was
+ * switched off) have their day written again. May be run as often as one likes and stopped at any point; nothing of the log is changed.
+ *
+ * A click or an order belongs to the impression of the same user and POI with the same requestId, or else to the latest one before it, within the
+ * window. An order counts as a click too. Impressions without a scene have that of another event with their requestId. An event that is in the log twice counts once.
+ * @throws UsageError `EVENTS_MISSING`, `OUT_NOT_OURS`, `SCHEMA_NO_TIME`, `HISTORY_UNREADABLE`; DataError `EVENT_LOG_CORRUPT`
+ */
+export async function compactEvents(options: CompactOptions): Promise<CompactSummary> {
+  const { output, schema, windowHours = 24, signal } = options;
+  const now = (options.now ?? (() => new Date()))().getTime();
+  await mustBeDirectory(output);
+  await segmentsOf(options.log);
+  if (timeColumn(schema) === undefined)
+    throw new UsageError(
+      'SCHEMA_NO_TIME',
+      'the schema has no time column, so its rows cannot be kept by day: name one as "time"',
+    );
+  const events = join(output, 'events');
+  const staging = join(output, '.staging.duckdb');
+  try {
+    const state = await readState(output, settingsOf(options, windowHours));
+    await mkdir(events, { recursive: true });
+    for (const name of await readdir(events)) if (name.endsWith('.part')) await rm(join(events, name), { force: true });
+    const schemaText = `${JSON.stringify(schemaFor(options), null, 2)}\n`;
+    await using log = await snapshotLog(options.log);
+    using db = await DuckdbSession.open({
+      file: staging,
+      memoryLimit: options.memoryLimit ?? '1GB',
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const reader = new LogReader(db, options.log);
+
+    for (const { segment, path, bytes } of log.files) {
+      const known = state.segments[segment];
+      if (known?.bytes === bytes) continue;
+      state.segments[segment] = { bytes, days: await reader.daysOf(segment, path) };
+    }
+    const present = new Set(log.files.map(({ segment }) => String(segment)));
+    const counts = eventsByDay(state);
+    const summary: Pick<CompactSummary, 'written' | 'open' | 'late'> = { written: [], open: [], late: [] };
+    const work: { day: string; made: string; closed: boolean; segments: string[] }[] = [];
+    for (const day of [...counts.keys()].sort()) {
+      // A click of today may belong to a list of yesterday, and one of tomorrow to today's.
+      const reach = Math.ceil((windowHours * 3_600_000) / DAY);
+      const [first, last] = [dayAfter(day, -reach), dayAfter(day, reach)];
+      const inside = [...counts].filter(([other]) => other >= first && other <= last);
+      const segments = [...new Set(inside.flatMap(([, of]) => [...of.keys()]))].sort((a, b) => Number(a) - Number(b));
+      const made = createHash('sha256')
+        .update(JSON.stringify(inside.map(([other, of]) => [other, [...of].sort()]).sort()))
+        .digest('hex')
+        .slice(0, 16);
+      const closed = now >= Date.parse(`${day}T00:00:00Z`) + DAY + LAST_ZONE + windowHours * 3_600_000;
+      const before = state.days[day];
+      if (before?.made === made) {
+        before.closed = closed;
+        if (!closed) summary.open.push(day);
+      } else if (segments.some((segment) => !present.has(segment))) summary.late.push(day);
+      else if (closed || options.openDays === true) work.push({ day, made, closed, segments });
+      else summary.open.push(day);
+    }
+    const needed = new Set(work.flatMap(({ segments }) => segments));
+    const files = log.files.filter(({ segment }) => needed.has(String(segment)));
+    for (const [i, { segment, path }] of files.entries()) {
+      signal?.throwIfAborted();
+      await reader.load(segment, path);
+      options.onProgress?.(i + 1, files.length + work.length);
+    }
+    for (const [i, { day, made, closed }] of work.entries()) {
+      signal?.throwIfAborted();
+      const rows = await writeDay(db, join(events, `${day}.parquet`), day, schema, windowHours);
+      state.days[day] = { ...rows, made, closed };
+      await writeState(output, state);
+      summary.written.push(day);
+      options.onProgress?.(files.length + i + 1, files.length + work.length);
+    }
+    await writeState(output, state);
+    await writeFileAtomic(join(output, 'schema.json'), schemaText);
+    const all = Object.values(state.days);
+    const sum = (of: (day: DayState) => number) => all.reduce((total, day) => total + of(day), 0);
+    return {
+      output,
+      ...summary,
+      days: all.length,
+      impressions: sum(({ rows }) => rows),
+      clicks: sum(({ clicks }) => clicks),
+      orders: sum(({ orders }) => orders),
+      unattributed: sum(({ unattributed }) => unattributed),
+    };
+  } finally {
+    for (const file of [staging, `${staging}.wal`]) await rm(file, { force: true });
+    await rm(`${staging}.tmp`, { recursive: true, force: true });
+  }
+}
+
+/** What decides the rows: other settings make all of them anew. */
+function settingsOf({ schema }: CompactOptions, windowHours: number): string {
+  return createHash('sha256')
+    .update(JSON.stringify([schemaDigest(schema), windowHours]))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+async function readState(output: string, settings: string): Promise<State> {
+  const fresh: State = { format: 'larr-compaction', version: 1, settings, segments: {}, days: {} };
+  const path = join(output, STATE);
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  if (text === null) {
+    const foreign = (await readdir(output)).filter((name) => !name.startsWith('.') && name !== 'events');
+    if (foreign.length > 0)
+      throw new UsageError(
+        'OUT_NOT_OURS',
+        `${output} holds files and is not a directory that \`larr events compact\` keeps. Name a new or empty directory`,
+        { file: output },
+      );
+    return fresh;
+  }
+  let state: State;
+  try {
+    state = State.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new DataError(
+      'COMPACTION_CORRUPT',
+      `${path} is damaged: remove ${output} and run again, all is made anew from the log`,
+      { file: path, cause },
+    );
+  }
+  return state.settings === settings ? state : { ...fresh, segments: state.segments };
+}
+
+async function writeState(output: string, state: State): Promise<void> {
+  await writeFileAtomic(join(output, STATE), `${JSON.stringify(state)}\n`);
+}
+
+/** How many events each segment has of each day. */
+function eventsByDay(state: State): Map<string, Map<string, number>> {
+  const days = new Map<string, Map<string, number>>();
+  for (const [segment, of] of Object.entries(state.segments))
+    for (const [day, count] of Object.entries(of.days)) {
+      const segments = days.get(day) ?? new Map<string, number>();
+      days.set(day, segments.set(segment, count));
+    }
+  return days;
+}
+
+function dayAfter(day: string, days: number): string {
+  return new Date(Date.parse(`${day}T00:00:00Z`) + days * DAY).toISOString().slice(0, 10);
+}
+
+const COLUMNS =
+  "{id: 'VARCHAR', type: 'VARCHAR', \"user\": 'VARCHAR', poi: 'VARCHAR', time: 'VARCHAR', requestId: 'VARCHAR', position: 'INTEGER', value: 'DOUBLE', scene: 'JSON', received: 'TIMESTAMP'}";
+const KINDS = "type IN ('impression', 'click', 'order')";
+const TIME = timeSql({ sql: 'time', type: 'VARCHAR' });
+
+/** Reads segments into the staging database. */
+class LogReader {
+  #made = false;
+
+  constructor(
+    private readonly db: DuckdbSession,
+    private readonly directory: string,
+  ) {}
+
+  /** Events per local day of a segment; those whose time cannot be read are in none. */
+  async daysOf(segment: number, path: string): Promise<Record<string, number>> {
+    const rows = await this.#reading(segment, () =>
+      this.db.rows<{ day: string; n: bigint }>(
+        `SELECT strftime(t, '%Y-%m-%d') AS day, count(*) AS n
+         FROM (SELECT ${TIME} AS t FROM ${this.#source(path)} WHERE ${KINDS}) WHERE t IS NOT NULL GROUP BY 1 ORDER BY 1`,
+      ),
+    );
+    return Object.fromEntries(rows.map(({ day, n }) => [day, Number(n)]));
+  }
+
+  async load(segment: number, path: string): Promise<void> {
+    const select = `SELECT id, type, "user", poi, ${TIME} AS t, requestId AS request, position, value, scene, received
+      FROM ${this.#source(path)} WHERE ${KINDS}`;
+    await this.#reading(segment, () =>
+      this.db.run(this.#made ? `INSERT INTO happened ${select}` : `CREATE OR REPLACE TABLE happened AS ${select}`),
+    );
+    this.#made = true;
+  }
+
+  #source(path: string): string {
+    return `read_json(${literal(path)}, columns = ${COLUMNS}, format = 'newline_delimited')`;
+  }
+
+  async #reading<T>(segment: number, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (cause) {
+      this.db.throwIfInterrupted();
+      const why = (cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '');
+      throw new DataError(
+        'EVENT_LOG_CORRUPT',
+        `segment ${segment} of the event log ${this.directory} cannot be read: ${why}. Move the file away to go on without it`,
+        { file: this.directory, cause },
+      );
+    }
+  }
+}
+
+/** Joins a day's impressions with what followed from them and puts the file in its place. */
+async function writeDay(
+  db: DuckdbSession,
+  path: string,
+  day: string,
+  schema: DatasetSchema,
+  windowHours: number,
+): Promise<Omit<DayState, 'made' | 'closed'>> {
+  const from = `TIMESTAMP ${literal(day)}`;
+  const window = `INTERVAL ${literal(`${windowHours} hours`)}`;
+  const moment = momentColumns(schema);
+  const { user, poi, row } = schema.keys;
+  const label = (of: DatasetSchema['labels']['click'], yes: string): [string, string][] => {
+    if (of === undefined) return [];
+    if (typeof of === 'string') return [[of, `(${yes})::UTINYINT`]];
+    return [[of.column, `CASE WHEN ${yes} THEN ${of.atLeast} ELSE ${of.atLeast - 1} END`]];
+  };
+  const field = (name: string) => `scene ->> ${literal(`$."${name.replaceAll('"', '\\"')}"`)}`;
+  const number = (text: string) =>
+    `CASE ${text} WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE TRY_CAST(${text} AS DOUBLE) END::DOUBLE`;
+  const wanted: [string, string][] = [
+    [user, '"user"'],
+    [poi, 'poi'],
+    [timeColumn(schema)!, 't'],
+    ...(row === undefined ? [] : ([[row, '(hash(id) >> 1)::BIGINT']] as [string, string][])),
+    ...label(schema.labels.click, 'clicked OR ordered'),
+    ...label(schema.labels.order, 'ordered'),
+    ...moment.map(({ name, number: n }): [string, string] => [name, n ? number(`(${field(name)})`) : field(name)]),
+  ];
+  // Beside what the schema reads, what people ask of such a table; a column of the schema's own goes first.
+  const extra: [string, string][] = [
+    ['position', 'position'],
+    ['request_id', 'request'],
+    ['impression_id', 'id'],
+    ['order_value', 'worth'],
+  ];
+  const taken = new Set(wanted.map(([name]) => name));
+  const columns = [...wanted, ...extra.filter(([name]) => !taken.has(name))];
+  const tables: [string, string][] = [
+    [
+      'today',
+      `SELECT * FROM happened WHERE t >= ${from} - ${window} AND t < ${from} + INTERVAL 1 DAY + ${window}
+      QUALIFY row_number() OVER (PARTITION BY id ORDER BY received) = 1`,
+    ],
+    [
+      'shown',
+      `SELECT i.* REPLACE (coalesce(i.scene, s.scene) AS scene)
+      FROM (SELECT * FROM today WHERE type = 'impression') i
+      LEFT JOIN (SELECT request, arg_min(scene, received) AS scene FROM today WHERE scene IS NOT NULL AND request IS NOT NULL GROUP BY request) s
+        USING (request)`,
+    ],
+    ['acts', `SELECT id, type, "user", poi, t, request, value FROM today WHERE type <> 'impression'`],
+    [
+      'asked',
+      `SELECT a.id AS act, arg_min(i.id, i.t) AS impression FROM acts a JOIN shown i USING (request, "user", poi)
+      WHERE a.t <= i.t + ${window} GROUP BY a.id`,
+    ],
+    [
+      'outcome',
+      `SELECT impression, bool_or(type = 'click') AS clicked, bool_or(type = 'order') AS ordered, sum(value) FILTER (type = 'order') AS worth FROM (
+        SELECT k.impression, a.type, a.value FROM acts a JOIN asked k ON k.act = a.id
+        UNION ALL
+        SELECT i.id, a.type, a.value
+        FROM (SELECT * FROM acts WHERE id NOT IN (SELECT act FROM asked)) a
+        ASOF JOIN shown i ON a."user" = i."user" AND a.poi = i.poi AND a.t >= i.t
+        WHERE a.t <= i.t + ${window})
+      GROUP BY impression`,
+    ],
+    [
+      'rows',
+      `SELECT ${columns.map(([name, sql]) => `${sql} AS ${ident(name)}`).join(', ')}
+      FROM (SELECT shown.*, coalesce(clicked, false) AS clicked, coalesce(ordered, false) AS ordered, worth
+        FROM shown LEFT JOIN outcome ON impression = id WHERE t >= ${from} AND t < ${from} + INTERVAL 1 DAY)
+      ORDER BY t, request, position, id`,
+    ],
+  ];
+  for (const [name, query] of tables) {
+    await db.run(`DROP TABLE IF EXISTS ${name}`);
+    await db.run(`CREATE TEMP TABLE ${name} AS ${query}`);
+  }
+  const part = `${path}.part`;
+  await db.run(`COPY (SELECT * FROM rows) TO ${literal(part)} (FORMAT parquet, COMPRESSION zstd)`);
+  const file = await open(part, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  const found = await db.row<{ n: bigint; c: bigint; o: bigint; left: bigint }>(`
+    SELECT count(*) AS n, count(*) FILTER (clicked OR ordered) AS c, count(*) FILTER (ordered) AS o,
+      (SELECT count(*) FROM acts a WHERE a.t >= ${from} AND a.t < ${from} + INTERVAL 1 DAY AND a.id NOT IN (SELECT act FROM asked)
+        AND NOT EXISTS (SELECT 1 FROM shown i WHERE i."user" = a."user" AND i.poi = a.poi AND a.t >= i.t AND a.t <= i.t + ${window})) AS left
+    FROM (SELECT * FROM shown WHERE t >= ${from} AND t < ${from} + INTERVAL 1 DAY) s LEFT JOIN outcome ON impression = s.id`);
+  await rename(part, path);
+  return { rows: Number(found.n), clicks: Number(found.c), orders: Number(found.o), unattributed: Number(found.left) };
+}
+
+/** The schema with the compacted days as its events, paths from the output directory. */
+function schemaFor({ schema, output, baseDirectory, history }: CompactOptions): DatasetSchema {
+  const at = (path: string) =>
+    /^[a-z0-9]+:\/\//.test(path) ? path : relative(resolve(output), resolve(baseDirectory, path));
+  const moved = (source: DatasetSchema['tables']['events']): DatasetSchema['tables']['events'] => {
+    if (typeof source === 'string') return at(source);
+    return 'path' in source ? { ...source, path: at(source.path) } : source;
+  };
+  const { users, pois } = schema.tables;
+  return {
+    ...schema,
+    tables: {
+      events: history === true ? withHistory(schema, output, baseDirectory) : { path: 'events/*.parquet' },
+      ...(users === undefined ? {} : { users: moved(users) }),
+      ...(pois === undefined ? {} : { pois: moved(pois) }),
+    },
+  };
+}
+
+/** The given events table and the compacted days, one after the other. */
+function withHistory(schema: DatasetSchema, output: string, baseDirectory: string): DatasetSchema['tables']['events'] {
+  const source = schema.tables.events;
+  const given = typeof source === 'string' ? { path: source } : source;
+  let old: string;
+  if ('query' in given) old = `(${given.query})`;
+  else if (/\.parquet$/.test(given.path)) old = `read_parquet(${literal(resolve(baseDirectory, given.path))})`;
+  else if (/\.csv(\.gz)?$/.test(given.path)) old = `read_csv(${literal(resolve(baseDirectory, given.path))})`;
+  else
+    throw new UsageError(
+      'HISTORY_UNREADABLE',
+      `the schema's events, ${given.path}, are neither Parquet, CSV nor a query, so the compacted days cannot be put behind them: leave --history out`,
+    );
+  const { user, poi, row } = schema.keys;
+  const labels = Object.values(schema.labels).map((label) => (typeof label === 'object' ? label.column : label));
+  const names = [user, poi, row, timeColumn(schema), ...labels, ...momentColumns(schema).map(({ name }) => name)];
+  const columns = [...new Set(names.filter((name) => name !== undefined))].map(ident).join(', ');
+  const days = `read_parquet(${literal(join(resolve(output), 'events', '*.parquet'))})`;
+  return { query: `SELECT ${columns} FROM ${old} UNION ALL BY NAME SELECT ${columns} FROM ${days}` };
+}
