@@ -73,7 +73,8 @@ describe('the HTTP layer', () => {
 
   it('takes every character of UTF-8 as it is', async () => {
     const candidates = ['茶', 'café', '🍜'];
-    const reply = await post(Buffer.from(JSON.stringify({ ...good, candidates })));
+    const escaped = JSON.stringify({ ...good, candidates }).replace('🍜', '\\ud83c\\udf5c');
+    const reply = await post(Buffer.from(escaped));
     expect(
       reply
         .json()
@@ -96,6 +97,8 @@ describe('the HTTP layer', () => {
     ['a body with a byte order mark', '\ufeff{"user":"u","candidates":["a"]}', 'BODY_NOT_JSON'],
     ['a body that is not JSON', '{"user": ', 'BODY_NOT_JSON'],
     ['an empty body', '', 'BODY_NOT_JSON'],
+    ['half of a surrogate pair', '{"user":"\\ud83c","candidates":["a"]}', 'BODY_NOT_JSON'],
+    ['the halves of a pair the wrong way round', '{"user":"\\udf5c\\uD83C","candidates":["a"]}', 'BODY_NOT_JSON'],
     ['a body that is no object', '[1]', 'BODY_INVALID'],
     ['a missing user', { scene: {}, candidates: ['a'] }, 'BODY_INVALID', 'user'],
     ['a number as user (never coerced)', { ...good, user: 3 }, 'BODY_INVALID', 'user'],

@@ -46,6 +46,13 @@ export function parseJsonBody(body: Buffer, depthLimit: number): unknown {
   if (text.includes('__proto__') && hasOwnProto(value)) {
     throw new ApiError(400, 'BODY_INVALID', 'a field named __proto__ is not accepted', '__proto__');
   }
+  if (SURROGATE_ESCAPE.test(text) && !isWellFormed(value)) {
+    throw new ApiError(
+      400,
+      'BODY_NOT_JSON',
+      'the body has half of a surrogate pair in it (\\ud800 to \\udfff), which is no character',
+    );
+  }
   return value;
 }
 
@@ -53,4 +60,15 @@ function hasOwnProto(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (Object.hasOwn(value, '__proto__')) return true;
   return Object.values(value).some(hasOwnProto);
+}
+
+const SURROGATE_ESCAPE = /\\u[dD][89a-fA-F]/;
+/** With the flag u a whole pair is one character, so this matches halves alone. */
+const HALF = /\p{Surrogate}/u;
+
+/** Whether every text in it can be written as UTF-8: readers of the event log, which is such a text, would stop at one that cannot. */
+function isWellFormed(value: unknown): boolean {
+  if (typeof value === 'string') return !HALF.test(value);
+  if (typeof value !== 'object' || value === null) return true;
+  return Object.entries(value).every(([key, item]) => !HALF.test(key) && isWellFormed(item));
 }

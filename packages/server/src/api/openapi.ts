@@ -7,6 +7,8 @@ const REFUSALS: Record<string, string> = {
   400: 'The request is not JSON, or does not match its schema; `error.field` says where.',
   401: 'No key, or none that is known and still good.',
   403: 'The key lacks the scope, or the request comes from a place that may not ask.',
+  404: 'There is nothing of that name.',
+  409: 'What is there now does not allow it; the message says what stands against it.',
   413: 'The body is larger than this server accepts.',
   415: 'The body was not sent as application/json.',
   429: 'More requests than this key or address may send: try again after the seconds in Retry-After.',
@@ -36,7 +38,7 @@ export function openApiDocument(operations: readonly PublishedOperation[]): obje
   const paths: Record<string, Record<string, object>> = {};
   for (const { method, url, operation } of operations) {
     const path = url.replaceAll(/:(\w+)/g, '{$1}');
-    paths[path] = { ...paths[path], [method.toLowerCase()]: described(url, operation) };
+    paths[path] = { ...paths[path], [method.toLowerCase()]: described(method, url, operation) };
   }
   return {
     openapi: '3.1.0',
@@ -60,11 +62,20 @@ export function openApiDocument(operations: readonly PublishedOperation[]): obje
   };
 }
 
-function described(url: string, { id, summary, scope, body, query, params, replies, examples }: Operation): object {
+function described(
+  method: string,
+  url: string,
+  { id, summary, scope, body, query, params, replies, examples }: Operation,
+): object {
   const refusals = url.startsWith('/v1/')
     ? Object.fromEntries(
         Object.entries(REFUSALS)
-          .filter(([status]) => body !== undefined || !['413', '415'].includes(status))
+          .filter(
+            ([status]) =>
+              (method !== 'GET' || !['413', '415'].includes(status)) &&
+              (params !== undefined || body !== undefined || status !== '404') &&
+              (params !== undefined || scope === 'admin' || status !== '409'),
+          )
           .map(([status, text]) => [status, json(text, 'ErrorReply')]),
       )
     : {};
