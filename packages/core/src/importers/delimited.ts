@@ -10,7 +10,7 @@ export interface DelimitedFormat {
   header?: boolean;
   /** Fields may be in double quotes, a doubled quote standing for one; default true. */
   quoted?: boolean;
-  /** Default UTF-8, in which a wrong byte is an error. */
+  /** Default UTF-8, in which a wrong byte is an error. In ISO 8859-1 every byte is a character, so text that is really UTF-8 is the error. */
   encoding?: 'utf-8' | 'latin1';
 }
 
@@ -35,7 +35,7 @@ export interface DelimitedTable {
  * message names file, line and column
  */
 export async function readDelimited(file: string, format: DelimitedFormat): Promise<DelimitedTable> {
-  const text = decode(file, await readBytes(file), format.encoding ?? 'utf-8');
+  const text = decode(file, await readBytes(file), format.encoding ?? 'utf-8', format.delimiter);
   const rows: string[][] = [];
   const lines: number[] = [];
   const { columns } = format;
@@ -103,7 +103,7 @@ export function badField(
  * @throws DataError `FILE_MISSING`, `BAD_ENCODING`, `TABLE_EMPTY`
  */
 export async function readLines(file: string): Promise<{ text: string; line: number }[]> {
-  const text = decode(file, await readBytes(file), 'utf-8');
+  const text = decode(file, await readBytes(file), 'utf-8', '\t');
   const lines = text.split(/\r?\n/).map((text, i) => ({ text, line: i + 1 }));
   const filled = lines.filter(({ text }) => text !== '');
   if (filled.length === 0) throw new DataError('TABLE_EMPTY', `${file} has no rows.`, { file });
@@ -126,32 +126,73 @@ export async function readBytes(file: string): Promise<Uint8Array> {
   });
 }
 
-/** Text of bytes; a byte that is not valid in the encoding is reported with its line. @throws DataError `BAD_ENCODING` */
-export function decode(file: string, bytes: Uint8Array, encoding: 'utf-8' | 'latin1'): string {
-  if (encoding === 'latin1') return new TextDecoder('latin1').decode(bytes);
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    let start = 0;
-    let line = 1;
-    const strict = new TextDecoder('utf-8', { fatal: true });
-    for (;;) {
-      const end = bytes.indexOf(10, start);
-      try {
-        strict.decode(bytes.subarray(start, end < 0 ? bytes.length : end));
-      } catch {
-        break;
-      }
-      if (end < 0) break;
-      start = end + 1;
-      line++;
+/**
+ * Text of bytes.
+ * @param delimiter what cuts a line into columns, for the message
+ * @throws DataError `BAD_ENCODING` with the line and column of the first byte that is not valid in the encoding
+ */
+function decode(file: string, bytes: Uint8Array, encoding: 'utf-8' | 'latin1', delimiter: string): string {
+  // Windows' superset of ISO 8859-1, as everybody reads it.
+  const latin = new TextDecoder('latin1');
+  if (encoding === 'utf-8') {
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    } catch {
+      // Where it is, is found below.
     }
-    throw new DataError(
-      'BAD_ENCODING',
-      `${file}, line ${line}: not valid UTF-8. Fetch the file again or convert it to UTF-8.`,
-      { file, row: line, cause },
-    );
   }
+  const misread = encoding === 'utf-8' ? invalidUtf8 : encodedUtf8;
+  for (let start = 0, line = 1; start < bytes.length; line++) {
+    const newline = bytes.indexOf(10, start);
+    const end = newline < 0 ? bytes.length : newline;
+    const at = misread(bytes.subarray(start, end));
+    if (at >= 0) {
+      const column = latin.decode(bytes.subarray(start, start + at)).split(delimiter).length;
+      throw new DataError(
+        'BAD_ENCODING',
+        `${file}, line ${line}, column ${column}: ${
+          encoding === 'utf-8'
+            ? 'not valid UTF-8. Fetch the file again or convert it to UTF-8.'
+            : 'UTF-8, where the published file is in ISO 8859-1. Fetch the file again or convert it back.'
+        }`,
+        { file, row: line },
+      );
+    }
+    start = end + 1;
+  }
+  return latin.decode(bytes);
+}
+
+/** Position of the first byte of a line that is no UTF-8; −1 where all are. */
+function invalidUtf8(line: Uint8Array): number {
+  const valid = (length: number) => {
+    try {
+      new TextDecoder('utf-8', { fatal: true }).decode(line.subarray(0, length), { stream: true });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  if (valid(line.length)) {
+    // A character that the line's end cuts off.
+    const rest = line.findLastIndex((byte) => byte >= 0xc0);
+    const length = rest < 0 ? 1 : line[rest]! >= 0xf0 ? 4 : line[rest]! >= 0xe0 ? 3 : 2;
+    return rest >= 0 && rest + length > line.length ? rest : -1;
+  }
+  let [good, bad] = [0, line.length];
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (valid(middle)) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+/** Position of the first letter of a line that is written in UTF-8's two bytes, "é" as "Ã©", which no text in ISO 8859-1 means; −1 where none is. */
+function encodedUtf8(line: Uint8Array): number {
+  for (let i = 0; i + 1 < line.length; i++)
+    if (line[i]! >= 0xc2 && line[i]! <= 0xc3 && line[i + 1]! >= 0x80 && line[i + 1]! <= 0xbf) return i;
+  return -1;
 }
 
 /** Records with the line they begin at. A quoted field may hold delimiters and line breaks. */

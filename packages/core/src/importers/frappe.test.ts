@@ -127,7 +127,11 @@ test('files that are not as published are refused with file, line and column', a
     message: expect.stringContaining('line 6: 10 columns instead of 11'),
   });
   const wrong = Buffer.from(events.replace('Spain', 'Espa\xf1a'), 'latin1');
-  expect(await failure(wrong, meta)).toMatchObject({ code: 'BAD_ENCODING', row: 2 });
+  expect(await failure(wrong, meta)).toMatchObject({
+    code: 'BAD_ENCODING',
+    row: 2,
+    message: expect.stringContaining('frappe.csv, line 2, column 10: not valid UTF-8'),
+  });
   expect(await failure(events, meta.replace('"Says ""hi"",\tand\nmore"', '"Says'))).toMatchObject({
     code: 'BAD_QUOTE',
     row: 4,

@@ -28,9 +28,9 @@ function published(release: '100k' | '1m'): Files {
     : { 'ratings.dat': ratings, 'users.dat': users, 'movies.dat': items };
 }
 
-async function attempt(files: Files) {
+async function attempt(files: Files, encoding: BufferEncoding = 'latin1') {
   const input = await mkdtemp(join(tmpdir(), 'larr-movielens-'));
-  for (const [name, text] of Object.entries(files)) await writeFile(join(input, name), Buffer.from(text, 'latin1'));
+  for (const [name, text] of Object.entries(files)) await writeFile(join(input, name), Buffer.from(text, encoding));
   const output = join(input, 'out');
   return { output, result: await importMovielens({ input, output, seed: 1 }).catch((error) => error) };
 }
@@ -92,4 +92,18 @@ test('files that are not as published are refused with file, line and column', a
     field: 'item',
   });
   expect((await attempt({ 'readme.txt': 'x' })).result).toMatchObject({ code: 'FILE_MISSING' });
+  expect((await attempt({ ...old, 'u.data': 'PK\u0003\u0004 an archive' })).result).toMatchObject({
+    code: 'SHORT_ROW',
+    row: 1,
+  });
+  // Somebody has converted the files: "Misérables" would read "MisÃ©rables".
+  for (const [release, file, column] of [
+    ['100k', 'u.item', 2],
+    ['1m', 'movies.dat', 2],
+  ] as const)
+    expect((await attempt(published(release), 'utf8')).result).toMatchObject({
+      code: 'BAD_ENCODING',
+      row: 2,
+      message: expect.stringContaining(`${file}, line 2, column ${column}: UTF-8`),
+    });
 });
