@@ -96,6 +96,8 @@ export interface MapOptions {
   onBatch?: ((done: number, tokens: number) => void) | undefined;
   /** A row that an earlier run computed. A batch whose rows are all known is not read again. */
   known?: ((sequence: number) => Float32Array | undefined) | undefined;
+  /** Which batches, by number, are read here; the rows of the others, unless they are known, are left zero. Default all. */
+  mine?: ((batch: number) => boolean) | undefined;
   /** The rows of each batch that was read, as soon as they are there. */
   onRows?: ((sequences: readonly number[], rows: Float32Array) => Promise<void>) | undefined;
 }
@@ -105,15 +107,26 @@ export interface MapOptions {
  * ([batch, width]) out in the given order: [sequences, width], f32. Which sequences share a batch follows from their lengths
  * alone, so known rows change no other row's rounding.
  */
-export async function mapSequences(
+export function mapSequences(
   sequences: readonly Int32Array[],
   width: number,
   read: (batch: Int32Array[]) => Tensor,
-  { signal, onBatch, known, onRows }: MapOptions = {},
+  options: MapOptions = {},
+): Promise<Float32Array> {
+  const rows = (batch: Int32Array[]) => noGrad(() => tidy(() => read(batch).to('f32').contiguous().toFloat32Array()));
+  return mapBatches(sequences, width, rows, options);
+}
+
+/** As `mapSequences`, for whatever makes rows of a batch: [batch, width]. */
+export async function mapBatches(
+  sequences: readonly Int32Array[],
+  width: number,
+  read: (batch: Int32Array[]) => Float32Array | Promise<Float32Array>,
+  { signal, onBatch, known, mine, onRows }: MapOptions = {},
 ): Promise<Float32Array> {
   const out = new Float32Array(sequences.length * width);
   const order = sequences.map((_, i) => i).sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
-  for (let at = 0; at < order.length; ) {
+  for (let at = 0, batch = 0; at < order.length; batch++) {
     signal?.throwIfAborted();
     const members: number[] = [];
     let tokens = 0;
@@ -129,14 +142,11 @@ export async function mapSequences(
       onBatch?.(at, 0);
       continue;
     }
-    const rows = noGrad(() =>
-      tidy(() =>
-        read(members.map((i) => sequences[i]!))
-          .to('f32')
-          .contiguous()
-          .toFloat32Array(),
-      ),
-    );
+    if (mine !== undefined && !mine(batch)) {
+      onBatch?.(at, 0);
+      continue;
+    }
+    const rows = await read(members.map((i) => sequences[i]!));
     members.forEach((i, row) => {
       out.set(rows.subarray(row * width, (row + 1) * width), i * width);
     });

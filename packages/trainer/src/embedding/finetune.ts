@@ -22,6 +22,7 @@ import { drawKind, gatherMaterial, pairSources } from './material.js';
 import { modelDigest } from './model-digest.js';
 import type { PairKind } from './pairs.js';
 import { collapsed, type EmbeddingQuality, measureQuality } from './quality.js';
+import { languageModelEmbedder } from './text-embedder.js';
 
 export interface FinetuneOptions {
   dataset: string;
@@ -102,7 +103,8 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   };
   try {
     await mkdir(output, { recursive: true });
-    const material = await gatherMaterial(dataset, options.dataset, embedder, config, seed, onNotice);
+    const texts = languageModelEmbedder(embedder);
+    const material = await gatherMaterial(dataset, options.dataset, texts, config, seed, onNotice);
     const sources = pairSources(material, config, seed, onNotice);
     if (sources.size === 0) {
       throw new DataError(
@@ -112,11 +114,11 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
     }
     const work = async (): Promise<FinetuneResult> => {
       await startProjection(embedder, material, config, signal);
-      const before = await measureQuality(embedder, material, signal, { probing: true });
+      const before = await measureQuality(texts, material, signal, { probing: true });
       const trained = await train();
-      const after = await measureQuality(embedder, material, signal, { probing: true });
+      const after = await measureQuality(texts, material, signal, { probing: true });
       const gate = judge(before, after, config);
-      const alarms = [...trained.alarms, ...(await collapsed(embedder, material, signal))];
+      const alarms = [...trained.alarms, ...(await collapsed(texts, material, signal))];
       for (const alarm of alarms) onNotice?.(alarm);
       await saveEmbedder(output, embedder);
       const findings = { ...gate, before, after, alarms };
@@ -183,7 +185,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         },
         async evaluate({ step, level }) {
           for (const stuck of atChance(level)) onNotice?.(`Step ${step}: ${stuck}`);
-          return { quality: await measureQuality(embedder, material, signal, { probing: false }) };
+          return { quality: await measureQuality(texts, material, signal, { probing: false }) };
         },
         signal,
         onProgress: (progress) => onProgress?.({ stage: 'finetune', ...progress, pair: last!.kind }),

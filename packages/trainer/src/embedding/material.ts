@@ -3,9 +3,9 @@ import type { Dataset } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import { type PoiFacts, readPoiFacts } from './attributes.js';
 import type { FinetuneConfig } from './config.js';
-import type { Embedder } from './embedder.js';
 import { itemPairs, type PairKind, type PairSource, type StageTexts, stageTexts, userPoiPairs } from './pairs.js';
 import type { Choice } from './retrieval.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 /** The four kinds' token texts, and who is held out of which. */
 export interface Material {
@@ -24,17 +24,14 @@ export interface Material {
 export async function gatherMaterial(
   dataset: Dataset,
   directory: string,
-  embedder: Embedder,
+  { tokens, contextLength }: Pick<TextEmbedder, 'tokens' | 'contextLength'>,
   config: FinetuneConfig,
   seed: number,
   onNotice: ((message: string) => void) | undefined,
 ): Promise<Material> {
-  const { tokenizer, decoder } = embedder.model;
-  const texts = await stageTexts(dataset, directory, tokenizer, decoder.config.contextLength);
+  const texts = await stageTexts(dataset, directory, tokens);
   if (texts.truncated > 0)
-    onNotice?.(
-      `${texts.truncated} texts are longer than the context of ${decoder.config.contextLength} tokens and were cut.`,
-    );
+    onNotice?.(`${texts.truncated} texts are longer than the context of ${contextLength} tokens and were cut.`);
   const { pois, users } = dataset.manifest;
   const facts = await readPoiFacts(dataset);
   if (facts.city === null)

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
 import { DataError, type Dataset, type KeywordText } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
-import type { Tokenizer } from '../language-model/tokenizer.js';
 import { pickKeywords, readCorpusLines } from '../pretraining/documents.js';
-import { embeddableText } from './embedder.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 export type PairKind = 'userUser' | 'poiPoi' | 'userPoi' | 'dish';
 
@@ -48,15 +47,14 @@ export function placeKeywords(manifest: Dataset['manifest']): { poi: Set<string>
 export async function stageTexts(
   dataset: Dataset,
   directory: string,
-  tokenizer: Tokenizer,
-  contextLength: number,
+  tokens: TextEmbedder['tokens'],
 ): Promise<StageTexts> {
   const { texts, keywords } = dataset.manifest;
   const place = placeKeywords(dataset.manifest);
   let truncated = 0;
   const encode = (chosen: readonly KeywordText[]): Int32Array | null => {
     if (chosen.length === 0) return null;
-    const text = embeddableText(tokenizer, chosen, contextLength);
+    const text = tokens(chosen);
     if (text.truncated) truncated++;
     return text.ids;
   };
@@ -76,8 +74,8 @@ export async function stageTexts(
     }
     if (!groups.has(dish)) groups.set(dish, groups.size);
     return {
-      dish: embeddableText(tokenizer, ` ${dish}`, contextLength).ids,
-      description: embeddableText(tokenizer, ` ${description}`, contextLength).ids,
+      dish: tokens(` ${dish}`).ids,
+      description: tokens(` ${description}`).ids,
       group: groups.get(dish)!,
     };
   });

@@ -1,8 +1,8 @@
 import { noGrad, tensor, tidy } from '@larr/torch';
-import { type Embedder, embedSequences } from './embedder.js';
 import type { Material } from './material.js';
 import { linearProbe } from './probe.js';
 import { choiceAuc, type RetrievalMetrics, retrieval } from './retrieval.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 /** How good the vectors are, on what stage 2 never saw; null where the dataset has no such texts, pairs or controls. */
 export interface EmbeddingQuality {
@@ -21,21 +21,17 @@ export interface EmbeddingQuality {
 
 /** Measures the vectors on held-out POIs and users. */
 export async function measureQuality(
-  embedder: Embedder,
+  embedder: TextEmbedder,
   material: Material,
   signal: AbortSignal | undefined,
   { probing }: { probing: boolean },
 ): Promise<EmbeddingQuality> {
   const { texts, facts, heldOutPois, heldOutUsers, choices, choiceUsers, choicePois } = material;
-  const dimension = embedder.projection.shape[0]!;
+  const { dimension } = embedder;
   const embed = (all: Int32Array[], side: 'a' | 'b' = 'a') =>
-    embedSequences(
-      side === 'b' && embedder.otherProjection !== null
-        ? { ...embedder, projection: embedder.otherProjection }
-        : embedder,
-      all,
-      { signal },
-    );
+    side === 'b' && embedder.embedOther !== undefined
+      ? embedder.embedOther(all, { signal })
+      : embedder.embed(all, { signal });
   const lookUp = async (
     a: readonly (Int32Array | null)[],
     b: readonly (Int32Array | null)[],
@@ -87,13 +83,13 @@ const COLLAPSE = 0.98;
 
 /** An alarm in words where the vectors have collapsed. */
 export async function collapsed(
-  embedder: Embedder,
+  embedder: TextEmbedder,
   { texts, choicePois }: Material,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
   const some = choicePois.slice(0, 256).map((poi) => texts.poi.all[poi]!);
   if (some.length < 2) return [];
-  const vectors = await embedSequences(embedder, some, { signal });
+  const vectors = await embedder.embed(some, { signal });
   const n = some.length;
   const mean = noGrad(() =>
     tidy(() => {

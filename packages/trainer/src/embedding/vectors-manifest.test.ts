@@ -12,6 +12,7 @@ import { FinetuneConfig } from './config.js';
 import { disposeEmbedder, loadEmbedder } from './embedder.js';
 import { finetune } from './finetune.js';
 import { gatherMaterial } from './material.js';
+import { languageModelEmbedder } from './text-embedder.js';
 import { embedDataset } from './vectors.js';
 import { checkVectors } from './vectors-manifest.js';
 
@@ -153,14 +154,18 @@ describe('places of POIs in own tables', () => {
     const embedder = await loadEmbedder(at('model'));
     const notices: string[] = [];
     const config = FinetuneConfig.parse({ heldOutPois: 30 });
-    const material = await gatherMaterial(dataset, at('data'), embedder, config, 1, (notice) => notices.push(notice));
+    const material = await gatherMaterial(dataset, at('data'), languageModelEmbedder(embedder), config, 1, (notice) =>
+      notices.push(notice),
+    );
     expect(material.choices.length).toBeGreaterThan(5);
     for (const { positives, negatives } of material.choices) {
       const places = [...positives, ...negatives].map((row) => city![material.choicePois[row]!]);
       expect(new Set(places).size).toBe(1);
     }
     expect(notices.filter((notice) => notice.includes('place'))).toEqual([]);
-    await gatherMaterial(await openDataset(at('other')), at('other'), embedder, config, 1, (n) => notices.push(n));
+    await gatherMaterial(await openDataset(at('other')), at('other'), languageModelEmbedder(embedder), config, 1, (n) =>
+      notices.push(n),
+    );
     expect(notices.filter((notice) => notice.includes('no place of POIs'))).toHaveLength(1);
     disposeEmbedder(embedder);
   });
