@@ -16,6 +16,7 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
   --events DIR            take events on POST /v1/events, into an append-only log there
+  --sink URL              pass events on: redis://HOST:PORT?stream=NAME or kafka://HOST:PORT/TOPIC (needs --events); may be given again
   --experiments DIR       keep and run experiments there (needs --events)
   --runs DIR              show the runs below this directory in the console
   --no-console            do not serve the console under /console/
@@ -70,6 +71,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
       ...(values.events === undefined ? {} : { events: values.events }),
+      sinks: values.sink,
       ...(values.experiments === undefined ? {} : { experiments: values.experiments }),
       ...(values.runs === undefined ? {} : { runs: values.runs }),
       console: !values['no-console'],
@@ -92,6 +94,7 @@ function parse(args: string[]) {
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
         events: { type: 'string' },
+        sink: { type: 'string', multiple: true, default: [] as string[] },
         experiments: { type: 'string' },
         runs: { type: 'string' },
         'no-console': { type: 'boolean', default: false },

@@ -5,6 +5,8 @@ import { createApp } from './api/app.js';
 import type { ModelIdentity } from './api/contracts/index.js';
 import { type AppState, DEFAULT_LIMITS, type Limits } from './api/state.js';
 import { EventLog } from './events/event-log.js';
+import { forwardEvents } from './events/sinks/forward-events.js';
+import { parseSink } from './events/sinks/sink.js';
 import { Experiments } from './experiments/experiments.js';
 import { createMetrics, type Metrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/bundle-model.js';
@@ -29,6 +31,8 @@ export interface ServerOptions {
   port?: number;
   /** Directory of the event log; without it the server takes no events. */
   events?: string;
+  /** Where events are passed on to: `redis://…?stream=NAME`, `kafka://…/TOPIC`; needs `events`. */
+  sinks?: readonly string[];
   /** Directory that experiments are kept in; without it, none run. Exposures go to the event log, so `events` is needed. */
   experiments?: string;
   /** Directory whose runs the console shows; without it, none. */
@@ -103,13 +107,18 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
- * `events`, EVENTS_MISSING; DataError EVENT_LOG_CORRUPT, EXPERIMENTS_CORRUPT; those of openFront
+ * `events`, EVENTS_MISSING, SINK_INVALID; DataError EVENT_LOG_CORRUPT, EXPERIMENTS_CORRUPT; those of openFront
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
   const host = options.host ?? '127.0.0.1';
   const runs = options.runs === undefined ? undefined : await RunDirectory.open(options.runs);
   if (options.events !== undefined) await mustBeDirectory(options.events);
+  if (options.sinks !== undefined && options.sinks.length > 0) {
+    if (options.events === undefined)
+      throw new UsageError('EVENTS_MISSING', '--sink needs --events DIR: what is passed on comes from the event log');
+    options.sinks.forEach(parseSink);
+  }
   if (options.experiments !== undefined) {
     if (options.events === undefined)
       throw new UsageError(
@@ -188,6 +197,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     throw cannotListen(error as NodeJS.ErrnoException, ...where);
   }
   front.attach(app);
+  const stopForwarding =
+    events === null ? null : await forwardEvents(events, options.events!, options.sinks ?? [], metrics);
   const { port } = app.server.address() as AddressInfo;
 
   const ready = models.load(options.bundle).then(() => {
@@ -219,6 +230,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         const impatient = setTimeout(() => front.listeners.cutAll(), STOP_DEADLINE_MS);
         await Promise.all([app.close(), front.close()]);
         clearTimeout(impatient);
+        await stopForwarding?.();
         await events?.close();
         lock?.release();
         bookLock?.release();

@@ -42,6 +42,7 @@ export class EventLog {
   #waiting: Waiting[] = [];
   #writing: Promise<void> | null = null;
   #closed = false;
+  readonly #listeners = new Set<() => void>();
 
   private constructor(
     directory: string,
@@ -96,6 +97,17 @@ export class EventLog {
     });
   }
 
+  /** Where the log ends: everything before it is on the disk and stays. */
+  get end(): { segment: number; bytes: number } {
+    return { segment: this.#segment, bytes: this.#size };
+  }
+
+  /** Calls `listener` whenever the end has moved. @returns stops that */
+  onWritten(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   /** Writes what waits, then closes the file. */
   async close(): Promise<void> {
     if (this.#closed) return;
@@ -146,6 +158,7 @@ export class EventLog {
       await this.#file.appendFile(bytes);
       await this.#file.datasync();
       this.#size += bytes.length;
+      for (const listener of this.#listeners) listener();
     } catch (error) {
       // Nothing of a write that failed may stay: its events were refused, and will come again.
       await this.#file.truncate(this.#size).catch(() => {});

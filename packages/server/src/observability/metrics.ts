@@ -128,6 +128,12 @@ export function createMetrics(clock: Clock = () => performance.now()) {
       labelNames: ['outcome'] as const,
       registers,
     }),
+    forwarded: new Counter({
+      name: 'larr_events_forwarded_total',
+      help: 'Events that a sink has taken, and tries that failed',
+      labelNames: ['sink', 'outcome'] as const,
+      registers,
+    }),
     exposures: new Counter({
       name: 'larr_exposures_total',
       help: "Users' first exposures to experiments: written to the event log, or failed to be",

@@ -10,6 +10,7 @@ interface ServeOptions extends OptionsOf<'threads'> {
   port: number;
   events?: string;
   experiments?: string;
+  sink: string[];
 }
 
 /**
@@ -17,7 +18,9 @@ interface ServeOptions extends OptionsOf<'threads'> {
  * @returns its exit code
  */
 export function serve(
-  options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json' | 'events' | 'experiments'>,
+  options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json' | 'events' | 'experiments'> & {
+    sink?: readonly string[];
+  },
 ): Promise<number> {
   const program = serverProgram();
   const child = spawn(
@@ -33,6 +36,7 @@ export function serve(
       '--threads',
       String(options.threads),
       ...(options.events === undefined ? [] : ['--events', options.events]),
+      ...(options.sink ?? []).flatMap((url) => ['--sink', url]),
       ...(options.experiments === undefined ? [] : ['--experiments', options.experiments]),
       ...(options.json ? ['--json'] : []),
     ],
@@ -62,6 +66,12 @@ export function registerServe(program: Command): void {
     .option('--host <host>', 'address to listen on', '127.0.0.1')
     .option('--port <port>', 'port to listen on; 0 picks a free one', wholeNumber(0), 8080)
     .option('--events <dir>', 'keep impressions, clicks and orders sent to /v1/events in a log here')
+    .option(
+      '--sink <url>',
+      'pass events on to redis://…?stream=NAME or kafka://…/TOPIC; may be repeated',
+      (url, before: string[]) => [...before, url],
+      [],
+    )
     .option('--experiments <dir>', 'keep and run experiments here; needs --events')
     .action(async (options: ServeOptions) => {
       try {
