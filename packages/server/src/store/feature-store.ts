@@ -1,0 +1,258 @@
+import { createHash } from 'node:crypto';
+import { LarrError, type Row } from '@larr/core';
+import { parquetColumns, parquetRows } from './parquet-rows.js';
+import { type Store, StoreAway } from './store.js';
+import { decodeUser, encodeUser, type Pairs, type UserRecord } from './user-record.js';
+
+/** Where a bundle's users, POIs and pairs lie. */
+export interface StoreFiles {
+  users: string;
+  pois: string;
+  /** null where the model has no statistics of pairs */
+  pairs: string | null;
+}
+
+interface Meta {
+  users: number;
+  /** columns of users and of POIs, as updates may name them */
+  userColumns: string[];
+  poiColumns: string[];
+}
+
+/** How long one process may take to load a bundle's users before another one tries. */
+const CLAIM_MS = 30 * 60_000;
+const WRITE_AT_A_TIME = 2000;
+
+/**
+ * Users' and POIs' features in the online store, under the name of the data that they were exported with: two bundles of the same data share
+ * them, those of other data have their own. A request reads one record, its user's. POIs' features stay in the process (poi-table.ts); here
+ * are only those that changed since the export, and a feed of which.
+ */
+export class FeatureStore {
+  readonly #store: Store;
+  readonly #name: string;
+  readonly #files: StoreFiles;
+  /** columns of pairs.parquet behind the two keys: what a record's pair values are, in this order */
+  readonly pairColumns: readonly string[];
+
+  private constructor(store: Store, name: string, files: StoreFiles, pairColumns: readonly string[]) {
+    this.#store = store;
+    this.#name = name;
+    this.#files = files;
+    this.pairColumns = pairColumns;
+  }
+
+  /** @param name names the data: the same for bundles with the same users, POIs and pairs */
+  static async open(store: Store, name: string, files: StoreFiles): Promise<FeatureStore> {
+    const columns = files.pairs === null ? [] : await parquetColumns(files.pairs);
+    const pairs = columns.filter((column) => column !== 'user_index' && column !== 'poi_index');
+    return new FeatureStore(store, name, files, pairs);
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  get reachable(): boolean {
+    return this.#store.reachable;
+  }
+
+  /** A user's record; null for an unknown one. At once where the store is embedded. @throws StoreAway */
+  user(id: string): UserRecord | null | Promise<UserRecord | null> {
+    const found = this.#store.get(this.#userKey(id));
+    return found instanceof Promise ? found.then(decoded) : decoded(found);
+  }
+
+  /** Whether the users of the export are in the store. @throws StoreAway */
+  async loaded(): Promise<boolean> {
+    return (await this.#meta()) !== null;
+  }
+
+  /**
+   * Loads the export's users and pairs where the store does not have them yet. Where another process does that already, waits for it.
+   * @returns how many users this call loaded; 0 where they were there
+   * @throws StoreAway; BundleError STORE_UNREADABLE
+   */
+  async load(onUsers: (users: number) => void = () => {}): Promise<number> {
+    while (!(await this.loaded())) {
+      if (await this.#store.claim(`${this.#name}:load`, CLAIM_MS)) {
+        try {
+          return await this.#load(onUsers);
+        } finally {
+          await this.#store.release(`${this.#name}:load`).catch(() => {});
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    return 0;
+  }
+
+  /**
+   * Changes columns of users; other columns stay, and users that are new are added.
+   * @throws StoreAway; LarrError STORE_NOT_LOADED, COLUMN_UNKNOWN
+   */
+  async putUsers(users: ReadonlyMap<string, Row>): Promise<void> {
+    await this.#known('userColumns', users.values());
+    const entries: [string, Buffer][] = [];
+    for (const [id, columns] of users) {
+      const before = decoded(await this.#store.read(this.#userKey(id)));
+      const row = { ...(before?.row ?? { user: id }), ...columns };
+      entries.push([this.#userKey(id), encodeUser({ row, pairs: before?.pairs ?? null })]);
+    }
+    await this.#store.put(entries);
+  }
+
+  /**
+   * Changes columns of POIs; other columns stay, and POIs that are new are added. Servers take it up within about a second.
+   * @throws StoreAway; LarrError STORE_NOT_LOADED, COLUMN_UNKNOWN
+   */
+  async putPois(pois: ReadonlyMap<string, Row>): Promise<void> {
+    await this.#known('poiColumns', pois.values());
+    const entries: [string, Buffer][] = [];
+    for (const [id, columns] of pois) {
+      const before = await this.#store.read(this.#poiKey(id));
+      const row = { ...(before === null ? {} : (JSON.parse(before.toString()) as Row)), ...columns };
+      entries.push([this.#poiKey(id), Buffer.from(JSON.stringify(row))]);
+    }
+    await this.#store.put(entries);
+    // The records first: who hears of a change finds it.
+    await this.#store.announce(this.#name, [...pois.keys()]);
+  }
+
+  /**
+   * POIs that changed after `since`: their whole rows, the export's with what was changed.
+   * @throws StoreAway; BundleError STORE_UNREADABLE
+   */
+  async changedPois(since: number, limit = 1000): Promise<{ last: number; rows: Row[] }> {
+    const { last, members } = await this.#store.changes(this.#name, since, limit);
+    if (members.length === 0) return { last, rows: [] };
+    const exported = new Map<string, Row>();
+    for await (const rows of parquetRows(this.#files.pois, { only: { column: 'poi', values: members } }))
+      for (const row of rows) exported.set(String(row.poi), row);
+    const rows = await Promise.all(
+      members.map(async (id) => {
+        const changed = await this.#store.read(this.#poiKey(id));
+        return {
+          ...(exported.get(id) ?? { poi: id }),
+          ...(changed === null ? {} : (JSON.parse(changed.toString()) as Row)),
+        };
+      }),
+    );
+    return { last, rows };
+  }
+
+  /** Columns that updates may name. @throws StoreAway; LarrError STORE_NOT_LOADED */
+  async columns(): Promise<{ users: string[]; pois: string[] }> {
+    const meta = await this.#meta();
+    if (meta === null)
+      throw new LarrError('STORE_NOT_LOADED', `the online store has not loaded the users of ${this.#name} yet`);
+    return { users: meta.userColumns, pois: meta.poiColumns };
+  }
+
+  async #load(onUsers: (users: number) => void): Promise<number> {
+    const pairs = new PairReader(this.#files.pairs, this.pairColumns);
+    let users = 0;
+    let entries: [string, Buffer][] = [];
+    const write = async (): Promise<void> => {
+      await this.#store.put(entries);
+      entries = [];
+      onUsers(users);
+    };
+    for await (const rows of parquetRows(this.#files.users, { order: ['user_index'] })) {
+      for (const row of rows) {
+        entries.push([
+          this.#userKey(String(row.user)),
+          encodeUser({ row, pairs: await pairs.of(Number(row.user_index)) }),
+        ]);
+        users++;
+        if (entries.length >= WRITE_AT_A_TIME) await write();
+      }
+    }
+    await write();
+    const meta: Meta = {
+      users,
+      userColumns: await parquetColumns(this.#files.users),
+      poiColumns: await parquetColumns(this.#files.pois),
+    };
+    // Last: without it the load counts as not done.
+    await this.#store.put([[this.#metaKey(), Buffer.from(JSON.stringify(meta))]]);
+    return users;
+  }
+
+  async #meta(): Promise<Meta | null> {
+    const found = await this.#store.read(this.#metaKey());
+    return found === null ? null : (JSON.parse(found.toString()) as Meta);
+  }
+
+  async #known(kind: 'userColumns' | 'poiColumns', rows: Iterable<Row>): Promise<void> {
+    const { users, pois } = await this.columns();
+    const known = new Set(kind === 'userColumns' ? users : pois);
+    for (const key of kind === 'userColumns' ? ['user', 'user_index'] : ['poi', 'poi_index']) known.delete(key);
+    for (const row of rows) {
+      for (const column of Object.keys(row)) {
+        if (known.has(column)) continue;
+        const message = `"${column}" is not a column of ${kind === 'userColumns' ? 'users' : 'POIs'}; known: ${[...known].join(', ')}`;
+        throw new LarrError('COLUMN_UNKNOWN', message, { field: column });
+      }
+    }
+  }
+
+  #userKey = (id: string): string => `${this.#name}:u:${short(id)}`;
+  #poiKey = (id: string): string => `${this.#name}:p:${short(id)}`;
+  #metaKey = (): string => `${this.#name}:meta`;
+}
+
+/** Names of the data that a store holds. @throws StoreAway */
+export async function namesOf(store: Store): Promise<string[]> {
+  const keys = await store.keys('');
+  return [...new Set(keys.map((key) => key.split(':', 1)[0]!))];
+}
+
+export { StoreAway };
+
+const decoded = (bytes: Buffer | null): UserRecord | null => (bytes === null ? null : decodeUser(bytes));
+
+/** Databases bound the length of keys; ids of any length keep apart by their digest. */
+function short(id: string): string {
+  return Buffer.byteLength(id) <= 400 ? id : `sha256:${createHash('sha256').update(id).digest('hex')}`;
+}
+
+/** Reads pairs.parquet along with the users, both by user_index. */
+class PairReader {
+  readonly #columns: readonly string[];
+  readonly #rows: AsyncGenerator<Row[]> | null;
+  #some: Row[] = [];
+  #at = 0;
+
+  constructor(file: string | null, columns: readonly string[]) {
+    this.#columns = columns;
+    this.#rows = file === null ? null : parquetRows(file, { order: ['user_index', 'poi_index'] });
+  }
+
+  /** Pairs of a user; to be asked with ascending numbers. */
+  async of(user: number): Promise<Pairs | null> {
+    const own: Row[] = [];
+    for (let row = await this.#next(); row !== null; row = await this.#next()) {
+      const number = Number(row.user_index);
+      if (number > user) break;
+      if (number === user) own.push(row);
+      this.#at++;
+    }
+    if (own.length === 0) return null;
+    const values = own.flatMap((row) => this.#columns.map((column) => numberOrNone(row[column])));
+    return { poi: Int32Array.from(own, (row) => Number(row.poi_index)), values: Float32Array.from(values) };
+  }
+
+  async #next(): Promise<Row | null> {
+    if (this.#rows === null) return null;
+    while (this.#at >= this.#some.length) {
+      const { value, done } = await this.#rows.next();
+      if (done === true) return null;
+      this.#some = value;
+      this.#at = 0;
+    }
+    return this.#some[this.#at]!;
+  }
+}
+
+const numberOrNone = (value: unknown): number => (value === null || value === undefined ? Number.NaN : Number(value));

@@ -1,0 +1,119 @@
+import { mkdirSync } from 'node:fs';
+import { open, type RootDatabase } from 'lmdb';
+import type { Store } from './store.js';
+
+const VALUE = 'v';
+const FEED_AT = 'a';
+const FEED_OF = 'o';
+const FEED_LAST = 'l';
+const CLAIM = 'c';
+
+/**
+ * The store in a directory, read through a memory map: a read copies one value and takes no system call. Several processes of one
+ * machine may share the directory.
+ */
+export class LmdbStore implements Store {
+  readonly kind = 'lmdb';
+  readonly reachable = true;
+  readonly #db: RootDatabase<Buffer, (string | number)[]>;
+
+  /** @param lasting false: a crash of the machine may lose what was written, as it is made again anyway */
+  constructor(directory: string, lasting = true) {
+    mkdirSync(directory, { recursive: true });
+    this.#db = open<Buffer, (string | number)[]>({
+      path: directory,
+      encoding: 'binary',
+      noSync: !lasting,
+      overlappingSync: lasting,
+    });
+  }
+
+  get(key: string): Buffer | null {
+    return this.#db.get([VALUE, key]) ?? null;
+  }
+
+  async read(key: string): Promise<Buffer | null> {
+    return this.get(key);
+  }
+
+  async put(entries: readonly (readonly [string, Buffer])[]): Promise<void> {
+    await this.#db.transaction(() => {
+      for (const [key, value] of entries) this.#db.put([VALUE, key], value);
+    });
+    await this.#db.flushed;
+  }
+
+  async announce(feed: string, members: readonly string[]): Promise<void> {
+    await this.#db.transaction(() => {
+      let last = this.#number([FEED_LAST, feed]);
+      for (const member of members) {
+        const before = this.#db.get([FEED_OF, feed, member]);
+        if (before !== undefined) this.#db.remove([FEED_AT, feed, before.readDoubleLE()]);
+        last++;
+        this.#db.put([FEED_OF, feed, member], double(last));
+        this.#db.put([FEED_AT, feed, last], Buffer.from(member));
+      }
+      this.#db.put([FEED_LAST, feed], double(last));
+    });
+    await this.#db.flushed;
+  }
+
+  async changes(feed: string, since: number, limit: number): Promise<{ last: number; members: string[] }> {
+    const members: string[] = [];
+    let last = since;
+    for (const { key, value } of this.#db.getRange({
+      start: [FEED_AT, feed, since + 1],
+      end: [FEED_AT, feed, Number.MAX_SAFE_INTEGER],
+      limit,
+    })) {
+      last = key[2] as number;
+      members.push(value.toString());
+    }
+    return { last, members };
+  }
+
+  async claim(name: string, milliseconds: number): Promise<boolean> {
+    return this.#db.transaction(() => {
+      if (this.#number([CLAIM, name]) > Date.now()) return false;
+      this.#db.put([CLAIM, name], double(Date.now() + milliseconds));
+      return true;
+    });
+  }
+
+  async release(name: string): Promise<void> {
+    await this.#db.remove([CLAIM, name]);
+  }
+
+  async keys(prefix: string): Promise<string[]> {
+    return [...this.#db.getKeys({ start: [VALUE, prefix], end: [VALUE, `${prefix}\uffff`] })].map(
+      (key) => key[1] as string,
+    );
+  }
+
+  async drop(prefix: string): Promise<number> {
+    const keys = await this.keys(prefix);
+    await this.#db.transaction(() => {
+      for (const key of keys) this.#db.remove([VALUE, key]);
+      for (const kind of [FEED_AT, FEED_OF, FEED_LAST, CLAIM]) {
+        const found = [...this.#db.getKeys({ start: [kind, prefix], end: [kind, `${prefix}\uffff`] })];
+        for (const key of found) this.#db.remove(key);
+      }
+    });
+    await this.#db.flushed;
+    return keys.length;
+  }
+
+  async close(): Promise<void> {
+    await this.#db.close();
+  }
+
+  #number(key: (string | number)[]): number {
+    return this.#db.get(key)?.readDoubleLE() ?? 0;
+  }
+}
+
+function double(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleLE(value);
+  return bytes;
+}

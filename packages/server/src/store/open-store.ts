@@ -1,0 +1,24 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LmdbStore } from './lmdb-store.js';
+import { type RedisOptions, RedisStore } from './redis-store.js';
+import type { Store } from './store.js';
+
+/**
+ * Opens the online store: a `redis://`, `rediss://` or `redis-cluster://` URL, a directory (LMDB), or null for one of this process alone in a
+ * temporary directory, which goes when it is closed.
+ * @throws UsageError STORE_URL
+ */
+export async function openStore(place: string | null, options: RedisOptions = {}): Promise<Store> {
+  if (place !== null)
+    return /^rediss?(-cluster)?:\/\//.test(place) ? RedisStore.open(place, options) : new LmdbStore(place);
+  const directory = await mkdtemp(join(tmpdir(), 'larr-store-'));
+  const store = new LmdbStore(directory, false);
+  const close = store.close.bind(store);
+  store.close = async () => {
+    await close();
+    await rm(directory, { recursive: true, force: true });
+  };
+  return store;
+}

@@ -1,0 +1,93 @@
+import { DuckDBInstance } from '@duckdb/node-api';
+import { BundleError, canonicalSql, ident, type Row } from '@larr/core';
+
+/** Rows that are in memory at once. */
+const AT_A_TIME = 8192;
+
+export interface ParquetOptions {
+  /** only these; all by default. Those that the file lacks are left out. */
+  columns?: readonly string[];
+  /** ids of one column; others are left out */
+  only?: { column: string; values: readonly string[] };
+  /** columns to sort by, smallest first; the file's order by default */
+  order?: readonly string[];
+}
+
+/**
+ * Rows of a bundle's Parquet file as features read them, some thousand at a time: wide integers, dates, decimals, truth values and lists
+ * come as the text that `prepare` knew them by when it made the vocabularies; as JavaScript values they would be rounded, or lose their
+ * type.
+ * @throws BundleError STORE_UNREADABLE
+ */
+export async function* parquetRows(file: string, options: ParquetOptions = {}): AsyncGenerator<Row[]> {
+  const instance = await DuckDBInstance.create(':memory:', { preserve_insertion_order: 'true' });
+  try {
+    const connection = await instance.connect();
+    try {
+      const described = await connection.runAndReadAll('DESCRIBE SELECT * FROM read_parquet($1)', [file]);
+      const columns = described
+        .getRowObjectsJS()
+        .map(({ column_name, column_type }) => ({ name: String(column_name), type: String(column_type) }));
+      const wanted =
+        options.columns === undefined ? columns : columns.filter(({ name }) => options.columns!.includes(name));
+      const { only, order = [] } = options;
+      const filter =
+        only === undefined
+          ? ''
+          : ` WHERE CAST(${ident(only.column)} AS VARCHAR) IN (${only.values.map((_, i) => `$${i + 2}`).join(', ')})`;
+      const sorted = order.length === 0 ? '' : ` ORDER BY ${order.map(ident).join(', ')}`;
+      const result = await connection.stream(
+        `SELECT ${wanted.map(({ name, type }) => asFeaturesReadIt(name, type)).join(', ')} FROM read_parquet($1)${filter}${sorted}`,
+        [file, ...(only?.values ?? [])],
+      );
+      let rows: Row[] = [];
+      for await (const some of result.yieldRowObjectJs()) {
+        rows.push(...some);
+        if (rows.length < AT_A_TIME) continue;
+        yield rows;
+        rows = [];
+      }
+      if (rows.length > 0) yield rows;
+    } finally {
+      connection.closeSync();
+    }
+  } catch (cause) {
+    if (cause instanceof BundleError) throw cause;
+    throw new BundleError('STORE_UNREADABLE', `${file} is not a readable Parquet file: export the bundle again`, {
+      cause,
+    });
+  } finally {
+    instance.closeSync();
+  }
+}
+
+/** The columns of a bundle's Parquet file. @throws BundleError STORE_UNREADABLE */
+export async function parquetColumns(file: string): Promise<string[]> {
+  const instance = await DuckDBInstance.create(':memory:');
+  try {
+    const connection = await instance.connect();
+    try {
+      const described = await connection.runAndReadAll('DESCRIBE SELECT * FROM read_parquet($1)', [file]);
+      return described.getRowObjectsJS().map(({ column_name }) => String(column_name));
+    } finally {
+      connection.closeSync();
+    }
+  } catch (cause) {
+    throw new BundleError('STORE_UNREADABLE', `${file} is not a readable Parquet file: export the bundle again`, {
+      cause,
+    });
+  } finally {
+    instance.closeSync();
+  }
+}
+
+/** Types whose JavaScript values say all that their text would. */
+const PLAIN = /^(VARCHAR|DOUBLE|U?(TINYINT|SMALLINT)|INTEGER)$/;
+
+function asFeaturesReadIt(name: string, type: string): string {
+  const column = ident(name);
+  if (PLAIN.test(type) || (name.startsWith('seq_') && type === 'INTEGER[]')) return column;
+  const text = canonicalSql({ sql: column, type });
+  // A 32-bit number is the number that its text says; widened it would be another.
+  return type === 'FLOAT' ? `(${text})::DOUBLE AS ${column}` : `${text} AS ${column}`;
+}

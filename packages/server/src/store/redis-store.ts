@@ -1,0 +1,234 @@
+import { UsageError } from '@larr/core';
+import { Cluster, Redis } from 'ioredis';
+import { type Store, StoreAway } from './store.js';
+
+export interface RedisOptions {
+  /** Longest wait for an answer, milliseconds; beyond it the store counts as away. */
+  timeoutMs?: number;
+  /** How often a store that is away is asked whether it is back, milliseconds. */
+  retryMs?: number;
+}
+
+const PREFIX = 'larr:';
+
+/** Numbers members of a feed and moves its counter in one step, so that no reader sees a number before the one below it. */
+const ANNOUNCE = `
+local last = tonumber(redis.call('GET', KEYS[1]) or '0')
+for _, member in ipairs(ARGV) do
+  last = last + 1
+  redis.call('ZADD', KEYS[2], last, member)
+end
+redis.call('SET', KEYS[1], string.format('%.0f', last))
+return last`;
+
+/**
+ * The store in Redis (redis://, rediss://) or a Redis Cluster (redis-cluster://host:port,host:port). An answer that does not come in time opens a
+ * circuit: until Redis has answered a ping again, every call fails at once, so no request waits for a server that is away.
+ */
+export class RedisStore implements Store {
+  readonly kind = 'redis';
+  readonly #client: Redis | Cluster;
+  readonly #timeoutMs: number;
+  readonly #retryMs: number;
+  #reachable = false;
+  #closed = false;
+  #probe: NodeJS.Timeout | null = null;
+
+  private constructor(client: Redis | Cluster, { timeoutMs = 50, retryMs = 250 }: RedisOptions) {
+    this.#client = client;
+    this.#timeoutMs = timeoutMs;
+    this.#retryMs = retryMs;
+    // Every failure is met where it is asked; without a listener the library prints them.
+    client.on('error', () => {});
+  }
+
+  /**
+   * Connects; a server that is not there counts as away, and is asked again and again.
+   * @throws UsageError STORE_URL
+   */
+  static async open(url: string, options: RedisOptions = {}): Promise<RedisStore> {
+    const store = new RedisStore(clientOf(url), options);
+    await store.#ping(Math.max(1000, store.#timeoutMs));
+    return store;
+  }
+
+  get reachable(): boolean {
+    return this.#reachable;
+  }
+
+  get(key: string): Promise<Buffer | null> {
+    return this.#ask((client) => client.getBuffer(PREFIX + key));
+  }
+
+  read(key: string): Promise<Buffer | null> {
+    return this.#ask((client) => client.getBuffer(PREFIX + key), 20);
+  }
+
+  async put(entries: readonly (readonly [string, Buffer])[]): Promise<void> {
+    // One by one: keys of a cluster lie on several servers. The client sends those of one turn together.
+    for (let from = 0; from < entries.length; from += 1000) {
+      const some = entries.slice(from, from + 1000);
+      await this.#ask((client) => Promise.all(some.map(([key, value]) => client.set(PREFIX + key, value))), 100);
+    }
+  }
+
+  async announce(feed: string, members: readonly string[]): Promise<void> {
+    for (let from = 0; from < members.length; from += 1000) {
+      const some = members.slice(from, from + 1000);
+      await this.#ask((client) => client.eval(ANNOUNCE, 2, counterOf(feed), feedOf(feed), ...some), 100);
+    }
+  }
+
+  async changes(feed: string, since: number, limit: number): Promise<{ last: number; members: string[] }> {
+    const found = await this.#ask(
+      (client) => client.zrangebyscore(feedOf(feed), `(${since}`, '+inf', 'WITHSCORES', 'LIMIT', 0, limit),
+      20,
+    );
+    const members = found.filter((_, i) => i % 2 === 0);
+    return { last: members.length === 0 ? since : Number(found.at(-1)), members };
+  }
+
+  async claim(name: string, milliseconds: number): Promise<boolean> {
+    const taken = await this.#ask((client) => client.set(`${PREFIX}claim:${name}`, '1', 'PX', milliseconds, 'NX'), 20);
+    return taken === 'OK';
+  }
+
+  async release(name: string): Promise<void> {
+    await this.#ask((client) => client.del(`${PREFIX}claim:${name}`), 20);
+  }
+
+  async keys(prefix: string): Promise<string[]> {
+    const found = await this.#scan(`${PREFIX}${escapeGlob(prefix)}*`);
+    return found.map((key) => key.slice(PREFIX.length)).sort();
+  }
+
+  async drop(prefix: string): Promise<number> {
+    const keys = await this.#scan(`${PREFIX}${escapeGlob(prefix)}*`);
+    const besides = [
+      ...(await this.#scan(`${PREFIX}claim:${escapeGlob(prefix)}*`)),
+      ...(await this.#scan(`${PREFIX}feed:{${escapeGlob(prefix)}*`)),
+    ];
+    const all = [...keys, ...besides];
+    for (let from = 0; from < all.length; from += 1000)
+      await this.#ask((client) => Promise.all(all.slice(from, from + 1000).map((key) => client.del(key))), 100);
+    return keys.length;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#probe !== null) clearTimeout(this.#probe);
+    this.#client.disconnect();
+  }
+
+  /** @param patience how many times longer than a request this may take: what is not waited for by a user */
+  async #ask<T>(question: (client: Redis | Cluster) => Promise<T>, patience = 1): Promise<T> {
+    if (!this.#reachable) throw new StoreAway('it did not answer before');
+    try {
+      return await within(this.#timeoutMs * patience, question(this.#client));
+    } catch (error) {
+      this.#away();
+      throw new StoreAway((error as Error).message, error);
+    }
+  }
+
+  async #scan(pattern: string): Promise<string[]> {
+    const nodes = this.#client instanceof Cluster ? this.#client.nodes('master') : [this.#client];
+    const found: string[] = [];
+    for (const node of nodes) {
+      let cursor = '0';
+      do {
+        const [next, keys] = await this.#ask(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', 1000), 100);
+        cursor = next;
+        found.push(...keys);
+      } while (cursor !== '0');
+    }
+    return [...new Set(found)];
+  }
+
+  /** Opens the circuit, and asks until there is an answer. */
+  #away(): void {
+    if (!this.#reachable || this.#closed) return;
+    this.#reachable = false;
+    this.#later();
+  }
+
+  #later(): void {
+    if (this.#closed || this.#probe !== null) return;
+    this.#probe = setTimeout(() => {
+      this.#probe = null;
+      void this.#ping(Math.max(1000, this.#timeoutMs));
+    }, this.#retryMs).unref();
+  }
+
+  async #ping(patienceMs: number): Promise<void> {
+    try {
+      if (this.#client.status === 'wait') await within(patienceMs, this.#client.connect());
+      await within(patienceMs, this.#client.ping());
+      this.#reachable = !this.#closed;
+    } catch {
+      this.#reachable = false;
+      this.#later();
+    }
+  }
+}
+
+const counterOf = (feed: string): string => `${PREFIX}feed:{${feed}}:last`;
+const feedOf = (feed: string): string => `${PREFIX}feed:{${feed}}`;
+const escapeGlob = (text: string): string => text.replaceAll(/[\\*?[\]]/g, '\\$&');
+
+/** @throws UsageError STORE_URL */
+function clientOf(url: string): Redis | Cluster {
+  const options = {
+    lazyConnect: true,
+    // What cannot be sent now fails now.
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    connectTimeout: 1000,
+    enableAutoPipelining: true,
+    retryStrategy: (times: number) => Math.min(50 * 2 ** times, 1000),
+  };
+  if (!url.startsWith('redis-cluster://') && !url.startsWith('rediss-cluster://')) {
+    if (!URL.canParse(url)) throw badUrl(url);
+    return new Redis(url, options);
+  }
+  const tls = url.startsWith('rediss');
+  const [, credentials, hosts] = /^rediss?-cluster:\/\/(?:([^@/]*)@)?([^@/]+)\/?$/.exec(url) ?? [];
+  if (hosts === undefined) throw badUrl(url);
+  const [username, password] = (credentials ?? '').split(':').map(decodeURIComponent) as [string, string?];
+  const nodes = hosts.split(',').map((part) => {
+    const found = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(part);
+    if (found === null) throw badUrl(url);
+    return { host: found[1]!.replaceAll(/[[\]]/g, ''), port: Number(found[2]) };
+  });
+  return new Cluster(nodes, {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    enableAutoPipelining: true,
+    clusterRetryStrategy: options.retryStrategy,
+    redisOptions: {
+      connectTimeout: options.connectTimeout,
+      ...(tls ? { tls: {} } : {}),
+      ...(username === '' ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+    },
+  });
+}
+
+/** Never shows the URL: it may hold a password. */
+function badUrl(url: string): UsageError {
+  return new UsageError(
+    'STORE_URL',
+    `the address of the store, ${url.split('://', 1)[0]}://…, is not one of redis://[user:password@]host:port[/number], rediss://… and redis-cluster://host:port,host:port`,
+  );
+}
+
+/** @throws Error where it takes longer */
+function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      // Where it was this process that was busy, the answer may have come long since: what is there is read before this.
+      setImmediate(() => setImmediate(() => reject(new Error(`no answer within ${milliseconds} ms`))));
+    }, milliseconds);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

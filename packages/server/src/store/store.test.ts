@@ -1,0 +1,253 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DuckdbSession } from '@larr/core';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FeatureStore, namesOf, type StoreFiles } from './feature-store.js';
+import { openStore } from './open-store.js';
+import { redisInstalled, startRedis, type TestRedis } from './redis.fixture.js';
+import { RedisStore } from './redis-store.js';
+import { type Store, StoreAway } from './store.js';
+
+const USERS = 5000;
+let directory: string;
+let files: StoreFiles;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'larr-store-'));
+  using db = await DuckdbSession.open();
+  files = {
+    users: join(directory, 'users.parquet'),
+    pois: join(directory, 'pois.parquet'),
+    pairs: join(directory, 'pairs.parquet'),
+  };
+  await db.run(
+    `COPY (SELECT ${USERS} - 1 - i AS user_index, 'u' || i AS user, i + 9007199254740993 AS wide, CASE WHEN i % 2 = 0 THEN 'Xi''an 西安' END AS city,
+       (i / 7.0)::DOUBLE AS dense_user_ctr_all, [i, i + 1]::INTEGER[] AS seq_clicked FROM range(${USERS}) t(i)) TO '${files.users}'`,
+  );
+  await db.run(
+    `COPY (SELECT i::INTEGER AS poi_index, 'p' || i AS poi, 'city' || i % 3 AS city, (10 + i)::DOUBLE AS price FROM range(50) t(i)) TO '${files.pois}'`,
+  );
+  // every third user has pairs, in no order
+  await db.run(
+    `COPY (SELECT user_index, poi_index, user_index + poi_index AS dense_user_poi_clicks_all,
+       CASE WHEN poi_index % 2 = 0 THEN 0.5 END AS dense_user_poi_ctr_all
+     FROM range(0, ${USERS}, 3) t(user_index), (VALUES (40), (7), (12)) v(poi_index) ORDER BY hash(user_index, poi_index)) TO '${files.pairs}'`,
+  );
+}, 60_000);
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+let redis: TestRedis | null = null;
+let cluster: TestRedis | null = null;
+beforeAll(async () => {
+  if (!redisInstalled) return;
+  redis = await startRedis();
+  cluster = await startRedis(['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1']);
+  // one server may be a cluster: it takes all slots
+  const setup = new Redis(cluster.url);
+  await setup.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
+  await vi.waitFor(async () => expect(await setup.call('CLUSTER', 'INFO')).toContain('cluster_state:ok'), 10_000);
+  setup.disconnect();
+}, 30_000);
+afterAll(async () => {
+  await redis?.remove();
+  await cluster?.remove();
+});
+
+const kinds: [string, () => Promise<Store>][] = [
+  ['LMDB', () => openStore(join(directory, 'lmdb'))],
+  ['LMDB of the process alone', () => openStore(null)],
+  ...(redisInstalled
+    ? ([
+        ['Redis', () => openStore(redis!.url)],
+        ['Redis Cluster', () => openStore(`redis-cluster://127.0.0.1:${cluster!.port}`)],
+      ] as [string, () => Promise<Store>][])
+    : []),
+];
+
+describe.each(kinds)('the online store in %s', (_kind, open) => {
+  let store: Store;
+  beforeEach(async () => {
+    store = await open();
+  });
+  afterEach(async () => {
+    await store.drop('');
+    await store.close();
+  });
+
+  it('gives back the bytes that were put under a key, and nothing for others', async () => {
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+    await store.put([
+      ['a:1', bytes],
+      ['a:2', Buffer.alloc(0)],
+      ['b:1*', Buffer.from('茶')],
+    ]);
+    expect(await store.get('a:1')).toEqual(bytes);
+    expect((await store.get('a:2'))?.length).toBe(0);
+    expect((await store.get('b:1*'))?.toString()).toBe('茶');
+    expect(await store.get('a:3')).toBeNull();
+    expect(await store.keys('a:')).toEqual(['a:1', 'a:2']);
+    expect(await store.drop('b:1*')).toBe(1);
+    expect(await store.get('b:1*')).toBeNull();
+    expect(await store.get('a:1')).not.toBeNull();
+  });
+
+  it('tells what changed since a number, each once, in order, and no further than asked', async () => {
+    expect(await store.changes('f', 0, 10)).toEqual({ last: 0, members: [] });
+    await store.announce('f', ['a', 'b', 'c']);
+    const first = await store.changes('f', 0, 2);
+    expect(first.members).toEqual(['a', 'b']);
+    await store.announce('f', ['b', 'd']);
+    const second = await store.changes('f', first.last, 10);
+    expect(second.members).toEqual(['c', 'b', 'd']);
+    expect(await store.changes('f', second.last, 10)).toEqual({ last: second.last, members: [] });
+    expect((await store.changes('f', 0, 10)).members).toEqual(['a', 'c', 'b', 'd']);
+    expect((await store.changes('other', 0, 10)).members).toEqual([]);
+  });
+
+  it('gives a claim to one at a time, until it is released or its time is over', async () => {
+    expect(await store.claim('c', 60_000)).toBe(true);
+    expect(await store.claim('c', 60_000)).toBe(false);
+    await store.release('c');
+    expect(await store.claim('c', 40)).toBe(true);
+    await vi.waitFor(async () => expect(await store.claim('c', 60_000)).toBe(true));
+  });
+
+  it('loads an export once, and has every user with all that belongs to them in one record', async () => {
+    const features = await FeatureStore.open(store, 'export1', files);
+    const other = await FeatureStore.open(store, 'export1', files);
+    // two at once, as two servers would
+    expect((await Promise.all([features.load(), other.load()])).sort((a, b) => a - b)).toEqual([0, USERS]);
+    expect(await features.load()).toBe(0);
+    for (const i of [0, 1, 2, 1997, USERS - 1]) {
+      const record = await features.user(`u${i}`);
+      const index = USERS - 1 - i;
+      expect(record?.row).toMatchObject({
+        user: `u${i}`,
+        wide: String(BigInt(i) + 9007199254740993n),
+        city: i % 2 === 0 ? "Xi'an 西安" : null,
+        dense_user_ctr_all: i / 7,
+        seq_clicked: [i, i + 1],
+      });
+      expect(features.pairColumns).toEqual(['dense_user_poi_clicks_all', 'dense_user_poi_ctr_all']);
+      if (index % 3 !== 0) expect(record?.pairs).toBeNull();
+      else {
+        expect([...record!.pairs!.poi]).toEqual([7, 12, 40]);
+        expect([...record!.pairs!.values]).toEqual([index + 7, Number.NaN, index + 12, 0.5, index + 40, 0.5]);
+      }
+    }
+    expect(await features.user('nobody')).toBeNull();
+    expect(await (await FeatureStore.open(store, 'export2', files)).loaded()).toBe(false);
+    expect(await namesOf(store)).toEqual(['export1']);
+  });
+
+  it('changes columns of users and POIs, adds new ones, and refuses columns that nobody reads', async () => {
+    const features = await FeatureStore.open(store, 'export1', files);
+    await expect(features.putUsers(new Map([['u1', { city: 'x' }]]))).rejects.toMatchObject({
+      code: 'STORE_NOT_LOADED',
+    });
+    await features.load();
+    await features.putUsers(
+      new Map<string, Record<string, unknown>>([
+        ['u2', { city: 'Paris' }],
+        ['newcomer', { city: 'Rome', seq_clicked: [3] }],
+      ]),
+    );
+    expect((await features.user('u2'))?.row).toMatchObject({ city: 'Paris', dense_user_ctr_all: 2 / 7 });
+    expect((await features.user('u2'))?.pairs === null).toBe((USERS - 3) % 3 !== 0);
+    expect((await features.user('newcomer'))?.row).toMatchObject({ user: 'newcomer', city: 'Rome' });
+    await features.putPois(new Map([['p3', { price: 99 }]]));
+    await features.putPois(
+      new Map<string, Record<string, unknown>>([
+        ['p3', { city: 'cityX' }],
+        ['px', { price: 1.5 }],
+      ]),
+    );
+    const { last, rows } = await features.changedPois(0);
+    expect(rows).toEqual([
+      { poi_index: 3, poi: 'p3', city: 'cityX', price: 99 },
+      { poi: 'px', price: 1.5 },
+    ]);
+    expect((await features.changedPois(last)).rows).toEqual([]);
+    for (const columns of [{ colour: 'red' }, { user_index: 3 }])
+      await expect(features.putUsers(new Map([['u1', columns]]))).rejects.toMatchObject({ code: 'COLUMN_UNKNOWN' });
+  });
+
+  it('keeps apart ids of any length and writing', async () => {
+    const features = await FeatureStore.open(store, 'export1', files);
+    await features.load();
+    const ids = ['x'.repeat(600), `${'x'.repeat(599)}y`, 'a:b', 'a', '🍜'.repeat(300), '*'];
+    await features.putUsers(new Map(ids.map((id, i) => [id, { city: `city ${i}` }])));
+    for (const [i, id] of ids.entries()) expect((await features.user(id))?.row.city).toBe(`city ${i}`);
+  });
+});
+
+describe.runIf(redisInstalled)('a Redis that goes away', () => {
+  it('fails at once while it is away, and is there again by itself', async () => {
+    const mortal = await startRedis();
+    const store = await RedisStore.open(mortal.url, { timeoutMs: 50, retryMs: 50 });
+    try {
+      await store.put([['k', Buffer.from('v')]]);
+      await mortal.kill();
+      await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
+      expect(store.reachable).toBe(false);
+      const started = performance.now();
+      for (let i = 0; i < 1000; i++) await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
+      expect((performance.now() - started) / 1000).toBeLessThan(1);
+      await mortal.start();
+      await vi.waitFor(() => expect(store.reachable).toBe(true), 5000);
+      expect((await store.get('k'))?.toString()).toBe('v');
+    } finally {
+      await store.close();
+      await mortal.remove();
+    }
+  });
+
+  it('is used once it is there, where it was not when the server started', async () => {
+    const late = await startRedis();
+    await late.kill();
+    const store = await RedisStore.open(late.url, { retryMs: 50 });
+    try {
+      expect(store.reachable).toBe(false);
+      await expect(store.get('k')).rejects.toMatchObject({ code: 'STORE_AWAY' });
+      await late.start();
+      await vi.waitFor(() => expect(store.reachable).toBe(true), 5000);
+      expect(await store.get('k')).toBeNull();
+    } finally {
+      await store.close();
+      await late.remove();
+    }
+  });
+
+  it('does not let a request wait for a server that has stopped answering', async () => {
+    const hung = await startRedis(['--enable-debug-command', 'yes']);
+    const store = await RedisStore.open(hung.url, { timeoutMs: 40, retryMs: 100 });
+    const other = new Redis(hung.url);
+    try {
+      void other.call('DEBUG', 'SLEEP', '1').catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const started = performance.now();
+      await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
+      await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
+      expect(performance.now() - started).toBeLessThan(500);
+      await vi.waitFor(() => expect(store.reachable).toBe(true), 5000);
+    } finally {
+      other.disconnect();
+      await store.close();
+      await hung.remove();
+    }
+  });
+});
+
+it('never shows the password of a store whose address it cannot read', async () => {
+  const bad = ['redis-cluster://user:secret@nowhere', 'redis://user:secret@[', 'redis-cluster://:secret@a:b'];
+  for (const url of bad) {
+    const error = await openStore(url).then(
+      () => null,
+      (reason: Error & { code: string }) => reason,
+    );
+    expect(error?.code).toBe('STORE_URL');
+    expect(error?.message).not.toContain('secret');
+  }
+});

@@ -1,0 +1,39 @@
+import { LarrError } from '@larr/core';
+
+/**
+ * What the online store needs of a database: bytes by key, and feeds that say which things changed. LMDB (embedded) and Redis do this
+ * alike; what the bytes mean is feature-store.ts's business.
+ */
+export interface Store {
+  readonly kind: 'lmdb' | 'redis';
+  /** Whether it answered when it was asked last. While it is away, `get` fails at once instead of waiting. */
+  readonly reachable: boolean;
+  /** The value of a key; null where there is none. At once where the database is in this process. @throws StoreAway */
+  get(key: string): Buffer | null | Promise<Buffer | null>;
+  /** The same for what no request waits for: with more patience. @throws StoreAway */
+  read(key: string): Promise<Buffer | null>;
+  /** Writes all; they are on the disk, or with the server, when it resolves. @throws StoreAway */
+  put(entries: readonly (readonly [key: string, value: Buffer])[]): Promise<void>;
+  /** Gives each member the next number of a feed; one that has a number already moves up. @throws StoreAway */
+  announce(feed: string, members: readonly string[]): Promise<void>;
+  /**
+   * Members with a number above `since`, lowest first, at most `limit`; `last` is the number of the last of them, or `since` where there are
+   * none. @throws StoreAway
+   */
+  changes(feed: string, since: number, limit: number): Promise<{ last: number; members: string[] }>;
+  /** Takes a name for so long, if nobody has it; `release` gives it back. @throws StoreAway */
+  claim(name: string, milliseconds: number): Promise<boolean>;
+  release(name: string): Promise<void>;
+  /** Removes all keys and feeds that begin so. @returns how many keys @throws StoreAway */
+  drop(prefix: string): Promise<number>;
+  /** The keys that begin so. @throws StoreAway */
+  keys(prefix: string): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+/** The database does not answer. Who asks goes on without what it holds. */
+export class StoreAway extends LarrError {
+  constructor(reason: string, cause?: unknown) {
+    super('STORE_AWAY', `the online store does not answer: ${reason}`, { cause });
+  }
+}
