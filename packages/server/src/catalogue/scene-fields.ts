@@ -32,6 +32,7 @@ const EVENTS = 'events.';
 /** What a scene may say to this model: every event column that a feature or keyword reads, and every keyword by its own name. */
 export function sceneFields(schema: DatasetSchema, features: BundleFeatures, entries: SceneEntries): SceneField[] {
   const input = new SceneInput(schema);
+  const time = typeof schema.time === 'object' ? schema.time.column : schema.time;
   const texts = new Map<string, string[]>();
   for (const { field, text } of entries) texts.set(field, [...(texts.get(field) ?? []), text]);
   const columns = input.columns.map((name): SceneField => {
@@ -43,7 +44,9 @@ export function sceneFields(schema: DatasetSchema, features: BundleFeatures, ent
       values: kind === 'text' ? valuesOf(schema, features, texts, name) : [],
       ...(range === undefined ? {} : { range }),
       keywords: schema.keywords.scene
-        .filter(({ value }) => compileValue(schema, value).inputs.includes(EVENTS + name))
+        .filter(({ value }) =>
+          compileValue(schema, value).inputs.some((one) => one === EVENTS + name || (one === 'time' && name === time)),
+        )
         .map((keyword) => keyword.name),
     };
   });
