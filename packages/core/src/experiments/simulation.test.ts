@@ -3,7 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { WorldReplay } from '../world/replay.js';
 import { ExperimentTotals, type Figures, figuresOf } from './analysis.js';
 import { unitHash } from './assignment.js';
-import { usersPerArm } from './comparison.js';
+import { boundary, mixtureDeviation, usersPerArm } from './comparison.js';
+import { normalQuantile } from './distributions.js';
 import { estimate, METRICS, type MetricName } from './metrics.js';
 import type { Moments } from './moments.js';
 
@@ -225,6 +226,38 @@ describe('a thousand A/A tests in the world, looked at every day', () => {
     },
     30_000,
   );
+});
+
+describe('the power of the sequential test, looked at on 28 days', () => {
+  /** Share of 6,000 experiments that find `lift`, with `times` the users that a fixed test of it needs for power .8. */
+  const power = (lift: number, smallestLift: number, times: number): number => {
+    const toss = coins(lift * 1000 + times);
+    const normal = () => Math.sqrt(-2 * Math.log(1 - toss())) * Math.cos(2 * Math.PI * toss());
+    const tau = mixtureDeviation(smallestLift, 0.05);
+    const information = times * ((normalQuantile(0.975) + normalQuantile(0.8)) / (lift || smallestLift)) ** 2;
+    let found = 0;
+    for (let run = 0; run < 6000; run++) {
+      let motion = 0;
+      for (let look = 1; look <= 28; look++) {
+        const at = (information * look) / 28;
+        motion += Math.sqrt(information / 28) * normal();
+        if (Math.abs(lift * Math.sqrt(at) + motion / Math.sqrt(at)) < boundary(1 / at, 0.05, tau)) continue;
+        found++;
+        break;
+      }
+    }
+    return found / 6000;
+  };
+
+  it('is what docs/experiments.md says', () => {
+    // standard error .005
+    expect(power(0.02, 0.02, 1)).toBeCloseTo(0.5, 1);
+    expect(Math.abs(power(0.02, 0.02, 1.72) - 0.8)).toBeLessThan(0.025);
+    expect(Math.abs(power(0.01, 0.02, 1.86) - 0.8)).toBeLessThan(0.025);
+    expect(Math.abs(power(0.04, 0.02, 1.79) - 0.8)).toBeLessThan(0.025);
+    expect(Math.abs(power(0.08, 0.02, 2.3) - 0.8)).toBeLessThan(0.025);
+    expect(power(0, 0.02, 4)).toBeLessThan(0.03);
+  });
 });
 
 describe('an experiment whose logging loses users of one arm', () => {
