@@ -28,7 +28,7 @@ const BOUND = 'ple-true-attributes';
 
 /** The rows of the paper's table 3, and what tells meaning from parameters, inputs and training signal. */
 export const ABLATIONS = [BASE, 'larr-no-cpt', 'larr-no-ft', 'larr-no-al', WHOLE] as const;
-export const CONTROLS = ['larr-lambda0', 'larr-random-table', 'larr-shuffled-table'] as const;
+export const CONTROLS = ['ple-scene-ids', 'larr-lambda0', 'larr-random-table', 'larr-shuffled-table'] as const;
 /** Of a simulated world alone: the base that is told the truth. */
 export const BOUNDS = [BOUND, 'ple-true-taste'] as const;
 

@@ -1,13 +1,14 @@
 import { UsageError } from '@larr/core';
-import { tidy } from '@larr/torch';
+import { cat, type Tensor, tidy } from '@larr/torch';
 import { Parameters } from '../layers/parameters.js';
 import { type ModelConfig, type NetworkName, networkNames } from './config.js';
 import { sequenceTarget } from './din.js';
 import { createFeatures, features } from './features.js';
 import { requirePairs } from './fibinet.js';
-import type { ModelInputs, RecommendationModel } from './inputs.js';
+import type { Batch, ModelInputs, RecommendationModel } from './inputs.js';
 import { createLarr } from './larr.js';
 import { networks } from './networks.js';
+import { createSceneIds } from './scene-ids.js';
 import { createTruth, type Truth } from './truth.js';
 
 type Create = (p: Parameters, inputs: ModelInputs, config: ModelConfig) => RecommendationModel;
@@ -42,35 +43,52 @@ const kinds: Record<string, ModelKind> = {
   'larr-lambda0': onBase('both', { align: { lambda: 0 } }),
   'larr-random-table': onBase('both', { larr: { vectors: 'random' } }),
   'larr-shuffled-table': onBase('both', { larr: { vectors: 'shuffled' } }),
+  /** the base with the scene's keywords as further ids: what of LARR's gain is the scene, and no meaning of it */
+  'ple-scene-ids': baseline(null, (p, inputs, config) => createSceneIds(p, inputs, config.embeddingDim)),
   /** upper bounds: the base that is told what only the simulator knows */
-  'ple-true-attributes': baseline(null, 'attributes'),
-  'ple-true-taste': baseline(null, 'taste'),
+  'ple-true-attributes': told('attributes'),
+  'ple-true-taste': told('taste'),
 };
 
 function onBase(vectors: LanguageStagesTaken, overrides: Record<string, unknown> = {}): ModelKind {
   return { create: createLarr, network: null, vectors, truth: null, overrides };
 }
 
+/** Further inputs of a network, behind its features. */
+export interface FurtherInput {
+  width: number;
+  /** → [B, width] */
+  forward(batch: Batch): Tensor;
+}
+
 /** A network over the features that the data have, without anything of a language model's. */
-function baseline(network: NetworkName | null, truth: Truth | null = null): ModelKind {
+function baseline(
+  network: NetworkName | null,
+  further: ((p: Parameters, inputs: ModelInputs, config: ModelConfig) => FurtherInput | null) | null = null,
+): ModelKind {
   return {
     network,
     vectors: null,
-    truth,
+    truth: null,
     create(p, inputs, config) {
       const fields = createFeatures(p, inputs, config.embeddingDim);
-      const told = truth === null ? null : createTruth(p, inputs, truth);
-      const width = fields.width + (told?.width ?? 0);
-      const net = networks[network ?? config.base](p, inputs, config, fields, width);
+      const more = further?.(p, inputs, config) ?? null;
+      const net = networks[network ?? config.base](p, inputs, config, fields, fields.width + (more?.width ?? 0));
       return {
         forward(batch, training) {
           const { v, x } = features(fields, batch);
-          const [ctr, cvr] = net.logits({ batch, v, x: told === null ? x : told.join(x, batch) }, training);
+          const whole = more === null ? x : cat([x, more.forward(batch)], 1);
+          const [ctr, cvr] = net.logits({ batch, v, x: whole }, training);
           return { ctr: ctr!, cvr: cvr ?? null, alignment: null };
         },
       };
     },
   };
+}
+
+/** The base that is told the truth of a simulated world. */
+function told(truth: Truth): ModelKind {
+  return { ...baseline(null, (p, inputs) => createTruth(p, inputs, truth)), truth };
 }
 
 /** The names that `train`, `compare` and the others accept. */

@@ -16,17 +16,17 @@ export function createTruth(
   p: Parameters,
   inputs: ModelInputs,
   truth: Truth,
-): { width: number; join(x: Tensor, batch: Batch): Tensor } {
+): { width: number; forward(batch: Batch): Tensor } {
   const { attributes, users } = inputs.truth!;
   const ofPoi = p.buffer('truth.pois', zeros([inputs.pois, attributes]));
   const ofUser = truth === 'taste' ? p.buffer('truth.users', zeros([users, attributes])) : null;
   return {
     width: attributes * (ofUser === null ? 1 : 3),
-    join(x, batch) {
+    forward(batch) {
       const a = ofPoi.indexSelect(0, batch.poi); // [B, A]
-      if (ofUser === null) return cat([x, a], 1);
+      if (ofUser === null) return a;
       const t = ofUser.indexSelect(0, batch.user);
-      return cat([x, a, t, a.mul(t)], 1);
+      return cat([a, t, a.mul(t)], 1);
     },
   };
 }

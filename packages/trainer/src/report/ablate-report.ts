@@ -22,6 +22,7 @@ const SAID: Record<string, string> = {
   'larr-no-ft': 'stage 2 skipped',
   'larr-no-al': 'no encoder, no alignment',
   larr: 'complete',
+  'ple-scene-ids': 'the scene as ids, no language model',
   'larr-lambda0': 'encoder kept, λ = 0',
   'larr-random-table': 'random vectors',
   'larr-shuffled-table': 'vectors of other texts',
@@ -58,6 +59,8 @@ export async function writeAblateReport(
       seeds,
       colourOf: distinct,
       drawn: (name) => models.find((model) => model.name === name)!.role !== 'bound',
+      // A page is not wide enough for all: those that tell what is of the scene and what of its meaning.
+      sliced: (name) => ['larr-ple', WHOLE, 'ple-scene-ids', 'larr-shuffled-table'].includes(name),
       firstSeed: true,
     })),
     runSection(record),
@@ -67,7 +70,7 @@ export async function writeAblateReport(
 }
 
 function named({ name }: { name: string }): string {
-  return `${escapeText(name)}${SAID[name] ? ` <small>${SAID[name]}</small>` : ''}`;
+  return `${escapeText(name)}${SAID[name] ? `<small class="under">${SAID[name]}</small>` : ''}`;
 }
 
 function resultsTable(models: AblateModel[], oracle: AblateResult['oracle']): string {
@@ -83,7 +86,7 @@ function resultsTable(models: AblateModel[], oracle: AblateResult['oracle']): st
         }),
       ),
   );
-  return summaryTable(rows, oracle);
+  return summaryTable(rows, oracle, ['seconds']);
 }
 
 function cards({ differences, headroom, models }: AblateResult): string {
@@ -97,7 +100,7 @@ function cards({ differences, headroom, models }: AblateResult): string {
     out.push({
       title,
       figure: signed(gain),
-      note: `CTR AUC, p ${probability(found.p)}${clear ? '' : ': not told from nothing'}`,
+      note: `CTR AUC, p ${probability(found.p)}${clear ? '' : ': not clear'}`,
       tone: clear ? (gain > 0 ? 'good' : 'bad') : 'open',
     });
   };
@@ -140,38 +143,44 @@ function differenceCharts(differences: AblateDifference[], colourOf: ReadonlyMap
 }
 
 function differenceTables(differences: AblateDifference[]): string {
-  if (differences.length === 0) return '';
   const table = (slice: 'all' | 'cold-poi') => {
-    const rows = differences
-      .filter((d) => d.slice === slice)
-      .map(({ model, metric, difference, low, high, t, p, pHolm, paper }) => {
-        const clear = p < 0.05 ? (difference > 0 ? 'up' : 'down') : '';
-        const agrees =
-          paper === null ? '' : Math.sign(paper) === Math.sign(difference) ? ' class="good"' : ' class="bad"';
-        return [
-          named({ name: model }),
-          metricTitle(metric),
-          `<td${clear === '' ? '' : ` class="${clear}"`}>${signed(difference)}</td>`,
-          `${signed(low)} … ${signed(high)}`,
-          t === null ? '–' : t.toFixed(2),
-          probability(p),
-          probability(pHolm),
-          ...(slice === 'all'
-            ? [paper === null ? '<td class="none">–</td>' : `<td${agrees}>${signed(paper)}</td>`]
-            : []),
-        ];
-      });
-    const head = ['against LARR', 'metric', 'difference', '95 % interval', 't', 'p', 'p (Holm)'];
-    return rows.length === 0 ? '' : htmlTable(slice === 'all' ? [...head, 'paper'] : head, rows);
+    const own = differences.filter((d) => d.slice === slice && !d.model.startsWith('ple-true'));
+    const metrics = (['ctrAuc', 'ctcvrAuc'] as const).filter((metric) => own.some((d) => d.metric === metric));
+    const withPaper = slice === 'all';
+    const rows = [...new Set(own.map(({ model }) => model))].map((model) => [
+      named({ name: model }),
+      ...metrics.flatMap((metric) => {
+        const found = own.find((d) => d.model === model && d.metric === metric);
+        return found === undefined
+          ? Array<string>(withPaper ? 4 : 3).fill('<td class="none">–</td>')
+          : [...differenceCells(found), ...(withPaper ? [paperCell(found)] : [])];
+      }),
+    ]);
+    const heads = metrics.flatMap((metric) => [metricTitle(metric), 'p', 'Holm', ...(withPaper ? ['paper'] : [])]);
+    return rows.length === 0 ? '' : htmlTable(['against LARR', ...heads], rows);
   };
+  const all = table('all');
+  if (all === '') return '';
   const cold = table('cold-poi');
-  const paper = `The paper's own figures are of a private log (LARR ${PAPER[WHOLE]!.ctrAuc.toFixed(4)} and ${PAPER[WHOLE]!.ctcvrAuc.toFixed(4)}): their signs are what to hold against, green where they agree.`;
+  const paper = `The paper's own figures are of a private log (LARR ${PAPER[WHOLE]!.ctrAuc.toFixed(4)} and ${PAPER[WHOLE]!.ctcvrAuc.toFixed(4)}): their signs are what to hold against; green where a clear difference here has the same, red where the other.`;
   return (
-    `${table('all')}<p class="quiet">Paired t-test over the seeds, two-sided, and corrected for the number of models by Holm's method. ${paper}</p>` +
+    `${all}<p class="quiet">Mean difference ± half its 95 % interval; paired t-test over the seeds, two-sided, p alone and corrected for the number of models (Holm). ${paper}</p>` +
     (cold === ''
       ? ''
-      : `<details><summary><b>the same on POIs unseen in training</b></summary><div style="margin-top:12px">${cold}</div></details>`)
+      : `<details><summary><b>the same on POIs unseen in training</b></summary><div class="inside">${cold}</div></details>`)
   );
+}
+
+function differenceCells({ difference, high, p, pHolm }: AblateDifference): string[] {
+  const clear = p < 0.05 ? (difference > 0 ? ' class="up"' : ' class="down"') : '';
+  const half = `<small>± ${(high - difference).toFixed(4)}</small>`;
+  return [`<td${clear}>${signed(difference)}${half}</td>`, probability(p), probability(pHolm)];
+}
+
+function paperCell({ paper, p, difference }: AblateDifference): string {
+  if (paper === null) return '<td class="none">–</td>';
+  const tone = p >= 0.05 ? 'open' : Math.sign(paper) === Math.sign(difference) ? 'good' : 'bad';
+  return `<td class="${tone}">${signed(paper)}</td>`;
 }
 
 function headroomCharts(
@@ -236,6 +245,9 @@ function sliceTable(models: AblateModel[]): string {
       return cell(auc, model.role !== 'bound' && auc?.mean === best[i]);
     }),
   ]);
-  const head = kinds.map(({ kind, rows: count }) => `${SLICES[kind]} (${count.toLocaleString('en')} rows)`);
-  return `${htmlTable(['CTR AUC', ...head], rows)}<p class="quiet">Mean over the seeds ± standard deviation. Below, the first seed's slices with the intervals of their rows.</p>`;
+  const counts = [
+    '<small>rows</small>',
+    ...kinds.map(({ rows: count }) => `<small>${count.toLocaleString('en')}</small>`),
+  ];
+  return `${htmlTable(['CTR AUC', ...kinds.map(({ kind }) => SLICES[kind])], [counts, ...rows])}<p class="quiet">Mean over the seeds ± standard deviation; none where the rows are of one class. Below, the first seed's slices with the intervals of their rows.</p>`;
 }

@@ -33,9 +33,16 @@ export interface Row {
   apart?: boolean | undefined;
 }
 
-/** Means over the seeds ± standard deviations, the best of each column marked, the oracle below. */
-export function summaryTable(rows: Row[], oracle: OracleMetrics | null): string {
-  const columns = COLUMNS.filter(({ key }) => rows.some(({ model }) => model[key] !== null));
+/**
+ * Means over the seeds ± standard deviations, the best of each column marked, the oracle below.
+ * @param without columns that are left out
+ */
+export function summaryTable(
+  rows: Row[],
+  oracle: OracleMetrics | null,
+  without: readonly (keyof CompareFigures)[] = [],
+): string {
+  const columns = COLUMNS.filter(({ key }) => !without.includes(key) && rows.some(({ model }) => model[key] !== null));
   const running = rows.flatMap(({ model, apart }) => (apart ? [] : [model]));
   const lines = rows.map(({ model, name, group }) => {
     const cells = columns.map(({ key, digits, lower }) => {
@@ -119,6 +126,8 @@ export interface RunSections {
   colourOf: ReadonlyMap<string, number>;
   /** whose curves are drawn; all where left out */
   drawn?: ((name: string) => boolean) | undefined;
+  /** whose slices are shown; all where left out */
+  sliced?: ((name: string) => boolean) | undefined;
   /** curves of the first seed alone, where many candidates would fill the chart */
   firstSeed?: boolean;
 }
@@ -129,6 +138,7 @@ export async function runSections({
   seeds,
   colourOf,
   drawn = () => true,
+  sliced = () => true,
   firstSeed = false,
 }: RunSections): Promise<string[]> {
   const colours = new Map(colourOf);
@@ -147,7 +157,13 @@ export async function runSections({
         'Test part, first seed',
       ),
     ),
-    section('Slices of the test part', sliceTables(first, seeds[0]!)),
+    section(
+      'Slices of the test part',
+      sliceTables(
+        first.filter(({ model }) => sliced(model)),
+        seeds[0]!,
+      ),
+    ),
     section('Models', configurations(first)),
   ];
 }

@@ -27,6 +27,8 @@ th:first-child,td:first-child{text-align:left}
 thead th{border-top:0;color:var(--quiet);font-size:12px;font-weight:600}
 tbody th{font-weight:600}
 td small,th small{margin-left:6px;color:var(--quiet);font-size:11.5px;font-weight:400}
+th small.under{display:block;margin:0}
+.charts+.quiet,.charts+.scroll,.quiet+.scroll,.quiet+details{margin-top:14px}.inside{margin-top:12px}
 .best{background:var(--mark);color:var(--accent);font-weight:650}
 .none{color:var(--quiet)}
 .up{color:var(--up);font-weight:650}.down{color:var(--down);font-weight:650}
@@ -58,5 +60,5 @@ svg{display:block;width:100%;height:auto;font:11.5px system-ui,sans-serif}
 details{padding:12px 18px;margin-bottom:10px}summary{cursor:pointer}
 pre{overflow-x:auto;font-size:12.5px;line-height:1.45;margin:12px 0 4px}
 @media (max-width:520px){main{padding:28px 16px 60px}.charts{grid-template-columns:1fr}}
-@media print{:root{--page:#fff}main{max-width:none;padding:0}section,figure,.card,tr{break-inside:avoid}.slices{break-inside:auto}section{break-inside:auto}details{break-inside:avoid}.scroll{overflow:visible}}
+@media print{:root{--page:#fff}body{font-size:11.5px}th,td{padding:5px 7px}td small,th small{font-size:9.5px;margin-left:3px}th small.under{margin:0}.charts{grid-template-columns:repeat(2,1fr);gap:10px}.small{grid-template-columns:repeat(3,1fr);gap:10px}main{max-width:none;padding:0}section,figure,.card,tr{break-inside:avoid}.slices{break-inside:auto}section{break-inside:auto}details{break-inside:avoid}.scroll{overflow:visible}}
 `.trim();

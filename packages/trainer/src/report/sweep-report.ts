@@ -121,5 +121,5 @@ function differences({ configured }: SweepResult, points: SweepPoint[]): string 
   });
   if (rows.every((row) => row.slice(1).every((cell) => cell.includes('none')))) return '';
   const table = htmlTable([`against ${configured}`, 'CTR AUC', 'p', 'CTCVR AUC', 'p'], rows);
-  return `<div style="margin-top:16px">${table}</div><p class="quiet">Paired t-test over the seeds against the configured value, two-sided, each alone. Coloured where p &lt; 0.05.</p>`;
+  return `<div class="inside">${table}</div><p class="quiet">Paired t-test over the seeds against the configured value, two-sided, each alone. Coloured where p &lt; 0.05.</p>`;
 }

@@ -65,9 +65,12 @@ function progressChart(models: TunedModel[]): string {
     let seconds = 0;
     let best: number | null = null;
     const points = order.flatMap(({ share, score, seconds: own }) => {
+      const before = best;
       seconds += own;
       if (share === 1 && score !== null) best = Math.max(best ?? score, score);
-      return best === null ? [] : [{ x: seconds, y: best }];
+      if (best === null) return [];
+      // a step: what was found holds from the moment on
+      return [...(before === null ? [] : [{ x: seconds, y: before }]), { x: seconds, y: best }];
     });
     return { name, colour: colour % 8, points };
   });
@@ -137,6 +140,6 @@ function tunedModel({ name, trials, best, space }: TunedModel, configured: Train
   const left = ranked.length - SHOWN;
   return (
     `${found}<div class="small">${charts.join('')}</div><p class="quiet">Each point is a trial of ${escapeText(name)} at its last share of the rows: fainter where it had less of them; the ring is the best.</p>` +
-    `<details><summary><b>trials</b></summary><div style="margin-top:12px">${table}</div>${left > 0 ? `<p class="quiet">${left} more in tune.json</p>` : ''}</details>`
+    `<details><summary><b>trials</b></summary><div class="inside">${table}</div>${left > 0 ? `<p class="quiet">${left} more in tune.json</p>` : ''}</details>`
   );
 }
