@@ -28,7 +28,9 @@ export const FinetuneConfig = z.strictObject({
     ),
   dishWeight: weight
     .default(1)
-    .describe('Weight of dish–description pairs, where the dataset has corpus/dishes.jsonl.'),
+    .describe(
+      "Weight of dish–description pairs, where the dataset has corpus/dishes.jsonl. Descriptions lose the dish's own name: repeated, it would be all there is to match.",
+    ),
   maskDuplicates: z
     .boolean()
     .default(true)

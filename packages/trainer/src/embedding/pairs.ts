@@ -3,6 +3,7 @@ import { DataError, type Dataset, type KeywordText } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import { pickKeywords, readCorpusLines } from '../pretraining/documents.js';
 import type { TextEmbedder } from './text-embedder.js';
+import { unnamedDescription } from './unnamed-description.js';
 
 export type PairKind = 'userUser' | 'poiPoi' | 'userPoi' | 'dish';
 
@@ -75,7 +76,7 @@ export async function stageTexts(
     if (!groups.has(dish)) groups.set(dish, groups.size);
     return {
       dish: tokens(` ${dish}`).ids,
-      description: tokens(` ${description}`).ids,
+      description: tokens(` ${unnamedDescription(description, dish)}`).ids,
       group: groups.get(dish)!,
     };
   });
