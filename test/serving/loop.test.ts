@@ -128,6 +128,64 @@ describe('serve, log, compact, prepare, train', () => {
   }, 120_000);
 });
 
+describe('an experiment between two bundles', () => {
+  it('loads the other bundle by its name, gives users the same arms after a restart, and reports them', async () => {
+    const options = {
+      ...{ bundle, bundles: directory, port: 0, console: false },
+      ...{ events: join(directory, 'experiment-log'), experiments: join(directory, 'book') },
+    };
+    const run = async <T>(work: (ask: (method: string, path: string, body?: object) => Promise<T>) => Promise<T>) => {
+      const server = await createServer(options);
+      try {
+        await server.ready;
+        return await work(async (method, path, body) => {
+          const reply = await fetch(`${server.url}/v1/${path}`, {
+            method,
+            ...(body === undefined
+              ? {}
+              : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+          });
+          return (await reply.json()) as T;
+        });
+      } finally {
+        await server.close();
+      }
+    };
+    // biome-ignore lint/suspicious/noExplicitAny: replies of several routes
+    type Reply = any;
+    const rankAll = async (ask: (method: string, path: string, body?: object) => Promise<Reply>) => {
+      const arms: string[] = [];
+      for (let user = 0; user < 30; user++) {
+        const { experiments } = await ask('POST', 'rank', { user: String(user), candidates: ['1', '2', '3'] });
+        arms.push(experiments[0]?.arm);
+      }
+      return arms;
+    };
+    const before = await run<Reply>(async (ask) => {
+      const definition = {
+        arms: [{ name: 'now' }, { name: 'other', bundle: 'bundle-ple', parameters: { by: 'pCtr' } }],
+      };
+      await ask('PUT', 'experiments/real', definition);
+      expect((await ask('POST', 'experiments/real/start')).experiment.state).toBe('running');
+      return rankAll(ask);
+    });
+    expect(new Set(before)).toEqual(new Set(['now', 'other']));
+    const after = await run<Reply>(async (ask) => {
+      // The other bundle loads behind the first; until it is there nobody is in the experiment.
+      for (let wait = 0; wait < 200 && (await ask('GET', 'experiments/real')).missingBundles.length > 0; wait++)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      const arms = await rankAll(ask);
+      const { days } = await ask('GET', 'experiments/real/report');
+      const users = days.at(-1).figures.arms.map(({ users }: { users: number }) => users);
+      expect(users).toEqual(['now', 'other'].map((name) => before.filter((arm: string) => arm === name).length));
+      return arms;
+    });
+    expect(after).toEqual(before);
+    const lines = readFileSync(join(options.events, 'events-00000001.jsonl'), 'utf8').trim().split('\n');
+    expect(lines).toHaveLength(30);
+  }, 60_000);
+});
+
 describe('larr abtest', () => {
   it('of a bundle with itself finds the truth to be nothing, gives the same figures again, and leaves a report', async () => {
     const out = join(directory, 'abtest');

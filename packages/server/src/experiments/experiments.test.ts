@@ -10,6 +10,7 @@ import { EventLog } from '../events/event-log.js';
 import { createMetrics } from '../observability/metrics.js';
 import { ModelRegistry } from '../ranking/model-registry.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
+import { createServer } from '../server.js';
 import { Experiments } from './experiments.js';
 
 /** Ranks as asked; its name tells which bundle answered. */
@@ -244,5 +245,15 @@ describe('an experiment over HTTP', () => {
     );
     const { status, body } = await call('GET', '/v1/experiments/test/report');
     expect([status, body.error.code]).toEqual([500, 'INTERNAL']);
+  });
+
+  it('a server without an event log takes neither experiments nor sinks, and no sink that it cannot read', async () => {
+    const options = { bundle: directory, port: 0 };
+    const experiments = join(directory, 'book');
+    await expect(createServer({ ...options, experiments })).rejects.toMatchObject({ code: 'EVENTS_MISSING' });
+    const sinks = ['redis://127.0.0.1'];
+    await expect(createServer({ ...options, sinks })).rejects.toMatchObject({ code: 'EVENTS_MISSING' });
+    const wrong = { ...options, events: join(directory, 'other'), sinks: ['carrier-pigeon://loft'] };
+    await expect(createServer(wrong)).rejects.toMatchObject({ code: 'SINK_INVALID' });
   });
 });
