@@ -27,7 +27,6 @@ Handle* Environment::allocate() {
 
 void Environment::release(Handle* handle) {
   leave(handle);
-  if (handle->reportedBytes != 0) report(-handle->reportedBytes);
   handle->~Handle();
   free_.push_back(handle);
   --liveHandles;
@@ -47,10 +46,12 @@ void Environment::enter(Handle* handle, Scope* scope) {
   handle->next = scope->first;
   if (scope->first != nullptr) scope->first->previous = handle;
   scope->first = handle;
+  if (scope == &root) report(handle->bytes);
 }
 
 void Environment::leave(Handle* handle) {
   if (handle->scope == nullptr) return;
+  if (handle->scope == &root) report(-handle->bytes);
   if (handle->previous != nullptr) {
     handle->previous->next = handle->next;
   } else {
@@ -78,14 +79,13 @@ void Environment::report(int64_t bytes) {
 
 napi_value wrap(Environment& environment, at::Tensor tensor) {
   Handle* handle = environment.allocate();
-  // A view shares its base's storage, which the base's own object has told V8 about. A device's memory is none of V8's business: told
-  // of tens of gigabytes that come and go with every step, it spent a fifth of a GPU's training time collecting garbage.
+  // A view shares its base's storage, which the base's own object has told V8 about. A device's memory is none of V8's business, nor is
+  // what a scope will free: told of memory that comes and goes with every step, it spent a fifth of a training's time collecting garbage.
   if (tensor.has_storage() && tensor.is_cpu() && tensor.storage().use_count() == 1) {
-    handle->reportedBytes = static_cast<int64_t>(tensor.storage().nbytes());
+    handle->bytes = static_cast<int64_t>(tensor.storage().nbytes());
   }
   handle->tensor = std::move(tensor);
   environment.enter(handle, environment.current);
-  if (handle->reportedBytes != 0) environment.report(handle->reportedBytes);
 
   napi_value constructor = nullptr, object = nullptr;
   environment.pending = handle;

@@ -27,7 +27,7 @@ struct Handle {
   Handle* previous = nullptr;    // in its scope's list
   Handle* next = nullptr;
   Scope* scope = nullptr;
-  int64_t reportedBytes = 0;  // as told to V8
+  int64_t bytes = 0;  // of the processor's memory that is this tensor's own; V8 is told of them while it is in no scope
   Environment* environment = nullptr;
 };
 

@@ -108,7 +108,9 @@ inline void product(const float* a, int64_t rowStep, int64_t depthStep, const fl
   if (vectors - v == 1) tile<P, 1>(a, rowStep, depthStep, b, bStep, depth, c, cStep, add);
 }
 
-inline uint16_t* halves(float* lanes) { return reinterpret_cast<uint16_t*>(lanes); }
+// Lanes are written as halves and read as floats.
+using Half16 = uint16_t __attribute__((may_alias));
+inline uint16_t* halves(float* lanes) { return reinterpret_cast<Half16*>(lanes); }
 
 // n floats (a whole number of vectors) as lanes along the row.
 template <class P>
@@ -119,24 +121,26 @@ inline void lanes(const float* row, int64_t n, float* to) {
   }
 }
 
-// Row `i` into lanes that run along the rows: to[i / per][column], its part i % per.
+// `per` rows, `rowStep` apart, into the lanes that run along them.
 template <class P>
-inline void laneColumns(const float* row, int64_t n, int64_t i, float* to, int64_t step) {
-  if constexpr (P::per == 2) {
-    uint16_t part[W];
-    uint16_t* at = halves(to + i / 2 * step) + i % 2;
-    for (int64_t c = 0; c < n; c += W) {
-      V::store16(part, V::load(row + c));
-      for (int l = 0; l < W; l++) at[2 * (c + l)] = part[l];
-    }
-  } else {
-    for (int64_t c = 0; c < n; c += W) V::store(to + i * step + c, V::load(row + c));
+inline void laneColumns(const float* rows, int64_t rowStep, int64_t n, float* to) {
+  for (int64_t c = 0; c < n; c += W) {
+    if constexpr (P::per == 2) V::store(to + c, P::pair(V::load(rows + c), V::load(rows + rowStep + c)));
+    else V::store(to + c, V::load(rows + c));
   }
 }
 
 // ---- attention ----
 
 constexpr int64_t queryBlock = 48;  // a multiple of every MR and of 2
+constexpr int64_t ahead = 12;       // rows: a head is a short piece of each, which no hardware sees coming
+
+// Asks for elements [at, at + n) of a matrix, which may lie beyond its end.
+inline void prefetch(const Matrix& m, int64_t at, int64_t n) {
+  const int64_t size = m.dtype == Dtype::f32 ? 4 : 2;
+  const char* p = static_cast<const char*>(m.data);
+  for (int64_t byte = at * size; byte < (at + n) * size + 63; byte += 64) __builtin_prefetch(p + byte);
+}
 
 template <class P>
 struct Heads {
@@ -162,6 +166,7 @@ struct Heads {
 
   // A head of token `position`: column `head` of the fused row, turned where asked; zeros in the padding.
   void token(int64_t position, int64_t head, bool turned, float* to) const {
+    prefetch(p.queryKeyValue, (start + position + ahead) * rowWidth + head * size, size);
     read(p.queryKeyValue, (start + position) * rowWidth + head * size, size, to);
     if (!turned) return;
     const float *cosine = p.cosine + position * half, *sine = p.sine + position * half;
@@ -206,7 +211,7 @@ void zero(float* at, int64_t floats) {
 template <class P>
 struct Forward : Heads<P> {
   using H = Heads<P>;
-  float* const row = H::take(H::width);
+  float* const rows = H::take(H::per * H::width);  // as many as share a lane
   float* const laneRow = H::take(H::width);
   float* const keysT = H::take(H::depth * H::keys);
   float* const values = H::take(H::keyDepth * H::width);
@@ -220,23 +225,27 @@ struct Forward : Heads<P> {
     const auto& p = this->p;
     const int64_t length = this->length, width = this->width, depth = this->depth, keys = this->keys, keyDepth = this->keyDepth;
     const int64_t group = p.heads / p.keyValueHeads;
-    zero<P>(row, width);
-    zero<P>(values + (length - 1) / P::per * width, keyDepth * width - (length - 1) / P::per * width);
+    zero<P>(rows, P::per * width);
     this->emptyColumns(keysT);
     for (int64_t j = 0; j < length; j++) {
-      this->token(j, p.heads + head, true, row);
-      lanes<P>(row, width, laneRow);
+      this->token(j, p.heads + head, true, rows);
+      lanes<P>(rows, width, laneRow);
       this->column(laneRow, j, keysT);
-      this->token(j, p.heads + p.keyValueHeads + head, false, row);
-      laneColumns<P>(row, width, j, values, width);
     }
+    for (int64_t j = 0; j < length; j += P::per) {
+      for (int o = 0; o < P::per; o++)
+        if (j + o < length) this->token(j + o, p.heads + p.keyValueHeads + head, false, rows + o * width);
+        else zero<P>(rows + o * width, width);
+      laneColumns<P>(rows, width, width, values + j / P::per * width);
+    }
+    zero<P>(rows, width);
     const float factor = p.scale * log2e;
     for (int64_t h = head * group; h < (head + 1) * group; h++)
       for (int64_t i0 = 0; i0 < length; i0 += queryBlock) {
         const int64_t n = smaller(queryBlock, length - i0);
         for (int64_t r = 0; r < n; r++) {
-          this->token(i0 + r, h, true, row);
-          lanes<P>(row, width, queries + r * depth);
+          this->token(i0 + r, h, true, rows);
+          lanes<P>(rows, width, queries + r * depth);
         }
         zero<P>(queries + n * depth, (up(n, P::MR) - n) * depth);
         for (int64_t r0 = 0; r0 < n; r0 += P::MR) {
@@ -257,7 +266,7 @@ struct Forward : Heads<P> {
             const float total = V::sum(sum);
             if constexpr (P::per == 2) lanes<P>(s, columns, shares + r * keyDepth);
             weight[r] = 1 / total;
-            if (p.logSum) p.logSum[(this->start + i) * p.heads + h] = most * factor + log2(total);
+            if (p.logSum) p.logSum[(this->start + i) * p.heads + h] = most * factor + __builtin_log2f(total);
           }
           product<P>(P::per == 2 ? shares : scores, P::per == 2 ? keyDepth : keys, 1, values, width, (limit + P::per - 1) / P::per, mixed, width, width / W, false);
           for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) {
@@ -268,16 +277,13 @@ struct Forward : Heads<P> {
         }
       }
   }
-  float weight[P::MR];
-
-  // of a positive number; no <cmath>: this must stay within the source's instruction set
-  static float log2(float x) { return __builtin_log2f(x); }
+  float weight[P::MR];  // 1 / the sum of a row's powers
 };
 
 template <class P>
 struct Backward : Heads<P> {
   using H = Heads<P>;
-  float* const row = H::take(H::width);
+  float* const rows = H::take(H::per * H::width);  // as many as share a lane
   float* const laneRow = H::take(H::width);
   float* const keysT = H::take(H::depth * H::keys);
   float* const keyRows = H::take(H::keyDepth * H::width);
@@ -301,44 +307,56 @@ struct Backward : Heads<P> {
     const auto& p = this->p;
     const int64_t start = this->start, length = this->length, size = this->size, width = this->width, depth = this->depth, keys = this->keys;
     const int64_t keyDepth = this->keyDepth, group = p.heads / p.keyValueHeads, outWidth = p.heads * size;
-    zero<P>(row, width);
-    zero<P>(keyRows + (length - 1) / P::per * width, keyDepth * width - (length - 1) / P::per * width);
+    zero<P>(rows, P::per * width);
     zero<P>(keyGradient, up(length, P::MR) * width);
     zero<P>(valueGradient, up(length, P::MR) * width);
     this->emptyColumns(keysT);
     this->emptyColumns(valuesT);
     for (int64_t j = 0; j < length; j++) {
-      this->token(j, p.heads + head, true, row);
-      laneColumns<P>(row, width, j, keyRows, width);
-      lanes<P>(row, width, laneRow);
-      this->column(laneRow, j, keysT);
-      this->token(j, p.heads + p.keyValueHeads + head, false, row);
-      lanes<P>(row, width, laneRow);
+      this->token(j, p.heads + p.keyValueHeads + head, false, rows);
+      lanes<P>(rows, width, laneRow);
       this->column(laneRow, j, valuesT);
+    }
+    for (int64_t j = 0; j < length; j += P::per) {
+      for (int o = 0; o < P::per; o++) {
+        if (j + o == length) {
+          zero<P>(rows + o * width, width);
+          break;
+        }
+        this->token(j + o, p.heads + head, true, rows + o * width);
+        lanes<P>(rows + o * width, width, laneRow);
+        this->column(laneRow, j + o, keysT);
+      }
+      laneColumns<P>(rows, width, width, keyRows + j / P::per * width);
     }
     const F factor = V::set(p.scale * log2e), scale = V::set(p.scale);
     for (int64_t h = head * group; h < (head + 1) * group; h++)
       for (int64_t i0 = 0; i0 < length; i0 += queryBlock) {
         const int64_t n = smaller(queryBlock, length - i0), whole = up(n, P::MR);
-        zero<P>(row, width);
+        zero<P>(rows, P::per * width);
         for (int64_t r = 0; r < whole; r++) {
-          if (r == n) zero<P>(row, width);
-          if (r < n) this->token(i0 + r, h, true, row);
-          lanes<P>(row, width, queries + r * depth);
-          laneColumns<P>(row, width, r, queryColumns, width);
+          float* own = rows + r % P::per * width;
+          if (r < n) this->token(i0 + r, h, true, own);
+          else zero<P>(own, width);
+          lanes<P>(own, width, queries + r * depth);
+          if (r % P::per == P::per - 1) laneColumns<P>(rows, width, width, queryColumns + r / P::per * width);
         }
-        zero<P>(row, width);
+        zero<P>(rows, P::per * width);
         for (int64_t r = 0; r < whole; r++) {
           const int64_t at = (start + i0 + r) * outWidth + h * size;
-          if (r == n) zero<P>(row, width);
+          float* own = rows + r % P::per * width;
           if (r < n) {
-            read(p.outGradient, at, size, row);
+            prefetch(p.outGradient, at + ahead * outWidth, size);
+            prefetch(p.out, at + ahead * outWidth, size);
+            read(p.outGradient, at, size, own);
             F dot = V::set(0);
-            for (int64_t c = 0; c < size; c += W) dot = V::fma(V::load(row + c), get(p.out, at + c, size - c), dot);
+            for (int64_t c = 0; c < size; c += W) dot = V::fma(V::load(own + c), get(p.out, at + c, size - c), dot);
             drift[r] = V::sum(dot);
+          } else {
+            zero<P>(own, width);
           }
-          lanes<P>(row, width, outs + r * depth);
-          laneColumns<P>(row, width, r, outColumns, width);
+          lanes<P>(own, width, outs + r * depth);
+          if (r % P::per == P::per - 1) laneColumns<P>(rows, width, width, outColumns + r / P::per * width);
         }
         for (int64_t r0 = 0; r0 < n; r0 += P::MR) {
           // Further than the rows see, so that whole tiles of keys below find zeros there.
@@ -361,12 +379,13 @@ struct Backward : Heads<P> {
               }
             }
             for (int64_t j = own; j < columns; j++) share[j] = change[j] = 0;
-            if constexpr (P::per == 2) {
-              lanes<P>(change, columns, changeRows + r * keyDepth);
-              laneColumns<P>(share, columns, r0 + r, shareColumns, keys);
-              laneColumns<P>(change, columns, r0 + r, changeColumns, keys);
-            }
+            if constexpr (P::per == 2) lanes<P>(change, columns, changeRows + r * keyDepth);
           }
+          if constexpr (P::per == 2)
+            for (int r = 0; r < P::MR; r += 2) {
+              laneColumns<P>(s + r * keys, keys, columns, shareColumns + (r0 + r) / 2 * keys);
+              laneColumns<P>(d + r * keys, keys, columns, changeColumns + (r0 + r) / 2 * keys);
+            }
           product<P>(P::per == 2 ? changeRows : d, P::per == 2 ? keyDepth : keys, 1, keyRows, width, (limit + P::per - 1) / P::per, queryGradient, width, width / W, false);
           for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) this->gradient(i0 + r0 + r, h, true, queryGradient + r * width);
         }

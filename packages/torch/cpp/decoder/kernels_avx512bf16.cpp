@@ -14,6 +14,11 @@ struct V : avx512::V {
 struct Half : V {
   static constexpr int per = 2, terms = 4;
   static F dot(F a, F b, F sum) { return _mm512_dpbf16_ps(sum, (__m512bh)(a), (__m512bh)(b)); }
+  // Lane by lane, a in the lower half and b in the upper.
+  static F pair(F a, F b) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, (__m512i)(_mm512_cvtne2ps_pbh(b, a))));
+  }
 };
 }  // namespace
 }  // namespace larr::decoder

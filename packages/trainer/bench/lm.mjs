@@ -1,0 +1,249 @@
+// The small decoder's speed in real tokens/s: training (a step of 32 texts: loss on what follows the prompt, gradients, clipping, AdamW)
+// and embedding (mean states of 32 texts). Hidden 192, 4 layers, 4 heads, FFN 512, vocabulary 4096, tied head. `texts`: "fixed" is 32
+// sequences of 128 random tokens; "corpus" the built-in world's own texts, as stages 1 and 2 read them, in random order: lengths vary.
+// Peers: `libtorch`, the same network one operator at a time on @larr/torch (lm-plain.mjs), and `transformers` (lm_transformers.py, run
+// with the interpreter that LARR_PYTHON names), which pad each batch to its longest text. bf16 is autocast over f32 weights on every side;
+// transformers embeds with weights in bf16, where that is faster.
+// Ours and the peer take turns over the same batches; the figure of each is that of its fastest round, so that a busy machine tells least.
+// `node bench/lm.mjs --clock cpu` counts processor seconds in place of the wall's.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { generateWorld, openDataset, specialTokens } from '@larr/core';
+import { AdamW, autocast, clipGradNorm, getNumThreads, manualSeed, noGrad, tidy } from '@larr/torch';
+import { embeddableText, pooledStates } from '../dist/embedding/embedder.js';
+import { packSequences } from '../dist/language-model/batch.js';
+import { createDecoder, decoderParameters, disposeDecoder, hiddenStates } from '../dist/language-model/decoder.js';
+import { nextTokenLoss, nextTokenTargets } from '../dist/language-model/next-token-loss.js';
+import { Tokenizer, withSpecialTokens } from '../dist/language-model/tokenizer.js';
+import { trainTokenizer } from '../dist/language-model/tokenizer-training.js';
+import { domainDocuments, generalDocuments, readGeneralCorpus } from '../dist/pretraining/documents.js';
+import { createPlain } from './lm-plain.mjs';
+
+const SHAPE = {
+  family: 'llama',
+  vocabularySize: 4096,
+  hiddenSize: 192,
+  layers: 4,
+  heads: 4,
+  keyValueHeads: 4,
+  headSize: 48,
+  feedForwardSize: 512,
+  contextLength: 512,
+  rotaryBase: 10_000,
+  rotaryStretch: null,
+  normEpsilon: 1e-5,
+  tiedHead: true,
+  attentionBias: false,
+  queryKeyNorm: false,
+  normalisedHead: false,
+};
+const TEXTS = 32; // in a batch
+const LENGTH = 128; // of the fixed ones
+const BATCHES = 6; // taken in turn
+const CONTEXT = 384; // corpus texts are cut to it, as by stage 1
+const ROUNDS = 4;
+
+function stream(seed) {
+  let state = seed;
+  return (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 4294967296) * n);
+  };
+}
+
+/** [batches][texts] of {ids, prompt}. */
+function fixedTexts() {
+  const next = stream(1);
+  return Array.from({ length: BATCHES }, () =>
+    Array.from({ length: TEXTS }, () => ({ ids: Int32Array.from({ length: LENGTH }, () => next(4096)), prompt: 0 })),
+  );
+}
+
+/** Batches of the tiny world's texts: for training documents of stage 1, domain and general half and half; for embedding the POIs' texts. */
+async function corpusTexts() {
+  const folder = await mkdtemp(join(tmpdir(), 'larr-bench-'));
+  try {
+    const directory = join(folder, 'world');
+    await generateWorld({ scale: 'tiny', seed: 1, output: directory });
+    const dataset = await openDataset(directory);
+    const pois = await dataset.poiTexts();
+    const general = await readGeneralCorpus(directory);
+    const words = [...pois.flatMap((keywords) => keywords.map(({ text }) => ` ${text}`)), ...general];
+    const special = specialTokens(dataset.manifest);
+    const base = new Tokenizer(trainTokenizer(words, SHAPE.vocabularySize - special.length));
+    const tokenizer = withSpecialTokens(base, special);
+    const domain = domainDocuments(pois, dataset.manifest.texts, tokenizer, CONTEXT).documents;
+    const others = generalDocuments(general, tokenizer, CONTEXT);
+    const whole = pois.map((keywords) => ({ ids: embeddableText(tokenizer, keywords, CONTEXT).ids, prompt: 0 }));
+    const next = stream(1);
+    const batches = (kinds) =>
+      Array.from({ length: BATCHES }, () =>
+        Array.from({ length: TEXTS }, (_, i) => {
+          const kind = kinds[i % kinds.length];
+          return kind[next(kind.length)];
+        }),
+      );
+    return { train: batches([domain, others]), embed: batches([whole]), bosId: tokenizer.bosId };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Takes turns over the batches; `step` gets one. */
+function stepper(batches, step) {
+  let at = 0;
+  return (count) => {
+    for (let i = 0; i < count; i++) step(batches[at++ % batches.length]);
+  };
+}
+
+function ours(task, dtype, batches, bosId) {
+  manualSeed(1);
+  const decoder = createDecoder(SHAPE);
+  const parameters = Object.values(decoderParameters(decoder));
+  const inPrecision = (fn) => autocast(fn, { dtype: 'bf16', enabled: dtype === 'bf16' });
+  if (task === 'embed') {
+    const model = { decoder, tokenizer: { bosId } };
+    return {
+      steps: stepper(batches, (texts) =>
+        noGrad(() =>
+          tidy(() =>
+            inPrecision(() =>
+              pooledStates(
+                model,
+                texts.map(({ ids }) => ids),
+                'mean',
+              ),
+            ).toFloat32Array(),
+          ),
+        ),
+      ),
+      dispose: () => disposeDecoder(decoder),
+    };
+  }
+  for (const parameter of parameters) parameter.requiresGrad_();
+  const optimizer = new AdamW(parameters, { lr: 3e-4 });
+  const step = (texts) =>
+    tidy(() => {
+      optimizer.zeroGrad();
+      const sequences = texts.map(({ ids }) => ids);
+      const batch = packSequences(sequences);
+      const targets = nextTokenTargets(
+        batch,
+        sequences,
+        texts.map(({ prompt }) => prompt),
+      );
+      inPrecision(() => nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward: true }));
+      clipGradNorm(parameters, 1);
+      optimizer.step();
+    });
+  return {
+    steps: stepper(batches, step),
+    dispose: () => {
+      optimizer.dispose();
+      disposeDecoder(decoder);
+    },
+  };
+}
+
+function libtorch(task, dtype, batches) {
+  manualSeed(1);
+  const plain = createPlain(SHAPE, dtype);
+  return { steps: stepper(batches, task === 'train' ? plain.train : plain.embed), dispose: plain.dispose };
+}
+
+/** transformers in a child process that takes steps when told to; the allocator settings that ours has, it gets too. */
+function transformers(task, dtype, batches) {
+  const script = fileURLToPath(new URL('./lm_transformers.py', import.meta.url));
+  const child = spawn(process.env.LARR_PYTHON, [script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: {
+      ...process.env,
+      THP_MEM_ALLOC_ENABLE: '1',
+      MALLOC_MMAP_THRESHOLD_: '8589934592',
+      MALLOC_TRIM_THRESHOLD_: '8589934592',
+    },
+  });
+  const texts = batches.map((batch) => batch.map(({ ids, prompt }) => ({ ids: [...ids], prompt })));
+  child.stdin.write(`${JSON.stringify({ task, dtype, threads: getNumThreads(), shape: SHAPE, batches: texts })}\n`);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const failed = once(child, 'exit').then(([code]) => {
+    throw new Error(`${script} ended with ${code}`);
+  });
+  failed.catch(() => {});
+  return {
+    /** → processor seconds */
+    async steps(count) {
+      child.stdin.write(`${count}\n`);
+      return Number((await Promise.race([lines.next(), failed])).value);
+    },
+    dispose: () => child.stdin.end(),
+  };
+}
+
+/** Real tokens/s of both, in turn. */
+async function inTurn(a, b, batches, clock) {
+  const tokens = batches.flat().reduce((sum, { ids }) => sum + ids.length, 0);
+  const best = [0, 0];
+  for (const side of [a, b]) await side.steps(2);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [i, side] of [a, b].entries()) {
+      const start = performance.now();
+      const before = process.cpuUsage();
+      const elsewhere = await side.steps(batches.length);
+      const { user, system } = process.cpuUsage(before);
+      const seconds = clock === 'cpu' ? (elsewhere ?? (user + system) / 1e6) : (performance.now() - start) / 1000;
+      best[i] = Math.max(best[i], tokens / seconds);
+    }
+  }
+  return best;
+}
+
+/** Rows of {bench, case, ours, peer, peerValue, unit, ratio}. */
+export async function* run({ clock = 'wall', peers: wanted } = {}) {
+  const fixed = fixedTexts();
+  const corpus = await corpusTexts();
+  const peers = [['libtorch', libtorch]];
+  if (process.env.LARR_PYTHON) peers.push(['transformers', transformers]);
+  for (const [peer, start] of peers) {
+    if (wanted !== undefined && wanted !== peer) continue;
+    for (const task of ['train', 'embed']) {
+      for (const texts of ['corpus', 'fixed']) {
+        const batches = texts === 'fixed' ? fixed : corpus[task];
+        for (const dtype of ['bf16', 'f32']) {
+          const own = ours(task, dtype, batches, corpus.bosId);
+          const other = start(task, dtype, batches);
+          try {
+            const [value, peerValue] = await inTurn(own, other, batches, clock);
+            yield {
+              bench: 'lm',
+              case: { task, dtype, texts },
+              ours: value,
+              peer,
+              peerValue,
+              unit: clock === 'cpu' ? 'tokens/cpu-s' : 'tokens/s',
+              ratio: value / peerValue,
+            };
+          } finally {
+            own.dispose();
+            other.dispose();
+          }
+        }
+      }
+    }
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({ options: { clock: { type: 'string' }, peer: { type: 'string' } } });
+  if (values.clock !== undefined && values.clock !== 'cpu' && values.clock !== 'wall')
+    throw new Error(`--clock ${values.clock}: take cpu or wall`);
+  for await (const row of run({ clock: values.clock, peers: values.peer }))
+    process.stdout.write(`${JSON.stringify(row)}\n`);
+}
