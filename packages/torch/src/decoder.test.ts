@@ -4,10 +4,12 @@ import { describe, expect, it } from 'vitest';
 import {
   addRmsNorm,
   autocast,
+  getNumThreads,
   linearCrossEntropy,
   noGrad,
   packedAttention,
   randn,
+  setNumThreads,
   swiGlu,
   type Tensor,
   tensor,
@@ -62,6 +64,29 @@ describe('packed attention', () => {
       expect(together[0].slice(30 * 16, 100 * 16)).toEqual(alone[0]);
       expect(together[1].slice(30 * 32, 100 * 32)).toEqual(alone[1]);
     });
+  });
+
+  it('gives the same bits on one thread and on three, gradients and all', () => {
+    const threads = getNumThreads();
+    tidy(() => {
+      const inputs = [randn([700, 96]), randn([96]), randn([700, 96])];
+      const angles = randn([400, 8]);
+      const run = (count: number) => {
+        setNumThreads(count);
+        const [x, weight, update] = inputs.map((t) => t.clone().requiresGrad_()) as [Tensor, Tensor, Tensor];
+        const [sum, y] = addRmsNorm(x, weight, update);
+        const out = packedAttention(y, angles.cos(), angles.sin(), starts(0, 1, 390, 700), 4, 1);
+        swiGlu(out.add(sum.narrow(1, 0, 64)))
+          .square()
+          .sum()
+          .backward();
+        return [x, weight, update].map((leaf) => leaf.grad!.toFloat32Array());
+      };
+      const once = run(1);
+      expect(run(3)).toEqual(once);
+      expect(run(3)).toEqual(once);
+    });
+    setNumThreads(threads);
   });
 
   it('sees nothing that comes later', () => {
