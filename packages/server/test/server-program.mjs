@@ -33,3 +33,14 @@ export async function startServer(args, log) {
   if (said.error !== undefined) throw new Error(`the server did not start: ${said.error.message}`);
   return { child, exited, url: said.url, adminUrl: said.adminUrl };
 }
+
+/** The options that the program takes, from its own help. */
+export async function serverOptions() {
+  const child = spawn(process.execPath, [PROGRAM, '--help'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let text = '';
+  child.stderr.on('data', (data) => {
+    text += data;
+  });
+  await once(child, 'close');
+  return new Set(text.match(/--[a-z-]+/g));
+}
