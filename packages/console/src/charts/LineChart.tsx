@@ -26,6 +26,8 @@ export interface LineChartProps {
   lines: readonly Line[];
   format: (value: number) => string;
   formatX: (x: number) => string;
+  /** at the axis; as `formatX` by default */
+  formatTick?: (x: number) => string;
   /** a level to look at: 0 of a lift */
   level?: number;
   /** the axis begins at 0 */
@@ -109,7 +111,9 @@ export function LineChart(props: LineChartProps) {
     setAt(index);
     setSaid(read(index));
   };
-  const shown = at ?? x.length - 1;
+  // Where the cursor stands, else each line's latest value.
+  const standing = (values: Line['values']): number | null =>
+    (at === null ? values.findLast((value) => value != null) : values[at]) ?? null;
   return (
     <figure className="panel chart">
       <figcaption>
@@ -149,10 +153,10 @@ export function LineChart(props: LineChartProps) {
             <li key={label} className={`key c${colour % 6}${dashed ? ' dashed' : ''}`}>
               <span className="key-line" />
               <span>{label}</span>
-              <strong>{values[shown] == null ? '–' : format(values[shown])}</strong>
+              <strong>{standing(values) === null ? '–' : format(standing(values)!)}</strong>
             </li>
           ))}
-          <li className="quiet">{x.length === 0 ? '' : `${xLabel} ${formatX(x[shown]!)}`}</li>
+          <li className="quiet">{at === null || x[at] === undefined ? 'latest' : `${xLabel} ${formatX(x[at])}`}</li>
         </ul>
         <p className="only-heard" role="status">
           {said}
@@ -219,13 +223,12 @@ function chartData({ x, lines, level }: LineChartProps): uPlot.AlignedData {
 }
 
 function chartOptions(props: LineChartProps, width: number, onCursor: (index: number | null) => void): uPlot.Options {
-  const { lines, time, format, formatX, level, fromZero, logarithmic, height = 220 } = props;
+  const { lines, time, format, formatX, formatTick = formatX, level, fromZero, logarithmic, height = 220 } = props;
   const colour = (i: number): string => styleOf(`--c${i % 6}`);
   const quiet = styleOf('--quiet');
   const grid = { stroke: styleOf('--line'), width: 1 };
   const series: uPlot.Series[] = [{}];
   const bands: uPlot.Band[] = [];
-  const few = props.x.length <= 24;
   for (const line of lines) {
     const stroke = colour(line.colour);
     series.push({
@@ -233,7 +236,7 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
       stroke,
       width: 2,
       ...(line.dashed ? { dash: [6, 4] } : {}),
-      points: { show: few, size: 5, fill: stroke },
+      points: { show: isSparse, size: 5, fill: stroke },
       spanGaps: true,
     });
     if (line.band !== undefined) {
@@ -265,6 +268,9 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
         ...(fromZero && !logarithmic
           ? { range: (_chart: uPlot, _low: number, high: number): [number, number] => [0, high > 0 ? high * 1.08 : 1] }
           : {}),
+        ...(lines.some(({ band }) => band !== undefined)
+          ? { range: (chart: uPlot) => bandRange(chart, bands, level) }
+          : {}),
       },
     },
     axes: [
@@ -273,14 +279,16 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
         font,
         grid: { show: false },
         ticks: { show: false },
-        ...(time ? {} : { values: (_chart: uPlot, splits: number[]) => splits.map(formatX) }),
+        size: 34,
+        values: (_chart: uPlot, splits: number[]) => splits.map(formatTick),
       },
       {
         stroke: quiet,
         font,
-        grid,
+        grid: { ...grid, ...(logarithmic ? { filter: powersOfTen } : {}) },
         ticks: { show: false },
-        size: 58,
+        size: (_chart: uPlot, ticks: string[] | null) =>
+          16 + 7.2 * Math.max(3, ...(ticks ?? []).map((tick) => tick.length)),
         values: (_chart: uPlot, splits: number[]) => splits.map((value) => (value == null ? '' : format(value))),
       },
     ],
@@ -289,3 +297,36 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
     },
   };
 }
+
+/** Whether so few values are there that each is drawn as a point: a single one has no line. */
+function isSparse(chart: uPlot, series: number): boolean {
+  let count = 0;
+  for (const value of chart.data[series] ?? []) if (value != null && ++count > 24) return false;
+  return true;
+}
+
+/** A band this many times wider than it is at the end does not decide the scale: it would press everything after it flat. */
+const WIDE = 3;
+
+/** Lowest and highest of the lines, of the level, and of the bands where they are not much wider than at their end. */
+function bandRange(chart: uPlot, bands: readonly uPlot.Band[], level: number | undefined): [number, number] {
+  const ends: number[] = level === undefined ? [] : [level];
+  for (let i = 1; i < chart.series.length; i++) {
+    const band = bands.find(({ series: [high] }) => high === i + 1);
+    if (band === undefined) continue;
+    const [lines, highs, lows] = [chart.data[i]!, chart.data[band.series[0]]!, chart.data[band.series[1]]!];
+    const width = (at: number): number => (highs[at] ?? Number.NaN) - (lows[at] ?? Number.NaN);
+    const last = Array.from(highs, (_, at) => width(at)).findLast(Number.isFinite) ?? 0;
+    for (let at = 0; at < lines.length; at++) {
+      if (lines[at] != null) ends.push(lines[at]!);
+      if (width(at) <= last * WIDE) ends.push(highs[at]!, lows[at]!);
+    }
+  }
+  const [low, high] = [Math.min(...ends), Math.max(...ends)];
+  if (!Number.isFinite(low) || low === high) return [low - 0.01 || -0.01, high + 0.01 || 0.01];
+  const room = (high - low) * 0.06;
+  return [low - room, high + room];
+}
+
+const powersOfTen = (_chart: uPlot, splits: number[]): (number | null)[] =>
+  splits.map((value) => (Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6) ? value : null));

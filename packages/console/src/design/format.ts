@@ -5,6 +5,9 @@ export function percent(p: number): string {
   return `${minus(value.toFixed(Math.abs(value) >= 10 ? 1 : 2))} %`;
 }
 
+/** A part of a whole that somebody chose: 50 %, 2.5 %. */
+export const share = (x: number): string => `${Number((x * 100).toFixed(2))} %`;
+
 /** A relative change with its sign: +2.1 %, −0.30 %. */
 export function lift(x: number): string {
   const value = x * 100;

@@ -3,7 +3,7 @@ import { request, ServerError } from '../api/request';
 import type { ExperimentReply, ReportReply } from '../api/types';
 import { useAnswer } from '../api/use-answer';
 import { Choices } from '../design/Choices';
-import { ago, lift, moment, number, percent } from '../design/format';
+import { ago, lift, moment, number, percent, share } from '../design/format';
 import { Slider } from '../design/Slider';
 import { Bones, Failure } from '../design/States';
 import { Link } from '../shell/Link';
@@ -178,14 +178,14 @@ function Findings({ report }: { report: ReportReply }) {
           </p>
         </div>
         <Suspense fallback={<Bones height={310} label="Loading charts" />}>
-          <div className="charts wide-charts">
+          <div className="charts">
             {treatments.map((treatment, i) => {
               const { x, lift: values, low, high } = liftByDay(days, treatment, metric, adjusted);
               return (
                 <LineChart
                   key={treatment}
                   title={`${METRICS[metric]?.title} lift of ${treatment}, day by day`}
-                  note={`${METRICS[metric]?.long}; the band holds the truth on all days at once, ${percent(1 - experiment.definition.alpha)} sure`}
+                  note={`${METRICS[metric]?.long}; the band holds the truth on all days at once, ${share(1 - experiment.definition.alpha)} sure`}
                   x={x}
                   xLabel="up to"
                   time
@@ -220,7 +220,7 @@ function Findings({ report }: { report: ReportReply }) {
                 <tr key={arm.arm}>
                   <th scope="row">
                     {arm.arm}
-                    {arm.arm === control && <span className="quiet"> control</span>}
+                    {arm.arm === control && control !== 'control' && <span className="quiet"> control</span>}
                   </th>
                   {[arm.users, arm.impressions, arm.clicks, arm.orders].map((count, i) => (
                     // biome-ignore lint/suspicious/noArrayIndexKey: columns never change places
@@ -382,7 +382,7 @@ function Plan({ value, path, done }: { value: ExperimentReply; path: string; don
               <li key={arm.name}>
                 <strong>{arm.name}</strong>
                 <span className="quiet">
-                  {i === 0 ? 'control · ' : ''}weight {number(arm.weight)}
+                  {i === 0 && arm.name !== 'control' ? 'control · ' : ''}weight {number(arm.weight)}
                   {arm.bundle !== undefined && ` · bundle ${arm.bundle}`}
                   {Object.entries(arm.parameters)
                     .filter(([, parameter]) => parameter !== undefined)
@@ -429,7 +429,7 @@ function Ramp({ value, path, done }: { value: ExperimentReply; path: string; don
   const [failure, setFailure] = useState<ServerError | null>(null);
   useEffect(() => setTraffic(definition.traffic), [definition.traffic]);
   const changed = Math.abs(traffic - definition.traffic) > 1e-9;
-  if (state === 'stopped') return <p className="quiet">It was given to {percent(definition.traffic)} of its layer.</p>;
+  if (state === 'stopped') return <p className="quiet">It was given to {share(definition.traffic)} of its layer.</p>;
   const save = async (): Promise<void> => {
     setBusy(true);
     setFailure(null);
@@ -445,7 +445,7 @@ function Ramp({ value, path, done }: { value: ExperimentReply; path: string; don
   };
   return (
     <div className="ramp">
-      <p className="ramp-value">{percent(traffic)}</p>
+      <p className="ramp-value">{share(traffic)}</p>
       <Slider
         id={id}
         label="Share of the layer’s users"
@@ -454,7 +454,7 @@ function Ramp({ value, path, done }: { value: ExperimentReply; path: string; don
         step={0.01}
         value={traffic}
         typical={traffic}
-        spoken={percent(traffic)}
+        spoken={share(traffic)}
         onChange={(next) => setTraffic(Number(next.toFixed(2)))}
       />
       <div className="row">
@@ -467,7 +467,7 @@ function Ramp({ value, path, done }: { value: ExperimentReply; path: string; don
           disabled={!changed || busy}
           onClick={() => setTraffic(definition.traffic)}
         >
-          Back to {percent(definition.traffic)}
+          Back to {share(definition.traffic)}
         </button>
       </div>
       <p className="quiet small">Raising it moves nobody from one arm to another.</p>

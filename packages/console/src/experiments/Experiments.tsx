@@ -1,7 +1,7 @@
 import { request, type ServerError } from '../api/request';
 import type { ExperimentsReply } from '../api/types';
 import { useAnswer } from '../api/use-answer';
-import { ago, percent } from '../design/format';
+import { ago, share } from '../design/format';
 import { Bones, Empty, Failure } from '../design/States';
 import { Link } from '../shell/Link';
 import { hrefOf } from '../shell/routing';
@@ -26,7 +26,7 @@ export function Experiments() {
           Which arms are given to whom, and what came of it
           {value !== null &&
             value.holdout.share > 0 &&
-            ` · ${percent(value.holdout.share)} of all users are held out of every experiment`}
+            ` · ${share(value.holdout.share)} of all users are held out of every experiment`}
           .
         </p>
       </div>
@@ -62,7 +62,7 @@ export function Experiments() {
                 <div>
                   <dt>Traffic</dt>
                   <dd>
-                    {percent(experiment.traffic)} of <span className="quiet">{experiment.layer}</span>
+                    {share(experiment.traffic)} of <span className="quiet">{experiment.layer}</span>
                   </dd>
                 </div>
                 <div>

@@ -159,7 +159,8 @@ export function useRanking(
     key,
     async (signal) => {
       const { user, scene, ids } = question!;
-      const alias = bundle === null ? {} : { bundle };
+      // Named, so that looking at a user's ranking neither puts the user into an experiment nor is counted as one.
+      const alias = { bundle: bundle ?? 'current' };
       const post = <T>(path: string, body: object): Promise<T> =>
         request<T>(path, { method: 'POST', body, signal, scope: 'rank' });
       const [rank, moment] = await Promise.all([

@@ -105,6 +105,7 @@ function Report({ health }: { health: HealthReport }) {
             ]}
             format={number}
             formatX={clock}
+            formatTick={(seconds) => (seconds % 60 === 0 ? clock(seconds).slice(0, 5) : '')}
           />
           <LineChart
             title="Requests a second"
@@ -124,6 +125,7 @@ function Report({ health }: { health: HealthReport }) {
             ]}
             format={number}
             formatX={clock}
+            formatTick={(seconds) => (seconds % 60 === 0 ? clock(seconds).slice(0, 5) : '')}
           />
         </div>
       </Suspense>

@@ -15,7 +15,7 @@ export interface Figure {
 /** What the x axis can be, the first that the rows have. */
 const CLOCKS = ['step', 'epoch', 'row', 'tokens'] as const;
 /** Other clocks and settings that run along, no outcome. */
-const NO_MEASURES = new Set<string>([...CLOCKS, 'seed']);
+const NO_MEASURES = new Set<string>([...CLOCKS, 'seed', 'seconds']);
 /** Names of what a row is about. */
 const KINDS = ['event', 'pair', 'part', 'model', 'phase', 'stage'] as const;
 

@@ -6,12 +6,16 @@ import { dirname, extname, join, relative, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompress, gzip } from 'node:zlib';
 
+/** Encodings, the better first. */
+export const ENCODINGS = ['br', 'gzip'] as const;
+export type Encoding = (typeof ENCODINGS)[number];
+
 /** A file of the built console, ready to be sent. */
 export interface ConsoleFile {
   type: string;
   body: Buffer;
-  /** by the name in Accept-Encoding; only where it is smaller */
-  encoded: { br?: Buffer; gzip?: Buffer };
+  /** the body as an encoding's name in Accept-Encoding has it, packed when first asked for; null where it does not get smaller */
+  packed: (encoding: Encoding) => Promise<Buffer | null>;
   etag: string;
   /** its name changes with its content */
   immutable: boolean;
@@ -46,14 +50,23 @@ export async function readConsole(directory: string): Promise<Map<string, Consol
     const path = join(entry.parentPath, entry.name);
     const name = relative(directory, path).split(sep).join('/');
     const body = await readFile(path);
-    const encoded: ConsoleFile['encoded'] = {};
-    if (extname(name) !== '.woff2') {
-      const [br, zipped] = await Promise.all([promisify(brotliCompress)(body), promisify(gzip)(body)]);
-      if (br.length < body.length) encoded.br = br;
-      if (zipped.length < body.length) encoded.gzip = zipped;
-    }
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
-    files.set(name, { type, body, encoded, etag, immutable: name.startsWith('assets/') });
+    files.set(name, { type, body, packed: packer(body, type), etag, immutable: name.startsWith('assets/') });
   }
   return files;
+}
+
+/** Packs a body once for each encoding. Fonts are packed already. */
+function packer(body: Buffer, type: string): ConsoleFile['packed'] {
+  const packed = new Map<Encoding, Promise<Buffer | null>>();
+  const smaller = (result: Buffer): Buffer | null => (result.length < body.length ? result : null);
+  return async (encoding) => {
+    if (type.startsWith('font/')) return null;
+    let found = packed.get(encoding);
+    if (found === undefined) {
+      found = (encoding === 'br' ? promisify(brotliCompress)(body) : promisify(gzip)(body)).then(smaller);
+      packed.set(encoding, found);
+    }
+    return found;
+  };
 }

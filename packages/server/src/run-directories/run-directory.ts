@@ -216,7 +216,7 @@ function summary(run: Run): RunSummary {
 /** A record as it comes from the disk: any field may be missing, or of a later version. */
 function asRun(record: Record<string, unknown>): Omit<Run, 'id' | 'path' | 'changedAt' | 'metrics' | 'report'> {
   const dataset = isObject(record.dataset) ? record.dataset : {};
-  const config = withoutPaths(record.config);
+  const config = withoutPaths(record.config) ?? null;
   const sittings = (Array.isArray(record.sittings) ? record.sittings : []).filter(isObject).map((sitting) => ({
     startedAt: text(sitting.startedAt) ?? '',
     endedAt: text(sitting.endedAt),

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type ConsoleFile, consoleDirectory, readConsole } from '../../console/console-files.js';
+import { type ConsoleFile, consoleDirectory, ENCODINGS, readConsole } from '../../console/console-files.js';
 import { ApiError } from '../errors.js';
 import type { RouteContext } from '../state.js';
 
@@ -44,7 +44,12 @@ export async function consoleRoutes(app: FastifyInstance, { state }: RouteContex
   app.get<{ Params: { '*': string } }>('/console/*', (request, reply) => serve(request, reply, request.params['*']));
 }
 
-function send(request: FastifyRequest, reply: FastifyReply, file: ConsoleFile, name: string): FastifyReply {
+async function send(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  file: ConsoleFile,
+  name: string,
+): Promise<FastifyReply> {
   const framed = name === FRAME;
   reply
     .header('cache-control', file.immutable ? 'public, max-age=31536000, immutable' : 'no-cache')
@@ -54,9 +59,8 @@ function send(request: FastifyRequest, reply: FastifyReply, file: ConsoleFile, n
     .header('etag', file.etag);
   if (request.headers['if-none-match'] === file.etag) return reply.code(304).send();
   const accepted = String(request.headers['accept-encoding'] ?? '');
-  const encoding = (['br', 'gzip'] as const).find(
-    (one) => file.encoded[one] !== undefined && new RegExp(`\\b${one}\\b`).test(accepted),
-  );
-  if (encoding !== undefined) reply.header('content-encoding', encoding);
-  return reply.type(file.type).send(encoding === undefined ? file.body : file.encoded[encoding]);
+  const encoding = ENCODINGS.find((one) => new RegExp(`\\b${one}\\b`).test(accepted));
+  const packed = encoding === undefined ? null : await file.packed(encoding);
+  if (packed !== null) reply.header('content-encoding', encoding);
+  return reply.type(file.type).send(packed ?? file.body);
 }
