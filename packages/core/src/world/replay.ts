@@ -52,6 +52,8 @@ export class WorldReplay {
     intercepts: Intercepts,
     /** [users, 4] */
     private readonly past: Float64Array,
+    /** What the log came to when it was run again. */
+    readonly log: { impressions: number; clicks: number; orders: number },
   ) {
     this.#population = population;
     this.#intercepts = intercepts;
@@ -63,12 +65,18 @@ export class WorldReplay {
     const population = populate(size, seed, sceneEffects, options.days);
     const intercepts = calibrate(population.source, size.days);
     const { days, source } = population;
+    const log = { impressions: 0, clicks: 0, orders: 0 };
     const past = new Float64Array(population.people.count * 4);
     await simulate(
       source,
       intercepts,
       { days: size.days, sessions: size.sessions, seed, weekend: (day) => days.weekday(day) >= 5 },
       (session, answers) => {
+        log.impressions += session.length;
+        for (let i = 0; i < session.length; i++) {
+          log.clicks += answers.click[i]!;
+          log.orders += answers.order[i]!;
+        }
         if (session.day < size.days - lastDays) return;
         const at = session.user * 4;
         past[at]! += session.length;
@@ -83,7 +91,7 @@ export class WorldReplay {
         onProgress?.(done, size.sessions);
       },
     );
-    return new WorldReplay(options, population, intercepts, past);
+    return new WorldReplay(options, population, intercepts, past, log);
   }
 
   get users(): number {

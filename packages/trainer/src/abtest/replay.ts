@@ -1,5 +1,7 @@
 import {
   armOf,
+  DataError,
+  type DatasetManifest,
   type Day,
   ExperimentTotals,
   figuresOf,
@@ -113,6 +115,7 @@ export async function runAbTest(options: AbTestOptions): Promise<AbTestResult> {
     ...(signal === undefined ? {} : { signal }),
     onProgress: (done, total) => onProgress?.('log', done, total),
   });
+  mustBeSameLog(world, manifest, data);
   const perDay = options.visits ?? Math.round(which.size.sessions / which.size.days);
   const plan = {
     arms: [
@@ -237,6 +240,26 @@ export async function runAbTest(options: AbTestOptions): Promise<AbTestResult> {
     }),
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+/**
+ * The log that was run again is the dataset's, to the click: else its people would not be those whom the bundles know.
+ * @throws DataError `NOT_A_WORLD`
+ */
+function mustBeSameLog({ log }: WorldReplay, { splits, defaultSplit }: DatasetManifest, data: string): void {
+  const parts = Object.values(splits[defaultSplit]!.parts);
+  const logged = {
+    impressions: parts.reduce((sum, { rows }) => sum + rows, 0),
+    clicks: parts.reduce((sum, { clicks }) => sum + clicks, 0),
+    orders: parts.reduce((sum, { orders }) => sum + (orders ?? 0), 0),
+  };
+  if (log.impressions === logged.impressions && log.clicks === logged.clicks && log.orders === logged.orders) return;
+  throw new DataError(
+    'NOT_A_WORLD',
+    `${data} holds ${logged.impressions} impressions and ${logged.clicks} clicks, and its world run again gives ${log.impressions} and ${log.clicks}: ` +
+      'another version made it. Make it again with `larr world`, and train on that',
+    { file: data },
+  );
 }
 
 /** What is ranked: all that the logging policy would show, then the nearest, each once. */

@@ -124,22 +124,25 @@ function charts({ days, rows }: AbTestResult): string {
       const effect = figures.comparisons.find((c) => c.metric === metric)?.effect;
       return effect ? [{ x: i + 1, effect }] : [];
     });
-    const line = (name: string, colour: number, of: (effect: (typeof at)[number]['effect']) => number | undefined) => ({
-      name,
-      colour,
-      points: at.flatMap(({ x, effect }) => {
-        const y = of(effect);
-        return y === undefined ? [] : [{ x, y: 100 * y }];
-      }),
-    });
+    // Its outline: along the low ends, and back along the high ones.
+    const band = (
+      name: string,
+      colour: number,
+      of: (effect: (typeof at)[number]['effect']) => [number, number] | null,
+    ) => {
+      const ends = at.flatMap(({ x, effect }) => {
+        const interval = of(effect);
+        return interval === null ? [] : [{ x, interval }];
+      });
+      const side = (end: 0 | 1) => ends.map(({ x, interval }) => ({ x, y: 100 * interval[end] }));
+      return { name, colour, points: [...side(0), ...side(1).reverse()] };
+    };
     const truth = rows.find((row) => row.metric === metric)!.truth;
     return lineChart(
       [
-        line('lift', 0, ({ lift }) => lift),
-        line('interval, low', 2, ({ fixed }) => fixed.lift?.[0]),
-        line('high', 2, ({ fixed }) => fixed.lift?.[1]),
-        line('always valid, low', 4, ({ sequential }) => sequential.lift?.[0]),
-        line('high', 4, ({ sequential }) => sequential.lift?.[1]),
+        { name: 'lift', colour: 0, points: at.map(({ x, effect }) => ({ x, y: 100 * effect.lift })) },
+        band('interval for one look', 2, ({ fixed }) => fixed.lift),
+        band('always-valid interval', 4, ({ sequential }) => sequential.lift),
         { name: 'truth', colour: 3, points: at.map(({ x }) => ({ x, y: 100 * truth })) },
       ],
       { title: `${TITLES[metric]}: lift up to each day`, x: 'day', y: 'lift, %', wholeX: true },
