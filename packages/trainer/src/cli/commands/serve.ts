@@ -15,18 +15,17 @@ interface ServeOptions extends OptionsOf<'threads'> {
 
 /**
  * Runs the server until it ends; signals are handed on, so that it finishes what is in flight.
+ * @param more options of larr-server as they were given
  * @returns its exit code
  */
 export function serve(
   options: Pick<ServeOptions, 'bundle' | 'host' | 'port' | 'threads' | 'json' | 'events' | 'experiments'> & {
     sink?: readonly string[];
   },
+  more: readonly string[] = [],
 ): Promise<number> {
-  const program = serverProgram();
-  const child = spawn(
-    process.execPath,
+  return runServer(
     [
-      program,
       '--bundle',
       options.bundle,
       '--host',
@@ -39,10 +38,20 @@ export function serve(
       ...(options.sink ?? []).flatMap((url) => ['--sink', url]),
       ...(options.experiments === undefined ? [] : ['--experiments', options.experiments]),
       ...(options.json ? ['--json'] : []),
+      ...more,
     ],
+    options.threads,
+  );
+}
+
+/** Runs the server's program with `args` until it ends; its exit code. */
+function runServer(args: readonly string[], threads: number): Promise<number> {
+  const child = spawn(
+    process.execPath,
+    [serverProgram(), ...args],
     // The scene kernel takes its threads from the environment.
     // By its end of the channel the server knows that this process is gone, however it ended, and stops.
-    { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env: { ...process.env, LARR_THREADS: String(options.threads) } },
+    { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env: { ...process.env, LARR_THREADS: String(threads) } },
   );
   const handOn = (signal: NodeJS.Signals) => child.kill(signal);
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -73,9 +82,29 @@ export function registerServe(program: Command): void {
       [],
     )
     .option('--experiments <dir>', 'keep and run experiments here; needs --events')
-    .action(async (options: ServeOptions) => {
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .addHelpText(
+      'after',
+      '\nEvery other option of larr-server is handed on to it: keys, rates, TLS, a second port, logs (docs/operations.md).',
+    )
+    .action(async (options: ServeOptions, command: Command) => {
       try {
-        process.exitCode = await serve({ ...options, threads: options.threads || defaultThreads() });
+        process.exitCode = await serve({ ...options, threads: options.threads || defaultThreads() }, command.args);
+      } catch (error) {
+        fail(error, options.json);
+      }
+    });
+  withOptions(program.command('keys').description('make, list and revoke the keys that a server asks for'))
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .addHelpText(
+      'after',
+      '\nlarr keys add --keys FILE --name NAME --scopes LIST · larr keys list --keys FILE · larr keys revoke --keys FILE ID (docs/operations.md)',
+    )
+    .action(async (options: OptionsOf, command: Command) => {
+      try {
+        process.exitCode = await runServer(['keys', ...command.args, ...(options.json ? ['--json'] : [])], 1);
       } catch (error) {
         fail(error, options.json);
       }
