@@ -13,6 +13,8 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --bundle DIR            bundle written by "larr export"
   --bundles DIR           let POST /v1/admin/reload load other bundles below this directory
   --watch                 load what lies at --bundle again when another bundle is put there
+  --store DIR|URL         online store of users' and POIs' features: a directory, or redis://HOST:PORT, rediss://…, redis-cluster://H:P,H:P
+                          (by default one of this process alone, filled from the bundle at every start)
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
   --events DIR            take events on POST /v1/events, into an append-only log there
@@ -68,6 +70,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       bundle: values.bundle,
       watch: values.watch,
       ...(values.bundles === undefined ? {} : { bundles: values.bundles }),
+      ...(values.store === undefined ? {} : { store: values.store }),
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
       ...(values.events === undefined ? {} : { events: values.events }),
@@ -91,6 +94,7 @@ function parse(args: string[]) {
         bundle: { type: 'string' },
         bundles: { type: 'string' },
         watch: { type: 'boolean', default: false },
+        store: { type: 'string' },
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
         events: { type: 'string' },

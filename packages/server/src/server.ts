@@ -9,11 +9,13 @@ import { forwardEvents } from './events/sinks/forward-events.js';
 import { parseSink } from './events/sinks/sink.js';
 import { Experiments } from './experiments/experiments.js';
 import { createMetrics, type Metrics } from './observability/metrics.js';
-import { loadRankingModel } from './ranking/bundle-model.js';
+import { loadRankingModel } from './ranking/load-model.js';
 import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 import { RunDirectory } from './run-directories/run-directory.js';
 import { type FrontOptions, type OpenFront, openFront } from './security/front.js';
+import { openStore } from './store/open-store.js';
+import type { Store } from './store/store.js';
 
 /** Who has not read their answer, or finished their question, this long after a stop was asked for is cut off. */
 const STOP_DEADLINE_MS = 10_000;
@@ -25,6 +27,11 @@ export interface ServerOptions {
   bundles?: string;
   /** Load what lies at `bundle` again when another bundle is put there. */
   watch?: boolean;
+  /**
+   * The online store of users' and POIs' features: a directory (LMDB) or a redis://, rediss:// or redis-cluster:// URL. By default one of this
+   * process alone, filled from the bundle when it is loaded and gone afterwards.
+   */
+  store?: string;
   /** Address to listen on; 127.0.0.1 by default, so that nothing is open to others by accident. */
   host?: string;
   /** 0 picks a free one. */
@@ -61,9 +68,10 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+const say = (text: string) => process.stderr.write(`larr-server: ${text}\n`);
+
 /** Counts what happened to bundles, and says it to the people who watch the server. */
 function record(event: RegistryEvent, metrics: Metrics): void {
-  const say = (text: string) => process.stderr.write(`larr-server: ${text}\n`);
   if (event.kind === 'loaded') {
     const { alias, model, path } = event.loaded;
     metrics.reloads.inc({ what: 'bundle', outcome: 'loaded' });
@@ -131,11 +139,13 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   const lock = options.events === undefined ? null : lockDirectory(options.events, 'the event log');
   let events: EventLog | null;
   let front: OpenFront | null = null;
+  let store: Store | null = null;
   try {
+    store = await openStore(options.store ?? null);
     front = await openFront(options.front ?? {}, host, metrics);
     events = options.events === undefined ? null : await EventLog.open(options.events);
   } catch (error) {
-    await front?.close();
+    await Promise.all([front?.close(), store?.close()]);
     lock?.release();
     throw error;
   }
@@ -145,6 +155,11 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         threads: options.threads,
         queue: { ...DEFAULT_QUEUE, ...options.queue },
         onBatch: (rows) => metrics.batchRows.observe(rows),
+        store,
+        onStoreAway: () =>
+          say(
+            'the online store does not answer: users are ranked as unknown until it does, and theirs are loaded then',
+          ),
       }),
     home: options.bundle,
     root: options.bundles === undefined ? null : resolve(options.bundles),
@@ -161,7 +176,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
       const places = { directory: options.experiments, events: options.events!, onExposures };
       experiments = await Experiments.open(places, events!, models);
     } catch (error) {
-      await front.close();
+      await Promise.all([front.close(), store.close()]);
       await events?.close();
       lock?.release();
       bookLock?.release();
@@ -190,7 +205,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     where = [adminHost, options.front?.adminPort ?? 0];
     adminPort = await front.listenAdmin(app);
   } catch (error) {
-    await Promise.all([app.close(), front.close()]);
+    await Promise.all([app.close(), front.close(), store.close()]);
     await events?.close();
     lock?.release();
     bookLock?.release();
@@ -236,6 +251,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         bookLock?.release();
         await ready.catch(() => {});
         await models.close();
+        await store.close();
       })();
       return closing;
     },

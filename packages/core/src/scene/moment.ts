@@ -53,6 +53,8 @@ function numberText(x: number): string | null {
 
 /** The number that a value or its text stands for, truth being 1 and 0; NaN where it is none or not finite. */
 export function numberOf(value: unknown): number {
+  // as its text would be read, without writing it
+  if (typeof value === 'number') return Number.isFinite(value) ? value : Number.NaN;
   const text = canonicalText(value)?.trim() ?? '';
   if (text === 'true') return 1;
   if (text === 'false') return 0;

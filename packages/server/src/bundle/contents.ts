@@ -40,9 +40,10 @@ const width = z.int().min(1).nullable();
 
 /** `inputs` of the manifest: what the ranker's graph takes. */
 export const RankerInputs = z.object({
+  /** features that come once a context (a user in a moment) and those that come with each row, by their place in features.json */
+  ids: z.object({ context: z.array(count), row: z.array(count) }),
+  dense: z.object({ context: z.array(count), row: z.array(count) }),
   /** widths; null where the graph has no such input */
-  ids: count,
-  dense: width,
   z_s: width,
   behaviour: width,
   /** entries of all sequences together; bundles of models that read none may leave it out */
@@ -59,6 +60,6 @@ export const RankerInputs = z.object({
 });
 export type RankerInputs = z.infer<typeof RankerInputs>;
 
-/** `scene.json`: which row of the scene table a keyword's text has. */
-export const SceneEntries = z.array(z.object({ field: z.string(), text: z.string(), entry: count }));
+/** `scene.json`: texts of each field; the first has row `entry` of the scene table, the others follow. */
+export const SceneEntries = z.array(z.object({ field: z.string(), entry: count, texts: z.array(z.string()) }));
 export type SceneEntries = z.infer<typeof SceneEntries>;

@@ -34,10 +34,7 @@ export class Catalogue {
     this.poiKeywords = schema.keywords.poi.map(({ name }) => name);
     this.identifying = schema.texts.cptInput.length > 0 ? schema.texts.cptInput : this.poiKeywords.slice(0, 1);
     this.#entries = new Map();
-    for (const { field, text } of entries) {
-      const known = this.#entries.get(field) ?? new Set();
-      this.#entries.set(field, known.add(text));
-    }
+    for (const { field, texts } of entries) this.#entries.set(field, new Set(texts));
   }
 
   /**

@@ -18,35 +18,29 @@ export interface RankerSetup {
   threads: number;
 }
 
-/** Vectors that several rows share: copied to the ranker once, spread over the rows there. */
-export interface SharedVectors {
-  /** [distinct, width] */
-  data: Float32Array;
-  width: number;
-  /** [rows]: which one each row has */
-  of: Int32Array;
-}
-
-/** Sequences of POIs that several rows share. */
-export interface SharedHistories {
-  /** [distinct, width]: POIs from 1, 0 = padding */
-  data: Int32Array;
-  width: number;
-  /** [rows]: which one each row has */
-  of: Int32Array;
-}
-
-/** The candidates of one request. */
+/**
+ * The candidates of one request: rows, and the contexts they are in. A context is the user in one scene; there are several where a scene keyword
+ * differs between candidates (a distance band does). Inputs that the graph has not are null.
+ */
 export interface RankerJob {
   rows: number;
-  /** [rows, F] rows of the fused table */
-  ids: Int32Array;
-  /** [rows, D] raw */
+  contexts: number;
+  /** [rows]: the context of each row */
+  context: Int32Array;
+  /** [contexts, ·] rows of the fused table */
+  contextIds: Int32Array | null;
+  /** [rows, ·] */
+  ids: Int32Array | null;
+  /** [contexts, ·] raw */
+  contextDense: Float32Array | null;
+  /** [rows, ·] */
   dense: Float32Array | null;
-  /** z_s of the request's scenes */
-  scene: SharedVectors | null;
-  behaviour: SharedVectors | null;
-  history: SharedHistories | null;
+  /** [contexts, ·] */
+  z: Float32Array | null;
+  /** [contexts, ·] */
+  behaviour: Float32Array | null;
+  /** [contexts, ·]: POIs from 1, 0 = padding */
+  history: Int32Array | null;
 }
 
 export interface RankerScores {

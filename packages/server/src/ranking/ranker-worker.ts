@@ -5,15 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { mapFile } from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
-import type {
-  FromRanker,
-  RankerJob,
-  RankerScores,
-  RankerSetup,
-  SharedHistories,
-  SharedVectors,
-  ToRanker,
-} from './ranker-messages.js';
+import type { FromRanker, RankerJob, RankerScores, RankerSetup, ToRanker } from './ranker-messages.js';
 
 const port = parentPort!;
 const setup = workerData as RankerSetup;
@@ -49,43 +41,30 @@ port.on('message', async (message: ToRanker) => {
 });
 port.postMessage({ kind: 'ready' } satisfies FromRanker);
 
+/** Inputs of the graph by the fields of a job, and how many rows they have. */
+const MATRICES = [
+  ['contextIds', 'context_ids', 'contexts'],
+  ['ids', 'ids', 'rows'],
+  ['contextDense', 'context_dense', 'contexts'],
+  ['dense', 'dense', 'rows'],
+  ['z', 'z_s', 'contexts'],
+  ['behaviour', 'behaviour', 'contexts'],
+  ['history', 'history', 'contexts'],
+] as const;
+
 /** One run over the rows of all jobs, one after another. */
 async function score(jobs: RankerJob[]): Promise<RankerScores> {
   const rows = jobs.reduce((sum, job) => sum + job.rows, 0);
-  const first = jobs[0]!;
-  const fields = first.ids.length / first.rows;
-  feeds.ids = wholeNumbers(rows, fields, (put) => {
-    for (const job of jobs) for (let i = 0; i < job.ids.length; i++) put(job.ids[i]!);
-  });
-
-  if (first.dense !== null) {
-    const width = first.dense.length / first.rows;
-    feeds.dense = matrix(rows, width, (out) => {
-      let offset = 0;
-      for (const { dense } of jobs) {
-        out.set(dense!, offset);
-        offset += dense!.length;
-      }
-    });
+  const counts = { rows, contexts: jobs.reduce((sum, job) => sum + job.contexts, 0) };
+  feeds.context = new ort.Tensor('int32', contexts(jobs, rows), [rows]);
+  for (const [field, input, count] of MATRICES) {
+    const parts = jobs.flatMap((job) => job[field] ?? []);
+    if (parts.length === 0) continue;
+    const data = joined(parts);
+    const shape = [counts[count], data.length / counts[count]];
+    feeds[input] =
+      data instanceof Int32Array ? new ort.Tensor('int32', data, shape) : new ort.Tensor('float32', data, shape);
   }
-  if (first.scene !== null)
-    feeds.z_s = spread(
-      rows,
-      first.scene.width,
-      jobs.map(({ scene }) => scene!),
-    );
-  if (first.behaviour !== null)
-    feeds.behaviour = spread(
-      rows,
-      first.behaviour.width,
-      jobs.map(({ behaviour }) => behaviour!),
-    );
-  if (first.history !== null)
-    feeds.history = histories(
-      rows,
-      first.history.width,
-      jobs.map(({ history }) => history!),
-    );
   const output = await session.run(feeds);
   return {
     pCtr: output.p_ctr!.data as Float32Array,
@@ -93,36 +72,28 @@ async function score(jobs: RankerJob[]): Promise<RankerScores> {
   };
 }
 
-function spread(rows: number, width: number, parts: SharedVectors[]): ort.Tensor {
-  return matrix(rows, width, (out) => {
-    let row = 0;
-    for (const { data, of } of parts) {
-      for (const one of of) out.set(data.subarray(one * width, (one + 1) * width), width * row++);
-    }
-  });
-}
-
-function histories(rows: number, width: number, parts: SharedHistories[]): ort.Tensor {
-  return wholeNumbers(rows, width, (put) => {
-    for (const { data, of } of parts) for (const one of of) for (let i = 0; i < width; i++) put(data[one * width + i]!);
-  });
-}
-
-/** [rows, width] from whole numbers of 0 up, given one after another. */
-function wholeNumbers(rows: number, width: number, fill: (put: (value: number) => void) => void): ort.Tensor {
-  const data = new BigInt64Array(rows * width);
-  // little-endian: the low half of each 64-bit number
-  const low = new Int32Array(data.buffer);
+/** The context of each row, numbered through all jobs. */
+function contexts(jobs: RankerJob[], rows: number): Int32Array {
+  if (jobs.length === 1) return jobs[0]!.context;
+  const all = new Int32Array(rows);
   let at = 0;
-  fill((value) => {
-    low[at] = value;
-    at += 2;
-  });
-  return new ort.Tensor('int64', data, [rows, width]);
+  let before = 0;
+  for (const { context, contexts } of jobs) {
+    for (const one of context) all[at++] = before + one;
+    before += contexts;
+  }
+  return all;
 }
 
-function matrix(rows: number, width: number, fill: (out: Float32Array) => void): ort.Tensor {
-  const data = new Float32Array(rows * width);
-  fill(data);
-  return new ort.Tensor('float32', data, [rows, width]);
+function joined(parts: (Int32Array | Float32Array)[]): Int32Array | Float32Array {
+  const [first] = parts;
+  if (parts.length === 1) return first!;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const all = first instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }

@@ -170,10 +170,10 @@ const overloaded = (): ApiError =>
   new ApiError(503, 'OVERLOADED', 'too many requests wait already; try again in a moment', undefined, 1);
 
 /**
- * Buffers that a job gives away. Not the vectors: the scene encoder pins the buffers it has written, which then cannot be transferred,
- * and they are few (one a scene), so they are copied.
+ * Buffers that a job gives away. Not z: the scene encoder pins the buffer it has written, which then cannot be transferred, and it is
+ * small (one vector a scene), so it is copied.
  */
-function ownBuffers(job: RankerJob): ArrayBuffer[] {
-  const arrays = [job.ids, job.dense, job.scene?.of, job.behaviour?.of, job.history?.data, job.history?.of];
-  return arrays.flatMap((array) => (array == null ? [] : [array.buffer as ArrayBuffer]));
+function ownBuffers({ context, contextIds, ids, contextDense, dense, behaviour, history }: RankerJob): ArrayBuffer[] {
+  const arrays = [context, contextIds, ids, contextDense, dense, behaviour, history];
+  return arrays.flatMap((array) => (array === null ? [] : [array.buffer as ArrayBuffer]));
 }

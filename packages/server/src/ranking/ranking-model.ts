@@ -1,8 +1,20 @@
 import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts/index.js';
 import type { RankStage } from '../observability/metrics.js';
+import type { FeatureStore } from '../store/feature-store.js';
 
 /** Scene values as a request gives them. */
 export type SceneValues = RankRequest['scene'];
+
+/** One user in one scene, and the POIs to score there. */
+export type ScoreRequest = Pick<RankRequest, 'user' | 'scene' | 'candidates'>;
+
+/** Probabilities in the order of the candidates. */
+export interface ScoredCandidates {
+  pCtr: Float32Array;
+  /** null where the model learnt no orders */
+  pCtcvr: Float32Array | null;
+  fallbacks: Fallbacks;
+}
 
 /** What the HTTP layer needs of a loaded model; it knows nothing of embeddings or graphs. */
 export interface RankingModel {
@@ -27,5 +39,17 @@ export interface RankingModel {
     request: RankRequest,
     timing: (stage: RankStage, seconds: number) => void,
   ): Promise<{ ranked: RankedPoi[]; fallbacks: Fallbacks }>;
+  /**
+   * Scores candidates of several users or scenes at once.
+   * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID (400)
+   */
+  score(
+    requests: readonly ScoreRequest[],
+    timing: (stage: RankStage, seconds: number) => void,
+  ): Promise<ScoredCandidates[]>;
+  /** users' and POIs' features, which may be changed there; null for a model without a store */
+  readonly store: FeatureStore | null;
+  /** how many POIs its table has, and the memory that takes */
+  readonly poiTable: { pois: number; bytes: number };
   close(): Promise<void>;
 }

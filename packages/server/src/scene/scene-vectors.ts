@@ -1,6 +1,7 @@
 import { BundleError } from '@larr/core';
 import { gatherRows, SceneScorer } from '@larr/native-cuda';
 import type { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
+import { IdIndex } from '../store/id-index.js';
 
 /** Attention per scene field, mean over heads: what is missing to 1 stays with the aggregation token. */
 export type Attention = Float32Array;
@@ -19,7 +20,8 @@ export class SceneVectors {
   /** width of z_s */
   readonly width: number;
   readonly explainable: boolean;
-  readonly #entries: Map<string, number>[];
+  /** texts of each field, numbered from its first entry on */
+  readonly #entries: { first: number; texts: IdIndex }[];
   readonly #scorer: SceneScorer | null;
   readonly #table: Matrix;
 
@@ -42,19 +44,23 @@ export class SceneVectors {
     this.width = inputs.z_s;
     this.explainable = encoder.kind === 'encoder';
     this.#table = table;
-    this.#entries = this.fields.map(() => new Map());
+    this.#entries = this.fields.map(() => ({ first: 0, texts: new IdIndex() }));
     const rows = table.shape[0]!;
     const fieldOf = new Int32Array(rows);
-    for (const { field, text, entry } of entries) {
+    for (const { field, entry, texts } of entries) {
       const index = this.fields.indexOf(field);
-      if (index < 0 || entry >= rows) {
+      if (index < 0 || entry + texts.length > rows) {
         throw new BundleError(
           'SCENE_INVALID',
-          `scene.json: "${field}", "${text}" (entry ${entry}) is not in the table: export it again`,
+          `scene.json: "${field}" (entries ${entry} to ${entry + texts.length}) is not in the table: export it again`,
         );
       }
-      this.#entries[index]!.set(text, entry);
-      fieldOf[entry] = index;
+      const known = new IdIndex();
+      for (const text of texts) known.add(text);
+      if (known.size < texts.length)
+        throw new BundleError('SCENE_INVALID', `scene.json: "${field}" has a text twice: export it again`);
+      this.#entries[index] = { first: entry, texts: known };
+      fieldOf.fill(index, entry, entry + texts.length);
     }
     this.#scorer =
       encoder.kind === 'concat'
@@ -76,12 +82,15 @@ export class SceneVectors {
 
   /** Entry of a text in its field's part of the table; null where it has none. */
   entry(field: number, text: string): number | null {
-    return this.#entries[field]!.get(text) ?? null;
+    const { first, texts } = this.#entries[field]!;
+    const at = texts.get(text);
+    return at < 0 ? null : first + at;
   }
 
-  /** Some texts of a field, for examples. */
-  texts(field: number): Iterable<string> {
-    return this.#entries[field]!.keys();
+  /** A text of a field, for examples; null where it has none. */
+  someText(field: number): string | null {
+    const texts = this.#entries[field]?.texts;
+    return texts === undefined || texts.size === 0 ? null : texts.id(0);
   }
 
   /** z_s [scenes, width] of rows of entries [scenes, fields], −1 = missing. */

@@ -8,7 +8,10 @@ import {
   buildDirectoryAtomic,
   DataError,
   type Dataset,
+  type DatasetSchema,
   encodeSafetensors,
+  type FeatureScope,
+  featureScopes,
   mustBeReplaceable,
   mustNotHold,
   openBundle,
@@ -31,7 +34,7 @@ import {
   type SceneWeights,
   sceneWeights,
 } from './parity.js';
-import { type RankerGraph, rankerGraph } from './ranker-graph.js';
+import { type ContextFeatures, type RankerGraph, rankerGraph } from './ranker-graph.js';
 
 /** Test rows whose scores are compared and left in the bundle for the server's self-test. */
 const PARITY_ROWS = 10_000;
@@ -75,7 +78,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     );
   }
   const state: ModelState = new Map(Object.entries(tensors));
-  const graph = rankerGraph(model, inputs, config, state);
+  const graph = rankerGraph(model, inputs, config, state, contextFeatures(dataset.schema));
   const scene = graph.inputs.z_s === null ? null : sceneWeights(state, inputs, config);
   const samples = await dataset.loadPart('test', { limit: PARITY_ROWS });
   const scores = await trainerScores(options.run, samples);
@@ -125,6 +128,13 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
   };
 }
 
+/** Features of the user and the moment are the same for all POIs of a request. */
+function contextFeatures(schema: DatasetSchema): ContextFeatures {
+  const { categorical, dense } = featureScopes(schema);
+  const ofRequest = (scope: FeatureScope): boolean => scope === 'request';
+  return { ids: categorical.map(ofRequest), dense: dense.map(ofRequest) };
+}
+
 const CLICK_ONLY: ['click'] = ['click'];
 const BOTH_TASKS: ['click', 'order'] = ['click', 'order'];
 
@@ -164,9 +174,12 @@ function sceneFiles(
   dataset: Dataset,
   inputs: ModelInputs,
 ): Record<string, BundleFile> {
-  const entries = dataset.split.scene.flatMap(({ field, texts }, i) =>
-    texts.flatMap((text, j) => (j === 0 ? [] : [{ field, text, entry: inputs.scene[i]!.offset + j }])),
-  );
+  // texts[0] is the missing keyword, which has no entry of its own
+  const entries = dataset.split.scene.map(({ field, texts }, i) => ({
+    field,
+    entry: inputs.scene[i]!.offset + 1,
+    texts: texts.slice(1),
+  }));
   return { 'scene.safetensors': encodeSafetensors({ table, ...weights }), 'scene.json': json(entries) };
 }
 

@@ -86,22 +86,37 @@ export async function bundleScores(
   parity: ParityRows,
 ): Promise<{ ctr: Float32Array; ctcvr: Float32Array | null }> {
   const { rows } = parity;
+  // A row that shares its context with no other gives the same scores.
   const feeds: Record<string, ort.Tensor> = {
-    ids: new ort.Tensor('int64', BigInt64Array.from(parity.ids, BigInt), [rows, graph.inputs.ids]),
+    context: wholeNumbers(
+      Int32Array.from({ length: rows }, (_, i) => i),
+      [rows],
+    ),
   };
   for (const input of Object.keys(graph.tables)) {
     const { data, shape } = tables[input]!;
     feeds[input] = new ort.Tensor('float32', data as Float32Array, shape);
   }
-  const add = (name: 'dense' | 'z_s' | 'behaviour', data: () => Float32Array): void => {
+  const { ids, dense } = graph.inputs;
+  for (const [per, prefix] of [
+    ['context', 'context_'],
+    ['row', ''],
+  ] as const) {
+    if (ids[per].length > 0)
+      feeds[`${prefix}ids`] = wholeNumbers(columnsOf(parity.ids, rows, ids[per]), [rows, ids[per].length]);
+    if (dense[per].length > 0)
+      feeds[`${prefix}dense`] = new ort.Tensor('float32', columnsOf(parity.dense, rows, dense[per]), [
+        rows,
+        dense[per].length,
+      ]);
+  }
+  const add = (name: 'z_s' | 'behaviour', data: () => Float32Array): void => {
     const width = graph.inputs[name];
     if (width !== null) feeds[name] = new ort.Tensor('float32', data(), [rows, width]);
   };
-  add('dense', () => parity.dense);
   add('z_s', () => sceneVectors(scene!, parity.scene));
   add('behaviour', () => parity.behaviour!);
-  if (graph.inputs.history !== null)
-    feeds.history = new ort.Tensor('int64', BigInt64Array.from(parity.history!, BigInt), [rows, graph.inputs.history]);
+  if (graph.inputs.history !== null) feeds.history = wholeNumbers(parity.history!, [rows, graph.inputs.history]);
   const session = await ort.InferenceSession.create(onnxFile);
   try {
     const output = await session.run(feeds);
@@ -112,6 +127,17 @@ export async function bundleScores(
   } finally {
     await session.release();
   }
+}
+
+const wholeNumbers = (data: Int32Array, shape: number[]): ort.Tensor => new ort.Tensor('int32', data, shape);
+
+/** Some columns of a matrix [rows, ·]. */
+function columnsOf<T extends Int32Array | Float32Array>(matrix: T, rows: number, columns: readonly number[]): T {
+  const width = matrix.length / rows;
+  const out = matrix.slice(0, rows * columns.length) as T;
+  for (let row = 0; row < rows; row++)
+    for (const [i, column] of columns.entries()) out[row * columns.length + i] = matrix[row * width + column]!;
+  return out;
 }
 
 /** @throws TrainingError EXPORT_NOT_EQUAL where a score differs by more than the tolerance; returns the largest difference */

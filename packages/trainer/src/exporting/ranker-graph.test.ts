@@ -60,21 +60,46 @@ const rows = [
   { ids: [0, 5], dense: [0], z: [0, 0, 0, 1], behaviour: [0, 0, 0] },
 ];
 
-async function run(onnx: Uint8Array, state: State, tables: Record<string, { weight: string }>, wanted: string[]) {
+/** The user and the price are the same for all POIs of a request; which POI differs. */
+const shared = { ids: [true, false], dense: [true] };
+/** Each row alone, in a context of its own. */
+const alone = rows.map((row, i) => ({ context: i, row }));
+
+async function run(
+  onnx: Uint8Array,
+  state: State,
+  tables: Record<string, { weight: string }>,
+  wanted: string[],
+  asked: { context: number; row: (typeof rows)[number] }[] = alone,
+) {
   const session = await ort.InferenceSession.create(onnx);
+  const [B, C] = [asked.length, rows.length];
   const all: Record<string, ort.Tensor> = {
-    ids: new ort.Tensor('int64', BigInt64Array.from(rows.flatMap((row) => row.ids).map(BigInt)), [rows.length, 2]),
-    dense: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.dense)), [rows.length, 1]),
-    z_s: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.z)), [rows.length, 4]),
-    behaviour: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.behaviour)), [rows.length, 3]),
+    context: new ort.Tensor(
+      'int32',
+      Int32Array.from(asked, ({ context }) => context),
+      [B],
+    ),
+    context_ids: new ort.Tensor(
+      'int32',
+      Int32Array.from(rows, ({ ids }) => ids[0]!),
+      [C, 1],
+    ),
+    ids: new ort.Tensor(
+      'int32',
+      Int32Array.from(asked, ({ row }) => row.ids[1]!),
+      [B, 1],
+    ),
+    context_dense: new ort.Tensor('float32', Float32Array.from(rows.flatMap(({ dense }) => dense)), [C, 1]),
+    z_s: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.z)), [C, 4]),
+    behaviour: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.behaviour)), [C, 3]),
   };
   for (const [input, { weight }] of Object.entries(tables)) {
     const { shape, data } = state.get(weight)!;
     all[input] = new ort.Tensor('float32', data, shape);
   }
-  const output = await session.run(
-    Object.fromEntries([...Object.keys(tables), ...wanted].map((name) => [name, all[name]!])),
-  );
+  const given = [...Object.keys(tables), 'context', 'context_ids', 'ids', ...wanted];
+  const output = await session.run(Object.fromEntries(given.map((name) => [name, all[name]!])));
   return {
     ctr: Array.from(output.p_ctr!.data as Float32Array),
     ctcvr: Array.from(output.p_ctcvr!.data as Float32Array),
@@ -173,13 +198,22 @@ describe('the ranker graph', () => {
       return { ctr: click!, ctcvr: click! * order! };
     });
 
-    const graph = rankerGraph('larr', inputs, config, state);
-    expect(graph.inputs).toEqual({ ids: 2, dense: 1, z_s: 4, behaviour: 3, history: null });
-    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['ids', 'dense', 'z_s', 'behaviour']);
+    const graph = rankerGraph('larr', inputs, config, state, shared);
+    expect(graph.inputs).toEqual({
+      ids: { context: [0], row: [1] },
+      dense: { context: [0], row: [] },
+      z_s: 4,
+      behaviour: 3,
+      history: null,
+    });
+    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['context_dense', 'z_s', 'behaviour']);
     expected.forEach((row, i) => {
       expect(ctr[i]).toBeCloseTo(row.ctr, 6);
       expect(ctcvr[i]).toBeCloseTo(row.ctcvr, 6);
     });
+    // Whatever is shared: features that come with the row say the same.
+    const each = rankerGraph('larr', inputs, config, state, { ids: [true, false], dense: [false] });
+    expect(each.inputs.dense).toEqual({ context: [], row: [0] });
   });
 
   it('is a factorisation machine beside an MLP (DeepFM), the first-order weights a second table', async () => {
@@ -213,12 +247,12 @@ describe('the ranker graph', () => {
       });
       return { ctr: sigmoid(logits[0]!), ctcvr: sigmoid(logits[0]!) * sigmoid(logits[1]!) };
     });
-    const graph = rankerGraph('deepfm', { ...inputs, scene: [], sequences: [] }, config, state);
+    const graph = rankerGraph('deepfm', { ...inputs, scene: [], sequences: [] }, config, state, shared);
     expect(graph.tables).toEqual({
       table: { weight: 'embedding', dim: 2 },
       first_order: { weight: 'first_order', dim: 2 },
     });
-    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['ids', 'dense']);
+    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['context_dense']);
     expected.forEach((row, i) => {
       expect(ctr[i]).toBeCloseTo(row.ctr, 6);
       expect(ctcvr[i]).toBeCloseTo(row.ctcvr, 6);
@@ -229,10 +263,58 @@ describe('the ranker graph', () => {
     const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
     const single: ModelInputs = { ...inputs, tasks: ['click'], dense: [], scene: [], sequences: [] };
     const shapes = { embedding: [7, 2], 'deep.0.weight': [3, 4], 'deep.0.bias': [3], 'tower.click.out.weight': [1, 3] };
-    expect(() => rankerGraph('dnn', single, config, randomState(shapes))).toThrow(/tower\.click\.out\.bias/);
-    const graph = rankerGraph('dnn', single, config, randomState({ ...shapes, 'tower.click.out.bias': [1] }));
+    expect(() => rankerGraph('dnn', single, config, randomState(shapes), shared)).toThrow(/tower\.click\.out\.bias/);
+    const graph = rankerGraph('dnn', single, config, randomState({ ...shapes, 'tower.click.out.bias': [1] }), {
+      ids: [false, false],
+      dense: [],
+    });
     expect(graph.outputs).toEqual(['p_ctr']);
-    expect(graph.inputs).toEqual({ ids: 2, dense: null, z_s: null, behaviour: null, history: null });
+    expect(graph.inputs).toEqual({
+      ids: { context: [], row: [0, 1] },
+      dense: { context: [], row: [] },
+      z_s: null,
+      behaviour: null,
+      history: null,
+    });
+  });
+
+  it('gives rows that share a context the scores that each has alone', async () => {
+    const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
+    const state = randomState({
+      embedding: [7, 2],
+      'dense.mean': [1],
+      'dense.scale': [1],
+      'deep.0.weight': [3, 5],
+      'deep.0.bias': [3],
+      first_order: [7, 2],
+      'second_order.weight': [2, 2],
+      ...Object.fromEntries(
+        ['click', 'order'].flatMap((task) => [
+          [`tower.${task}.out.weight`, [1, 3]],
+          [`tower.${task}.out.bias`, [1]],
+        ]),
+      ),
+    });
+    const plain = { ...inputs, scene: [], sequences: [] };
+    // every user with every POI, contexts out of order
+    const pairs = [2, 0, 1].flatMap((context) => rows.map((poi) => ({ context, poi })));
+    for (const model of ['dnn', 'deepfm'] as const) {
+      const split = rankerGraph(model, plain, config, state, shared);
+      const asked = pairs.map(({ context, poi }) => ({ context, row: poi }));
+      const together = await run(split.onnx, state, split.tables, ['context_dense'], asked);
+      for (const [i, { context, poi }] of pairs.entries()) {
+        const one = { ...rows[context]!, ids: [rows[context]!.ids[0]!, poi.ids[1]!] };
+        const h = relu(linear(at(state, 'deep.0.weight'), at(state, 'deep.0.bias'), inputOf(state, one, 2)));
+        const [u, p] = one.ids.map((id) => at(state, 'embedding').subarray(id * 2, id * 2 + 2));
+        const shallow =
+          model === 'dnn'
+            ? 0
+            : one.ids.reduce((sum, id) => sum + at(state, 'first_order')[id * 2]!, 0) +
+              [0, 1].reduce((sum, j) => sum + u![j]! * p![j]! * at(state, 'second_order.weight')[j]!, 0);
+        const logit = linear(at(state, 'tower.click.out.weight'), at(state, 'tower.click.out.bias'), h)[0]! + shallow;
+        expect(together.ctr[i]).toBeCloseTo(sigmoid(logit), 6);
+      }
+    }
   });
 
   it('takes thinned negatives back out of the click, and so out of the order', async () => {
@@ -251,8 +333,8 @@ describe('the ranker graph', () => {
     });
     const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
     const score = async (of: ModelInputs) => {
-      const graph = rankerGraph('dnn', of, config, state);
-      return run(graph.onnx, state, graph.tables, ['ids', 'dense']);
+      const graph = rankerGraph('dnn', of, config, state, shared);
+      return run(graph.onnx, state, graph.tables, ['context_dense']);
     };
     const [thinned, whole] = [await score(inputs), await score({ ...inputs, negativesKept: 0.1 })];
     thinned.ctr.forEach((p, i) => {

@@ -4,36 +4,59 @@ import { clickLogitShift, type ModelInputs } from '../models/inputs.js';
 import { GraphWriter, type Value } from './onnx/graph.js';
 import { linear, type ModelState, mlp, weightOf } from './onnx/layers.js';
 import { networkGraphs } from './onnx/networks.js';
+import { Source, type SourcePart } from './onnx/source.js';
+
+/** Which features are the same for all POIs of a request. The others differ from row to row. */
+export interface ContextFeatures {
+  /** of each ID feature */
+  ids: readonly boolean[];
+  /** of each dense feature */
+  dense: readonly boolean[];
+}
+
+/** What the graph takes beside its tables. */
+export interface RankerInputs {
+  /** features that `context_ids` and `ids` hold, by their place among the ID features */
+  ids: { context: number[]; row: number[] };
+  /** features that `context_dense` and `dense` hold, by their place among the dense features */
+  dense: { context: number[]; row: number[] };
+  /** widths; null where the model has no such input */
+  z_s: number | null;
+  behaviour: number | null;
+  history: number | null;
+}
 
 /** A ranker as an ONNX graph, and what must be fed to it. */
 export interface RankerGraph {
   onnx: Uint8Array;
   /** tables that stay outside the graph, by the name of their input: f32 [·, dim], shared by all requests */
   tables: Record<string, { weight: string; dim: number }>;
-  /** widths of the other inputs; null where the model has no such input */
-  inputs: {
-    ids: number;
-    dense: number | null;
-    z_s: number | null;
-    behaviour: number | null;
-    history: number | null;
-  };
+  inputs: RankerInputs;
   outputs: ('p_ctr' | 'p_ctcvr')[];
 }
 
 /**
- * Writes a trained model (models/README.md) as a graph over a batch of B rows:
+ * Writes a trained model (models/README.md) as a graph over B rows that belong to C contexts, a context being a user in a moment and a row
+ * one of the POIs to rank there:
  *
- *     ids i64 [B, F] (rows of the fused table) · dense f32 [B, D] (raw) · z_s f32 [B, ·] · behaviour f32 [B, d] ·
- *     history i64 [B, L] (POIs from 1, 0 = padding)
+ *     context i32 [B] (which context each row is of) ·
+ *     context_ids i32 [C, ·], ids i32 [B, ·] (rows of the fused table) · context_dense f32 [C, ·], dense f32 [B, ·] (raw) ·
+ *     z_s f32 [C, ·] · behaviour f32 [C, d] · history i32 [C, L] (POIs from 1, 0 = padding)
  *       → p_ctr [B], and p_ctcvr [B] = p_ctr · σ(order) where the model learnt orders
  *
- * Standardisation of dense features, the linear map of the behaviour vector and the correction for thinned negatives are inside. The scene encoder is not: the server
- * folds it, and feeds z_s.
+ * Inputs that would have no columns are left out. Standardisation of dense features, the linear map of the behaviour vector and the
+ * correction for thinned negatives are inside. The scene encoder is not: the server folds it, and feeds z_s.
+ * @param shared which features come per context; what a first layer makes of them is computed once a context
  * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a vocabulary of POIs that sequences cannot point into; TrainingError
  * `CHECKPOINT_MISMATCH` where a weight is missing
  */
-export function rankerGraph(model: string, inputs: ModelInputs, config: ModelConfig, state: ModelState): RankerGraph {
+export function rankerGraph(
+  model: string,
+  inputs: ModelInputs,
+  config: ModelConfig,
+  state: ModelState,
+  shared: ContextFeatures,
+): RankerGraph {
   const graph = new GraphWriter();
   const tables: RankerGraph['tables'] = {};
   const table = (input: string, weight: string): Value => {
@@ -44,43 +67,87 @@ export function rankerGraph(model: string, inputs: ModelInputs, config: ModelCon
   const fields = inputs.categorical.length;
   const dim = config.embeddingDim;
   const embedding = table('table', 'embedding');
-  const ids = graph.input('ids', 'i64', ['batch', fields]);
-  const v = graph.gather(embedding, ids); // [B, F, dim]
-  const parts = [graph.reshape(v, [-1, fields * dim])];
-  const optional: Omit<RankerGraph['inputs'], 'ids'> = { dense: null, z_s: null, behaviour: null, history: null };
+  const context = graph.input('context', 'i32', ['batch']);
+  const splitIds = byContext(fields, shared.ids);
+  const splitDense = byContext(inputs.dense.length, shared.dense);
+  const optional = { z_s: null, behaviour: null, history: null } as Omit<RankerInputs, 'ids' | 'dense'>;
 
-  if (inputs.dense.length > 0) {
-    optional.dense = inputs.dense.length;
-    const raw = graph.input('dense', 'f32', ['batch', inputs.dense.length]);
-    const mean = graph.weight('dense.mean', weightOf(state, 'dense.mean').data, [inputs.dense.length]);
-    const scale = graph.weight('dense.scale', weightOf(state, 'dense.scale').data, [inputs.dense.length]);
-    parts.push(graph.mul(graph.sub(raw, mean), scale));
+  const parts: SourcePart[] = [];
+  const idInputs: { value: Value; per: SourcePart['per'] }[] = [];
+  for (const [per, size] of SIDES) {
+    const features = splitIds[per];
+    if (features.length === 0) continue;
+    const ids = graph.input(per === 'context' ? 'context_ids' : 'ids', 'i32', [size, features.length]);
+    idInputs.push({ value: ids, per });
+    parts.push({
+      value: graph.reshape(graph.gather(embedding, ids), [-1, features.length * dim]),
+      columns: features.flatMap((f) => Array.from({ length: dim }, (_, i) => f * dim + i)),
+      per,
+    });
   }
+  let width = fields * dim;
+  for (const [per, size] of SIDES) {
+    const features = splitDense[per];
+    if (features.length === 0) continue;
+    const raw = graph.input(per === 'context' ? 'context_dense' : 'dense', 'f32', [size, features.length]);
+    const of = (weight: 'mean' | 'scale'): Value => {
+      const { data } = weightOf(state, `dense.${weight}`);
+      const own = Float32Array.from(features, (f) => data[f]!);
+      return graph.weight(`dense.${weight}.${per}`, own, [features.length]);
+    };
+    parts.push({
+      value: graph.mul(graph.sub(raw, of('mean')), of('scale')),
+      columns: features.map((f) => width + f),
+      per,
+    });
+  }
+  width += inputs.dense.length;
+  const vector = (value: Value, size: number): void => {
+    parts.push({ value, columns: Array.from({ length: size }, (_, i) => width + i), per: 'context' });
+    width += size;
+  };
   const sceneWidth = widthOfScene(inputs, state);
   if (sceneWidth !== null) {
     optional.z_s = sceneWidth;
-    parts.push(graph.input('z_s', 'f32', ['batch', sceneWidth]));
+    vector(graph.input('z_s', 'f32', ['contexts', sceneWidth]), sceneWidth);
   }
   if (state.has('behaviour.weight')) {
-    optional.behaviour = weightOf(state, 'behaviour.weight').shape[1]!;
-    const behaviour = graph.input('behaviour', 'f32', ['batch', optional.behaviour]);
-    parts.push(linear(graph, state, 'behaviour', behaviour));
+    const [out, d] = weightOf(state, 'behaviour.weight').shape as [number, number];
+    optional.behaviour = d;
+    vector(linear(graph, state, 'behaviour', graph.input('behaviour', 'f32', ['contexts', d])), out);
   }
-  const x = graph.concat(parts, 1);
+  const x = new Source(graph, parts, context);
 
+  const once = <T>(make: () => T): (() => T) => {
+    let made: { value: T } | null = null;
+    return () => {
+      made ??= { value: make() };
+      return made.value;
+    };
+  };
+  const ids = once(() => {
+    const order = [...splitIds.context, ...splitIds.row];
+    const all = graph.concat(
+      idInputs.map(({ value, per }) => (per === 'context' ? graph.gather(value, context) : value)),
+      1,
+    );
+    if (order.every((feature, at) => feature === at)) return all;
+    const place = order.map((_, feature) => order.indexOf(feature));
+    return graph.select(all, 1, place);
+  });
   const { streams, shallow } = networkGraphs[networkOf(model, config)]({
     graph,
     state,
     inputs,
     config,
     ids,
-    v,
+    v: once(() => graph.reshape(graph.slice(x.whole(), 1, 0, fields * dim), [-1, fields, dim])),
     x,
-    rest: parts.length > 1 ? graph.concat(parts.slice(1), 1) : null,
+    rest: once(() => (x.width > fields * dim ? graph.slice(x.whole(), 1, fields * dim, x.width) : null)),
     table,
     history: () => {
       optional.history = inputs.sequences.reduce((sum, { length }) => sum + length, 0);
-      return graph.input('history', 'i64', ['batch', optional.history]);
+      return graph.gather(graph.cast(graph.input('history', 'i32', ['contexts', optional.history]), 'i64'), context);
     },
   });
 
@@ -98,9 +165,21 @@ export function rankerGraph(model: string, inputs: ModelInputs, config: ModelCon
   return {
     onnx: graph.encode('larr-ranker', { model }),
     tables,
-    inputs: { ids: fields, ...optional },
+    inputs: { ids: splitIds, dense: splitDense, ...optional },
     outputs: cvr === undefined ? ['p_ctr'] : ['p_ctr', 'p_ctcvr'],
   };
+}
+
+/** The two kinds of inputs, and what their number of rows is called. */
+const SIDES = [
+  ['context', 'contexts'],
+  ['row', 'batch'],
+] as const;
+
+/** The places 0 … count − 1 of those that come per context, and of the others. */
+function byContext(count: number, shared: readonly boolean[]): { context: number[]; row: number[] } {
+  const places = Array.from({ length: count }, (_, i) => i);
+  return { context: places.filter((i) => shared[i]), row: places.filter((i) => !shared[i]) };
 }
 
 /** z_s is as wide as the encoder's head, or the fields' mapped vectors side by side (noAL); null for models without scene vectors. */

@@ -55,6 +55,10 @@ export type RankedPoi = z.infer<typeof RankedPoi>;
 export const Fallbacks = z
   .object({
     user: z.boolean().meta({ description: 'The user is unknown: index 0 ("unseen") and missing features were used.' }),
+    store: z
+      .literal(true)
+      .optional()
+      .meta({ description: 'The online store does not answer, so the user counts as unknown for now.' }),
     pois: z
       .array(z.string())
       .meta({ description: 'Unknown candidates: index 0 ("unseen") and missing features were used.' }),

@@ -39,7 +39,7 @@ export async function rankRoutes(
       if (ranked.some(({ score, pCtr }) => !Number.isFinite(score) || !Number.isFinite(pCtr)))
         throw notFinite(request.body.scene);
       metrics.candidates.inc(request.body.candidates.length);
-      if (fallbacks.user) metrics.fallbacks.inc({ kind: 'user' });
+      if (fallbacks.user) metrics.fallbacks.inc({ kind: fallbacks.store === true ? 'store' : 'user' });
       if (fallbacks.pois.length > 0) metrics.fallbacks.inc({ kind: 'poi' }, fallbacks.pois.length);
       if (fallbacks.scene.length > 0) metrics.fallbacks.inc({ kind: 'scene' }, fallbacks.scene.length);
       if (fallbacks.features.length > 0) metrics.fallbacks.inc({ kind: 'feature' }, fallbacks.features.length);

@@ -109,6 +109,9 @@ export class GraphWriter {
     values.length === 1 ? values[0]! : this.op('Concat', values, { axis });
   /** Rows of `table` at `indices`; the result's shape is indices' followed by the table's width. */
   gather = (table: Value, indices: Value): Value => this.op('Gather', [table, indices], { axis: 0 });
+  /** Slices of `x` along `axis`, in the order of `indices`. */
+  select = (x: Value, axis: number, indices: readonly number[]): Value =>
+    this.op('Gather', [x, this.integers(indices)], { axis });
   transpose = (x: Value, perm: readonly number[]): Value => this.op('Transpose', [x], { perm });
   reshape = (x: Value, shape: readonly number[]): Value => this.op('Reshape', [x, this.integers(shape)]);
   unsqueeze = (x: Value, axis: number): Value => this.op('Unsqueeze', [x, this.integers([axis])]);
@@ -118,7 +121,7 @@ export class GraphWriter {
   /** `x[:, from:to]` along `axis`. */
   slice = (x: Value, axis: number, from: number, to: number): Value =>
     this.op('Slice', [x, this.integers([from]), this.integers([to]), this.integers([axis])]);
-  /** `x Wᵀ + b`, with `weight` [out, in] as linear layers hold it. */
+  /** `x Wᵀ + b`, with `weight` [out, in] as linear layers hold it; `bias` [out], or [B, out] with one of each row. */
   linear = (x: Value, weight: Value, bias?: Value): Value =>
     this.op('Gemm', bias === undefined ? [x, weight] : [x, weight, bias], { transB: 1 });
 

@@ -4,6 +4,7 @@
  */
 import { TrainingError } from '@larr/core';
 import type { GraphWriter, Value } from './graph.js';
+import type { Source } from './source.js';
 
 /** Weights of a trained model, by parameter name, row-major fp32. */
 export type ModelState = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>;
@@ -29,21 +30,34 @@ export function matrix(graph: GraphWriter, state: ModelState, name: string): Val
   return graph.weight(name, data, shape);
 }
 
+/** x Wᵀ + b [B, out] of a matrix or of a network's input in parts. */
+function projection(
+  graph: GraphWriter,
+  name: string,
+  x: Value | Source,
+  weight: { shape: readonly number[]; data: Float32Array },
+  bias: Float32Array | null,
+): Value {
+  const [out] = weight.shape as [number];
+  if (typeof x !== 'string') return x.linear(name, weight.data, out, bias);
+  const b = bias === null ? undefined : graph.weight(`${name}.bias`, bias, [out]);
+  return graph.linear(x, graph.weight(`${name}.weight`, weight.data, weight.shape), b);
+}
+
 /** x [B, in] → [B, out], layers/linear.ts */
-export function linear(graph: GraphWriter, state: ModelState, name: string, x: Value): Value {
-  return graph.linear(x, matrix(graph, state, `${name}.weight`), matrix(graph, state, `${name}.bias`));
+export function linear(graph: GraphWriter, state: ModelState, name: string, x: Value | Source): Value {
+  return projection(graph, name, x, weightOf(state, `${name}.weight`), weightOf(state, `${name}.bias`).data);
 }
 
 /** x [B, in] → [B, hidden.at(-1)], layers/mlp.ts: as many layers as the checkpoint has, batch norm folded into its linear layer. */
-export function mlp(graph: GraphWriter, state: ModelState, name: string, x: Value): Value {
+export function mlp(graph: GraphWriter, state: ModelState, name: string, x: Value | Source): Value {
   let h = x;
   for (let i = 0; state.has(`${name}.${i}.weight`); i++) {
     const layer = `${name}.${i}`;
-    h = graph.relu(
-      state.has(`${layer}.norm.weight`) ? normalisedLinear(graph, state, layer, h) : linear(graph, state, layer, h),
-    );
+    const { weight, bias } = foldedLinear(state, layer);
+    h = graph.relu(projection(graph, layer, h, weight, bias));
   }
-  return h;
+  return typeof h === 'string' ? h : h.whole();
 }
 
 /** The columns' factor γ / √(σ² + ε) and the bias β + (b − μ) · factor of batch norm with running statistics after a linear layer. */
@@ -56,62 +70,60 @@ function foldedNorm(state: ModelState, name: string): { factor: Float32Array; bi
   return { factor, bias: b.map((value, o) => beta[o]! + (value - mean[o]!) * factor[o]!) };
 }
 
-/** BN(x Wᵀ + b) is itself linear: the rows of W are scaled. */
-function normalisedLinear(graph: GraphWriter, state: ModelState, name: string, x: Value): Value {
-  const { data, shape } = weightOf(state, `${name}.weight`);
+/** Weight [out, in] and bias [out] of a linear layer with its batch norm, if any, folded in: BN(x Wᵀ + b) is itself linear. */
+function foldedLinear(
+  state: ModelState,
+  name: string,
+): { weight: { shape: readonly number[]; data: Float32Array }; bias: Float32Array } {
+  const weight = weightOf(state, `${name}.weight`);
+  if (!state.has(`${name}.norm.weight`)) return { weight, bias: weightOf(state, `${name}.bias`).data };
   const { factor, bias } = foldedNorm(state, name);
-  const inputs = shape[1]!;
-  const scaled = data.map((value, at) => value * factor[Math.floor(at / inputs)]!);
-  return graph.linear(
-    x,
-    graph.weight(`${name}.weight`, scaled, shape),
-    graph.weight(`${name}.bias`, bias, [bias.length]),
-  );
+  const inputs = weight.shape[1]!;
+  const data = weight.data.map((value, at) => value * factor[Math.floor(at / inputs)]!);
+  return { weight: { shape: weight.shape, data }, bias };
 }
 
-/** Weight [experts, in, out] and bias [experts, 1, out] of an expert layer, its batch norm (columns [experts · out]) folded in. */
-function expertWeights(graph: GraphWriter, state: ModelState, name: string): [Value, Value] {
-  if (!state.has(`${name}.norm.weight`))
-    return [matrix(graph, state, `${name}.weight`), matrix(graph, state, `${name}.bias`)];
-  const w = weightOf(state, `${name}.weight`);
-  const { factor, bias } = foldedNorm(state, name);
-  const [, inputs, outputs] = w.shape as [number, number, number];
-  const scaled = w.data.map(
-    (value, at) => value * factor[Math.floor(at / (inputs * outputs)) * outputs + (at % outputs)]!,
-  );
-  return [
-    graph.weight(`${name}.weight`, scaled, w.shape),
-    graph.weight(`${name}.bias`, bias, weightOf(state, `${name}.bias`).shape),
-  ];
+/** One expert's part of an expert layer as a linear layer's weight [out, in] and bias [out], its batch norm folded in. */
+function expertLinear(
+  state: ModelState,
+  name: string,
+  expert: number,
+  count: number,
+): { weight: { shape: readonly number[]; data: Float32Array }; bias: Float32Array } {
+  const { shape, data } = weightOf(state, `${name}.weight`);
+  if (shape.length === 2) {
+    // experts that read one input have their rows one after another in one matrix
+    const { weight, bias } = foldedLinear(state, name);
+    const [out, inputs] = [shape[0]! / count, shape[1]!];
+    const own = weight.data.slice(expert * out * inputs, (expert + 1) * out * inputs);
+    return { weight: { shape: [out, inputs], data: own }, bias: bias.slice(expert * out, (expert + 1) * out) };
+  }
+  const [, inputs, out] = shape as [number, number, number];
+  const norm = state.has(`${name}.norm.weight`) ? foldedNorm(state, name) : null;
+  const bias = norm?.bias ?? weightOf(state, `${name}.bias`).data;
+  const own = new Float32Array(out * inputs);
+  for (let o = 0; o < out; o++) {
+    const factor = norm?.factor[expert * out + o] ?? 1;
+    for (let i = 0; i < inputs; i++) own[o * inputs + i] = data[(expert * inputs + i) * out + o]! * factor;
+  }
+  return { weight: { shape: [out, inputs], data: own }, bias: bias.slice(expert * out, (expert + 1) * out) };
 }
 
-/**
- * Networks of one shape side by side, layers/experts.ts: x [B, in], or [experts, B, in] where each reads its own → [experts, B, d].
- * @param shared whether x is the one input of them all
- */
+/** Networks of one shape side by side, layers/experts.ts: what each reads, [B, in] → what each says, [B, d]. */
 export function experts(
   graph: GraphWriter,
   state: ModelState,
   name: string,
-  x: Value,
-  count: number,
-  shared: boolean,
-): Value {
-  let h = x;
-  for (let i = 0; state.has(`${name}.${i}.weight`); i++) {
-    const layer = `${name}.${i}`;
-    if (shared && i === 0) {
-      const outputs = weightOf(state, `${layer}.bias`).data.length / count;
-      const all = state.has(`${layer}.norm.weight`)
-        ? normalisedLinear(graph, state, layer, x)
-        : linear(graph, state, layer, x);
-      h = graph.transpose(graph.reshape(graph.relu(all), [-1, count, outputs]), [1, 0, 2]);
-    } else {
-      const [w, b] = expertWeights(graph, state, layer);
-      h = graph.relu(graph.add(graph.matmul(h, w), b));
+  reads: readonly (Value | Source)[],
+): Value[] {
+  return reads.map((read, e) => {
+    let h = read;
+    for (let i = 0; state.has(`${name}.${i}.weight`); i++) {
+      const { weight, bias } = expertLinear(state, `${name}.${i}`, e, reads.length);
+      h = graph.relu(projection(graph, `${name}.${i}.${e}`, h, weight, bias));
     }
-  }
-  return h;
+    return typeof h === 'string' ? h : h.whole();
+  });
 }
 
 /**
@@ -122,27 +134,37 @@ export function extraction(
   graph: GraphWriter,
   state: ModelState,
   name: string,
-  x: Value,
+  x: Value | Source,
   shape: { tasks: number; taskExperts: number; sharedExperts: number },
 ): Value[] {
   const { tasks, taskExperts, sharedExperts } = shape;
   const count = tasks * taskExperts + sharedExperts;
   const own = tasks * taskExperts;
   const groupOf = Array.from({ length: count }, (_, e) => (e < own ? Math.floor(e / taskExperts) : tasks));
-  let streams: Value | null = null; // [gates, B, d]
+  let streams: Value[] | null = null; // [B, d] of each gate
   for (let level = 0; state.has(`${name}.${level}.gate.weight`); level++) {
     const prefix = `${name}.${level}`;
     const last = !state.has(`${name}.${level + 1}.gate.weight`);
     const gates = last ? tasks : tasks + 1;
 
-    const read = streams === null ? x : graph.gather(streams, graph.integers(groupOf)); // [experts, B, in] or [B, in]
-    const h = experts(graph, state, `${prefix}.expert`, read, count, streams === null); // [experts, B, d]
+    const reads = groupOf.map((group) => streams?.[group] ?? x);
+    const h = experts(graph, state, `${prefix}.expert`, reads); // [B, d] each
+    const width = expertWidth(state, `${prefix}.expert`, count);
+    const together = graph.reshape(graph.concat(h, 1), [-1, count, width]); // [B, count, d]
 
-    const gate = matrix(graph, state, `${prefix}.gate.weight`);
+    const weight = weightOf(state, `${prefix}.gate.weight`);
     const logits =
       streams === null
-        ? graph.reshape(graph.linear(x, gate), [-1, gates, count])
-        : graph.transpose(graph.matmul(graph.slice(streams, 0, 0, gates), gate), [1, 0, 2]); // [B, gates, count]
+        ? projection(graph, `${prefix}.gate`, x, weight, null)
+        : graph.concat(
+            streams.slice(0, gates).map((stream, g) => {
+              const [, inputs] = weight.shape as [number, number];
+              const size = inputs * count;
+              const gate = weight.data.slice(g * size, (g + 1) * size);
+              return graph.matmul(stream, graph.weight(`${prefix}.gate.weight.${g}`, gate, [inputs, count]));
+            }),
+            1,
+          ); // [B, gates · count]
     const hidden = new Float32Array(gates * count);
     for (let g = 0; g < Math.min(gates, tasks); g++) {
       for (let e = 0; e < count; e++) {
@@ -150,11 +172,18 @@ export function extraction(
       }
     }
     const mask = graph.weight(`${prefix}.gate.mask`, hidden, [gates, count]);
-    const share = graph.softmax(graph.add(logits, mask), 2);
-    const mixed = graph.matmul(share, graph.transpose(h, [1, 0, 2])); // [B, gates, d]
-    streams = graph.transpose(mixed, [1, 0, 2]);
+    const share = graph.softmax(graph.add(graph.reshape(logits, [-1, gates, count]), mask), 2);
+    const mixed = graph.matmul(share, together); // [B, gates, d]
+    streams = Array.from({ length: gates }, (_, g) => graph.op('Gather', [mixed, graph.integer(g)], { axis: 1 }));
   }
-  return Array.from({ length: tasks }, (_, task) => graph.gather(streams!, graph.integer(task)));
+  return streams!.slice(0, tasks);
+}
+
+/** Width of what an expert says. */
+function expertWidth(state: ModelState, name: string, count: number): number {
+  let layer = 0;
+  while (state.has(`${name}.${layer + 1}.weight`)) layer++;
+  return weightOf(state, `${name}.${layer}.bias`).data.length / count;
 }
 
 /** Σ_{f<g} v_f ⊙ v_g over v [B, F, d] → [B, d], layers/factorization.ts */
@@ -165,10 +194,11 @@ export function pairwiseInteractions(graph: GraphWriter, v: Value): Value {
 }
 
 /** x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l, layers/cross.ts */
-export function cross(graph: GraphWriter, state: ModelState, name: string, x0: Value): Value {
+export function cross(graph: GraphWriter, state: ModelState, name: string, source: Source): Value {
+  const x0 = source.whole();
   let x = x0;
   for (let l = 0; state.has(`${name}.${l}.weight`); l++) {
-    x = graph.add(graph.mul(x0, linear(graph, state, `${name}.${l}`, x)), x);
+    x = graph.add(graph.mul(x0, linear(graph, state, `${name}.${l}`, l === 0 ? source : x)), x);
   }
   return x;
 }

@@ -63,7 +63,7 @@ for (const [name, fields] of Object.entries(MESSAGES)) {
 export const ModelProto: protobuf.Type = root.lookupType('ModelProto');
 
 /** TensorProto.DataType */
-export const ELEMENT_TYPE = { f32: 1, i64: 7 } as const;
+export const ELEMENT_TYPE = { f32: 1, i32: 6, i64: 7 } as const;
 export type ElementType = keyof typeof ELEMENT_TYPE;
 
 /** AttributeProto.AttributeType */

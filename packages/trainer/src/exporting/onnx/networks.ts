@@ -20,6 +20,7 @@ import {
   pairwiseInteractions,
   targetAttention,
 } from './layers.js';
+import type { Source } from './source.js';
 
 /** What a network's writer has to work with. */
 export interface NetworkGraph {
@@ -27,17 +28,17 @@ export interface NetworkGraph {
   state: ModelState;
   inputs: ModelInputs;
   config: ModelConfig;
-  /** i64 [B, F] rows of the fused table */
-  ids: Value;
+  /** i32 [B, F] rows of the fused table, features in their order */
+  ids: () => Value;
   /** [B, F, dim] */
-  v: Value;
+  v: () => Value;
   /** [B, F · dim + dense + ·]: what the networks read (models/network.ts) */
-  x: Value;
-  /** what stands in x behind the embeddings; null where nothing does */
-  rest: Value | null;
+  x: Source;
+  /** what stands in x behind the embeddings, [B, ·]; null where nothing does */
+  rest: () => Value | null;
   /** declares a weight as an input table of the graph: large ones stay outside */
   table(input: string, weight: string): Value;
-  /** i64 [B, L of all sequences]: POIs from 1, 0 = padding; declared by the network that reads it */
+  /** i64 [B, L of all sequences]: POIs from 1, 0 = padding; taken in by the network that reads it */
   history(): Value;
 }
 
@@ -55,7 +56,7 @@ export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOu
   }),
   deepfm: (net) => {
     const { graph, state, x, v } = net;
-    const fm = graph.linear(pairwiseInteractions(graph, v), matrix(graph, state, 'second_order.weight'));
+    const fm = graph.linear(pairwiseInteractions(graph, v()), matrix(graph, state, 'second_order.weight'));
     return { streams: mlp(graph, state, 'deep', x), shallow: graph.add(linearTerm(net, 'first_order'), fm) };
   },
   'dcn-v2': ({ graph, state, config, x }) => {
@@ -66,13 +67,14 @@ export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOu
   xdeepfm: (net) => {
     const { graph, state, x, v } = net;
     const explicit = graph.linear(
-      compressedInteraction(graph, state, 'cin', v),
+      compressedInteraction(graph, state, 'cin', v()),
       matrix(graph, state, 'cin.out.weight'),
     );
     return { streams: mlp(graph, state, 'deep', x), shallow: graph.add(linearTerm(net, 'first_order'), explicit) };
   },
   fibinet: (net) => {
-    const { graph, state, inputs, config, v, rest } = net;
+    const { graph, state, inputs, config } = net;
+    const [v, rest] = [net.v(), net.rest()];
     const { left, right } = fieldPairs(inputs.categorical.length);
     const pairs = bilinearInteraction(graph, state, 'bilinear', v, left, right); // [P, B, d]
     const a = graph.transpose(fieldWeights(graph, state, 'senet', v), [1, 0]); // [F, B]
@@ -99,7 +101,7 @@ export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOu
     const rows = graph.add(graph.cast(graph.squeeze(entries, 2), 'i64'), offset);
     const k = graph.gather('table', rows); // [B, L, d]
     const present = graph.cast(graph.op('Greater', [history, graph.integer(0)]), 'f32'); // [B, L]
-    const q = graph.op('Gather', [v, graph.integer(target.position)], { axis: 1 }); // [B, d]
+    const q = graph.op('Gather', [v(), graph.integer(target.position)], { axis: 1 }); // [B, d]
     let at = 0;
     const vectors = inputs.sequences.map(({ name, length }) => {
       const part = (t: Value): Value => graph.slice(t, 1, at, at + length);
@@ -107,11 +109,17 @@ export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOu
       at += length;
       return vector;
     });
-    return { streams: mlp(graph, state, 'deep', graph.concat([x, ...vectors], 1)) };
+    return { streams: mlp(graph, state, 'deep', graph.concat([x.whole(), ...vectors], 1)) };
   },
   esmm: ({ graph, state, inputs, x }) => {
-    const h = experts(graph, state, 'deep', x, inputs.tasks.length, true); // [tasks, B, d]
-    return { streams: inputs.tasks.map((_, task) => graph.gather(h, graph.integer(task))) };
+    return {
+      streams: experts(
+        graph,
+        state,
+        'deep',
+        inputs.tasks.map(() => x),
+      ),
+    };
   },
   mmoe: ({ graph, state, inputs, config, x }) => {
     const shape = { tasks: inputs.tasks.length, taskExperts: 0, sharedExperts: config.mmoe.experts };
@@ -135,5 +143,5 @@ const EXACT_IN_F32 = 2 ** 24;
 
 /** Σ_f w_{k, id_f}: [B, tasks], from a table of one weight per id and task */
 function linearTerm({ graph, ids, table }: NetworkGraph, name: string): Value {
-  return graph.sum(graph.gather(table(name, name), ids), 1);
+  return graph.sum(graph.gather(table(name, name), ids()), 1);
 }

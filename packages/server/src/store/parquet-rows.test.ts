@@ -10,9 +10,10 @@ import {
   featureValues,
   openDataset,
   prepare,
+  type Row,
 } from '@larr/core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { EntityStore } from './entity-store.js';
+import { parquetRows } from './parquet-rows.js';
 
 /** A column of each type, by two values and a missing one. */
 const columns: Record<string, [type: string, ...values: string[]]> = {
@@ -85,7 +86,9 @@ it('gives features the values that training had, whatever the type of the column
   const out = join(directory, 'dataset');
   await prepare(out, { schema, baseDirectory: directory, seed: 1 });
 
-  const store = await EntityStore.read(join(out, 'store/users.parquet'), 'user');
+  const read: Row[] = [];
+  for await (const rows of parquetRows(join(out, 'store/users.parquet'), { order: ['user_index'] })) read.push(...rows);
+  const named = (id: string) => read.find((row) => row.user === id);
   const dataset = await openDataset(out);
   const specs = dataset.split.categorical;
   const vocabularies = await Promise.all(specs.map(({ name }) => dataset.vocabulary(name)));
@@ -96,7 +99,7 @@ it('gives features the values that training had, whatever the type of the column
   const samples = await dataset.loadPart('train');
   const seen = new Set<number>();
   for (let i = 0; i < samples.rows; i++) {
-    const user = store.rows[samples.user[i]!]!;
+    const user = read[samples.user[i]!]!;
     seen.add(samples.user[i]!);
     const values = featureValues(schema, { poi_id: `p${Number(samples.rowId[i]) % 4}` }, user);
     const ids = new Int32Array(specs.length);
@@ -113,11 +116,11 @@ it('gives features the values that training had, whatever the type of the column
     });
   }
   expect([...seen].sort()).toEqual([0, 1, 2]);
-  const first = store.get('9007199254740990')!;
+  const first = named('9007199254740990')!;
   expect(first).toMatchObject({ bigint: '9007199254740997', date: '2020-01-02', boolean: 'true' });
   const values = featureValues(schema, {}, first);
   expect(values.dense[numeric.indexOf('boolean')]).toBe(1);
-  expect(featureValues(schema, {}, store.get('9007199254740993')).dense[numeric.indexOf('boolean')]).toBe(0);
+  expect(featureValues(schema, {}, named('9007199254740993')).dense[numeric.indexOf('boolean')]).toBe(0);
 });
 
 it('writes numbers as the database does', async () => {
