@@ -1,9 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { larr, start } from './larr.js';
+import { larr, root, start } from './larr.js';
 
 /** A language model small enough for seconds; everything else is the demo as users run it. */
 const smallest = {
@@ -152,6 +153,9 @@ describe('the demo', { timeout: 300_000 }, () => {
         expect(pCtr).toBeGreaterThan(0);
         expect(pCtcvr).toBeLessThanOrEqual(pCtr);
       }
+      const [example] = /^curl -s localhost:8080[\s\S]*?\n\}'$/m.exec(readFileSync(join(root, 'README.md'), 'utf8'))!;
+      const shown = execFileSync('bash', ['-ec', example.replace('localhost:8080', new URL(ready.url).host)]);
+      expect(JSON.parse(String(shown)).ranked).toHaveLength(3);
     } finally {
       child.kill('SIGTERM');
     }

@@ -107,7 +107,8 @@ async function knownValues(get, operations) {
   if (has('catalogueScene')) {
     const { fields } = await get('/v1/catalogue/scene');
     known['scene fields'] = fields.map(({ name }) => name);
-    for (const { name, texts = [] } of fields) if (texts.length > 0) known[`scene.${name}`] = texts.slice(0, 30);
+    for (const { name, values } of fields)
+      if (values.length > 0) known[`scene.${name}`] = values.slice(0, 30).map(({ value }) => value);
   }
   known['scene.time'] = ['2026-01-10T12:10:00', '2026-07-01 23:59:59'];
   known.time = ['2026-01-10T12:11:00'];

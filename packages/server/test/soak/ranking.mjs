@@ -11,7 +11,7 @@ export async function knownAnswers(call, { one, below, chance }, bundles) {
   const { fields } = (await call('GET', '/v1/catalogue/scene')).body;
   const scene = () => {
     const value = { time: `2026-0${1 + below(9)}-1${below(9)}T${10 + below(14)}:30:00` };
-    for (const { name, texts = [] } of fields) if (texts.length > 0 && chance(0.5)) value[name] = one(texts);
+    for (const { name, values } of fields) if (values.length > 0 && chance(0.5)) value[name] = one(values).value;
     return value;
   };
   const asked = async (question) => {

@@ -46,6 +46,10 @@ export async function probeRoutes(app: FastifyInstance, { state, metrics }: Rout
       const model = state.models.current;
       metrics.ready.set(model === null || model.broken || state.stopping ? 0 : 1);
       metrics.queuedRows.set(model?.queuedRows ?? 0);
+      // of the bundle that answers now alone
+      metrics.drift.reset();
+      for (const { task, psi } of model?.drift() ?? [])
+        if (psi !== null) metrics.drift.set({ bundle: model!.identity.bundle, task }, psi);
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
     },
   );
