@@ -4,10 +4,13 @@ export { type FinetuneOptions, type FinetuneResult, finetune } from './embedding
 export type { Gate, GateCheck, Verdict } from './embedding/gate.js';
 export type { EmbeddingQuality } from './embedding/quality.js';
 export { loadPoiIndex, type PoiIndex, type RecallHit, type RecallQuery, recall } from './embedding/recall.js';
+export { languageModelEmbedder, type TextEmbedder } from './embedding/text-embedder.js';
 export {
   type EmbedOptions,
   type EmbedResult,
+  type EmbedShareResult,
   embedDataset,
+  embedShare,
   type SceneEntry,
 } from './embedding/vectors.js';
 export { checkVectors, type VectorsManifest } from './embedding/vectors-manifest.js';

@@ -28,6 +28,8 @@ export interface SharedOptions {
 interface ActionOptions extends Partial<SharedOptions> {
   json: boolean;
   out?: string;
+  /** Several processes share --out, each with a lock of its own. */
+  shard?: unknown;
 }
 
 /** Of a command that takes these shared options, and --json as all do. */
@@ -244,7 +246,8 @@ export function action<O extends ActionOptions, R>(
         await mustBeDirectory(out === 'file' ? dirname(resolve(options.out)) : options.out);
       if (options.device !== undefined) await requireDevice(options.device);
       // A run that can go on has files that a second one at the same time would write too.
-      if (options.out !== undefined && interrupted === 'goes on') lock = lockDirectory(options.out, 'the directory');
+      if (options.out !== undefined && options.shard === undefined && interrupted === 'goes on')
+        lock = lockDirectory(options.out, 'the directory');
       const result = await work(options, { signal: stop.signal, say, progress: progress.show });
       progress.end();
       if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -15,6 +15,7 @@ import { finetune } from './finetune.js';
 import type { Gate } from './gate.js';
 import { modelDigest } from './model-digest.js';
 import { loadPoiIds, loadPoiIndex, recall } from './recall.js';
+import { languageModelEmbedder } from './text-embedder.js';
 import { embedDataset } from './vectors.js';
 
 let root: string;
@@ -245,7 +246,7 @@ describe('recall', () => {
     const model = join(root, 'stage2');
     const output = join(root, 'recall-vectors');
     await embedDataset({ dataset, model, output });
-    const embedder = await loadEmbedder(model);
+    const embedder = languageModelEmbedder(await loadEmbedder(model));
     const index = await loadPoiIndex(output);
     const hits = await recall(embedder, index, { keywords: [{ token: 'poi_menu', text: 'noodles, curry, sushi' }] }, 5);
     expect(hits).toHaveLength(5);
@@ -261,6 +262,6 @@ describe('recall', () => {
     await expect(recall(embedder, { ...index, dimension: 8 }, { text: 'x' }, 5)).rejects.toMatchObject({
       code: 'DIMENSION_MISMATCH',
     });
-    disposeEmbedder(embedder);
+    embedder.dispose();
   });
 });

@@ -84,8 +84,16 @@ function withinCityCheck(after: EmbeddingQuality, config: FinetuneConfig): GateC
 }
 
 function probeCheck(before: EmbeddingQuality, after: EmbeddingQuality, config: FinetuneConfig): GateCheck {
-  if (before.probe === null || after.probe === null)
+  if (after.probe === null)
     return unjudged('probe', null, 0, null, 'the dataset does not know the true attributes of its POIs');
+  if (before.probe === null)
+    return unjudged(
+      'probe',
+      after.probe,
+      0,
+      null,
+      'the vectors are of a ready encoder: there is no stage 1 to compare with',
+    );
   return judged('probe', after.probe, 0, before.probe + config.gate.probeGain);
 }
 

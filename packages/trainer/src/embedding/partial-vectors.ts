@@ -6,7 +6,7 @@ import { readSafetensors, writeSafetensors } from '@larr/core';
 /**
  * Vectors of a file that is not whole yet: shards in a directory beside it, each written at once. A run that was killed finds
  * there what it had computed. A shard is of one model; the texts' digests and the sha256 of the vectors stand in its header, and
- * one that does not fit them is as if it were not there.
+ * one that does not fit them is as if it were not there. Several processes may write their own side by side.
  */
 export class PartialVectors {
   readonly #present = new Map<string, Float32Array>();
@@ -17,15 +17,20 @@ export class PartialVectors {
     private readonly directory: string,
     private readonly model: string,
     private readonly dimension: number,
+    /** What the names of the shards written here begin with. */
+    private readonly writer: string,
   ) {}
 
-  /** Reads the shards in `directory`, which need not exist. */
-  static async open(directory: string, model: string, dimension: number): Promise<PartialVectors> {
-    const partial = new PartialVectors(directory, model, dimension);
+  /**
+   * Reads the shards in `directory`, which need not exist.
+   * @param writer names this process among several that write there at once, and do so under other names; empty for one alone
+   */
+  static async open(directory: string, model: string, dimension: number, writer = ''): Promise<PartialVectors> {
+    const partial = new PartialVectors(directory, model, dimension, writer === '' ? '' : `${writer}-`);
     for (const file of (await readdir(directory).catch(() => [])).sort()) {
-      const number = /^(\d+)\.safetensors$/.exec(file)?.[1];
+      const [, prefix = '', number] = /^([\w-]*-)?(\d+)\.safetensors$/.exec(file) ?? [];
       if (number === undefined) continue;
-      partial.#shards = Math.max(partial.#shards, Number(number) + 1);
+      if (prefix === partial.writer) partial.#shards = Math.max(partial.#shards, Number(number) + 1);
       await partial.#read(join(directory, file));
     }
     return partial;
@@ -68,7 +73,7 @@ export class PartialVectors {
     });
     await mkdir(this.directory, { recursive: true });
     await writeSafetensors(
-      join(this.directory, `${String(this.#shards++).padStart(5, '0')}.safetensors`),
+      join(this.directory, `${this.writer}${String(this.#shards++).padStart(5, '0')}.safetensors`),
       { embeddings: { shape: [rows.length, this.dimension], data } },
       { model: this.model, digests: JSON.stringify(rows.map(({ digest }) => digest)), sha256: sha256(data) },
     );

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
-import { DataError, type Dataset, DuckdbSession, literal, readSafetensors, UsageError, wrapKeyword } from '@larr/core';
+import { DataError, type Dataset, DuckdbSession, literal, readSafetensors, UsageError } from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
-import { type Embedder, embeddableText, embedSequences, type Similarity } from './embedder.js';
+import type { Similarity } from './embedder.js';
+import type { NearestIndex } from './nearest-index.js';
 import { similarities } from './retrieval.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 /** POI vectors held for searching. */
 export interface PoiIndex {
@@ -51,41 +53,109 @@ export interface RecallQuery {
   keywords?: readonly { token: string; text: string }[];
 }
 
+/** Which POIs may be found. */
+export interface RecallFilter {
+  /** Only POIs of this place, as the schema's `place.poi` names it. */
+  place?: string | undefined;
+  /** Only POIs whose keyword of this name holds the text; upper and lower case are the same. Several must all hold. */
+  keywords?: Readonly<Record<string, string>>;
+}
+
 /**
- * The `k` POIs whose vectors are most similar to the query's, best first: exact search over all of them (the paper's case
- * study, section 4.5). POIs without a text are never found.
+ * [pois]: 1 for those that the filter lets through; null where it lets all.
+ * @throws UsageError `NO_PLACES`, `UNKNOWN_PLACE`, `UNKNOWN_KEYWORD` naming those that there are
+ */
+export async function allowedPois(
+  dataset: Dataset,
+  { place, keywords = {} }: RecallFilter,
+): Promise<Uint8Array | null> {
+  const wanted = Object.entries(keywords);
+  if (place === undefined && wanted.length === 0) return null;
+  const allowed = new Uint8Array(dataset.manifest.pois).fill(1);
+  if (place !== undefined) {
+    const places = await dataset.poiPlaces();
+    if (places === null) {
+      throw new UsageError(
+        'NO_PLACES',
+        'the schema of these data names no place of POIs ("place": docs/data.md); filter by a keyword',
+      );
+    }
+    if (!places.includes(place)) {
+      const known = [...new Set(places.filter((one) => one !== null))].sort();
+      const some = known.slice(0, 20).join(', ');
+      throw new UsageError(
+        'UNKNOWN_PLACE',
+        `no POI is in "${place}"; there are ${some}${known.length > 20 ? ', …' : ''}`,
+      );
+    }
+    places.forEach((one, poi) => {
+      if (one !== place) allowed[poi] = 0;
+    });
+  }
+  const names = dataset.manifest.keywords.poi.map(({ name }) => name);
+  const unknown = wanted.find(([name]) => !names.includes(name));
+  if (unknown !== undefined)
+    throw new UsageError('UNKNOWN_KEYWORD', `POIs have no keyword "${unknown[0]}"; they have ${names.join(', ')}`);
+  if (wanted.length > 0) {
+    (await dataset.poiTexts()).forEach((texts, poi) => {
+      const holds = wanted.every(([name, part]) =>
+        texts.some(({ keyword, text }) => keyword === name && text.toLowerCase().includes(part.toLowerCase())),
+      );
+      if (!holds) allowed[poi] = 0;
+    });
+  }
+  return allowed;
+}
+
+export interface RecallOptions {
+  /** Which POIs may be found; all where it is null. With a filter the search is exact, over those that it lets through. */
+  allowed?: Uint8Array | null;
+  /** Found by way of this index instead of looking at every POI. */
+  graph?: Pick<NearestIndex, 'search'> | null;
+}
+
+/**
+ * The `k` POIs whose vectors are most similar to the query's, best first (the paper's case study, section 4.5). POIs without a text
+ * are never found.
  *
  * @throws UsageError `EMPTY_QUERY`; DataError `DIMENSION_MISMATCH` where the vectors are another model's
  */
-export async function recall(embedder: Embedder, index: PoiIndex, query: RecallQuery, k = 10): Promise<RecallHit[]> {
-  const { tokenizer, decoder } = embedder.model;
-  const parts = [
-    ...(query.text ? [query.text] : []),
-    ...(query.keywords ?? []).map(({ token, text }) => wrapKeyword(token, text)),
-  ];
+export async function recall(
+  embedder: TextEmbedder,
+  index: PoiIndex,
+  { text, keywords = [] }: RecallQuery,
+  k = 10,
+  { allowed = null, graph = null }: RecallOptions = {},
+): Promise<RecallHit[]> {
+  const parts = [...(text ? [text] : []), ...(keywords.length > 0 ? [embedder.phrase(keywords)] : [])];
   if (parts.length === 0) throw new UsageError('EMPTY_QUERY', 'There is nothing to look for: give a text or keywords.');
-  if (index.dimension !== embedder.projection.shape[0]) {
+  if (index.dimension !== embedder.dimension) {
     throw new DataError(
       'DIMENSION_MISMATCH',
-      `The POI vectors have ${index.dimension} dimensions, the model makes ${embedder.projection.shape[0]}. Embed the dataset with this model.`,
+      `The POI vectors have ${index.dimension} dimensions, the model makes ${embedder.dimension}. Embed the dataset with this model.`,
     );
   }
-  // A wrapped keyword's text begins after a blank; free text is encoded the same way.
-  const { ids } = embeddableText(
-    tokenizer,
-    query.text ? ` ${parts.join(' ')}` : parts.join(' '),
-    decoder.config.contextLength,
-  );
-  const vector = await embedSequences(embedder, [ids]);
-  return nearest(vector, index, k, embedder.similarity);
+  const vector = await embedder.embed([embedder.tokens(` ${parts.join(' ')}`).ids]);
+  if (allowed === null && graph !== null) return graph.search(vector, k);
+  return nearest(vector, index, k, embedder.similarity, allowed);
 }
 
-/** The `k` rows of an index most similar to `vector` [dimension], best first. */
-export function nearest(vector: Float32Array, index: PoiIndex, k: number, similarity: Similarity): RecallHit[] {
-  const { pois, dimension } = index;
+/** The `k` rows of an index most similar to `vector` [dimension], best first; of those that are allowed. */
+export function nearest(
+  vector: Float32Array,
+  index: PoiIndex,
+  k: number,
+  similarity: Similarity,
+  allowed: Uint8Array | null = null,
+): RecallHit[] {
+  const { dimension } = index;
+  const rows = allowed && Int32Array.from([...allowed.keys()].filter((poi) => allowed[poi]));
+  const pois = rows?.length ?? index.pois;
+  if (pois === 0) return [];
   return noGrad(() =>
     tidy(() => {
-      const table = tensor(index.vectors, [pois, dimension]);
+      const all = tensor(index.vectors, [index.pois, dimension]);
+      const table = rows === null ? all : all.indexSelect(0, tensor(rows, [pois]));
       const scores = similarities(tensor(vector, [1, dimension]), table, similarity).reshape([pois]);
       const empty = table.abs().sum([1]).eq(0);
       const found = pois - empty.to('i64').sum().item();
@@ -94,7 +164,10 @@ export function nearest(vector: Float32Array, index: PoiIndex, k: number, simila
         .topk(Math.min(k, found), 0, true, true) as [typeof scores, typeof scores];
       const similarity_ = values.toFloat32Array();
       const numbers = indices.toArray() as BigInt64Array;
-      return Array.from(numbers, (poi, i) => ({ poi: Number(poi), similarity: similarity_[i]! }));
+      return Array.from(numbers, (row, i) => ({
+        poi: rows === null ? Number(row) : rows[Number(row)]!,
+        similarity: similarity_[i]!,
+      }));
     }),
   );
 }

@@ -1,3 +1,4 @@
+import { wrapText } from '@larr/core';
 import {
   disposeEmbedder,
   type EmbeddableText,
@@ -18,7 +19,9 @@ export interface TextEmbedder {
   readonly similarity: Similarity;
   /** Longest text in tokens; longer ones are cut. */
   readonly contextLength: number;
-  /** Token ids of a text as it would be written, or of keywords. */
+  /** Keywords as a text: wrapped, or in words. */
+  phrase(keywords: Keywords): string;
+  /** Token ids of a text, or of keywords. A text begins after a blank, as a wrapped keyword's does. */
   tokens(text: string | Keywords): EmbeddableText;
   /** Vectors of token sequences: [sequences, dimension] */
   embed(sequences: readonly Int32Array[], options?: MapOptions): Promise<Float32Array>;
@@ -35,6 +38,7 @@ export function languageModelEmbedder(embedder: Embedder): TextEmbedder {
     dimension: embedder.projection.shape[0]!,
     similarity: embedder.similarity,
     contextLength,
+    phrase: wrapText,
     tokens: (text) => embeddableText(model.tokenizer, text, contextLength),
     embed: (sequences, options) => embedSequences(embedder, sequences, options),
     ...(otherProjection !== null && {

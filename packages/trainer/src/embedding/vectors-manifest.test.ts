@@ -14,7 +14,7 @@ import { finetune } from './finetune.js';
 import { gatherMaterial } from './material.js';
 import { languageModelEmbedder } from './text-embedder.js';
 import { embedDataset } from './vectors.js';
-import { checkVectors } from './vectors-manifest.js';
+import { checkVectors, embedderDigest } from './vectors-manifest.js';
 
 const decoder = { hiddenSize: 32, layers: 1, heads: 2, keyValueHeads: 1, feedForwardSize: 48, vocabularySize: 400 };
 let root: string;
@@ -38,10 +38,15 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
+const of = async (name: string, seed: number) => ({
+  directory: at(name),
+  digest: await embedderDigest(at(name), seed),
+});
+
 describe('vectors', () => {
   it('are taken for the data and the model that they were made of', async () => {
     const dataset = await openDataset(at('data'));
-    const model = { directory: at('model'), seed: 1 };
+    const model = await of('model', 1);
     expect(await checkVectors(at('vectors'), dataset, model)).toMatchObject({ dimension: 128, split: 'random' });
   });
 
@@ -54,9 +59,9 @@ describe('vectors', () => {
       });
     await refused(/other content/, at('vectors'), await openDataset(at('other')));
     await refused(/split "random", not "time"/, at('vectors'), { ...dataset, splitName: 'time' });
-    await refused(/another model/, at('vectors'), dataset, { directory: at('model-2'), seed: 1 });
+    await refused(/another model/, at('vectors'), dataset, await of('model-2', 1));
     // Without a projection of its own, the seed decides the vectors.
-    await refused(/another model/, at('vectors'), dataset, { directory: at('model'), seed: 2 });
+    await refused(/another model/, at('vectors'), dataset, await of('model', 2));
     cpSync(at('vectors'), at('mixed'), { recursive: true });
     await embedDataset({ dataset: at('data'), model: at('model-2'), output: at('vectors-2') });
     cpSync(join(at('vectors-2'), 'pois.safetensors'), join(at('mixed'), 'pois.safetensors'));

@@ -14,7 +14,7 @@ export interface VectorsManifest {
   /** `contentDigest` of the dataset */
   dataset: string;
   split: string;
-  /** `embedderDigest` of the model */
+  /** `embedderDigest` of the model, or the digest of the sentence encoder and its projection */
   model: string;
   /** What the model was fine-tuned on; null where it is one of stage 1. */
   finetuned: LearntPairs | null;
@@ -32,13 +32,13 @@ export async function embedderDigest(model: string, seed: number): Promise<strin
 /**
  * Makes sure that a vectors directory is whole and of this dataset and split, and their model fine-tuned on no other one, before
  * anything is built on it. Vectors of another split would bring that split's training into this one's test.
- * @param model where given, the vectors must be this model's
+ * @param model where given, the vectors must be this model's: its directory and its digest
  * @throws DataError `NO_VECTORS` where the directory is not finished, `VECTORS_MISMATCH` where it is of something else, saying what to run
  */
 export async function checkVectors(
   dir: string,
   dataset: Pick<Dataset, 'directory' | 'manifest' | 'splitName'>,
-  model?: { directory: string; seed: number },
+  model?: { directory: string; digest: string },
 ): Promise<VectorsManifest> {
   const { directory, manifest, splitName } = dataset;
   const path = join(dir, 'vectors.json');
@@ -91,7 +91,7 @@ export async function checkVectors(
     if (!existsSync(join(dir, file))) throw mismatch(`${file} is missing`);
     if (modelOf(join(dir, file)) !== found.model) throw mismatch(`${file} is of another model than vectors.json says`);
   }
-  if (model !== undefined && (await embedderDigest(model.directory, model.seed)) !== found.model)
+  if (model !== undefined && model.digest !== found.model)
     throw mismatch(`the vectors are of another model, or an earlier state of it, than ${model.directory}`);
   return found as VectorsManifest;
 }

@@ -8,7 +8,7 @@ import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { pretrain } from '../pretraining/pretrain.js';
-import { embedDataset } from './vectors.js';
+import { embedDataset, embedShare } from './vectors.js';
 
 const POIS = 2000;
 const decoder = { hiddenSize: 32, layers: 1, heads: 2, keyValueHeads: 1, feedForwardSize: 48, vocabularySize: 400 };
@@ -113,5 +113,66 @@ describe('embedding that was killed', () => {
     const { pois } = await embedDataset({ dataset, model, output });
     expect(pois.computed).toBeLessThan(POIS - 400);
     expect(bytes(output).equals(bytes(whole))).toBe(true);
+  });
+});
+
+describe('embedding in shares', () => {
+  const share = (output: string, index: number, count = 3) =>
+    embedShare({ dataset, model, output, shard: { index, count } });
+
+  it('computes every text once, and whoever is last puts together the bytes of one run alone', async () => {
+    const output = join(root, 'shares');
+    const parts = [await share(output, 0), await share(output, 2), await share(output, 1)];
+    expect(parts.map(({ merged }) => merged !== null)).toEqual([false, false, true]);
+    const computed = parts.map(({ computed }) => computed.pois);
+    expect(computed.reduce((a, b) => a + b)).toBe(POIS);
+    for (const count of computed) expect(count).toBeGreaterThan(0.15 * POIS);
+    expect(parts[2]!.merged!.pois).toEqual({ vectors: POIS, computed: 0 });
+    expect(bytes(output).equals(bytes(whole))).toBe(true);
+    expect(readdirSync(output).filter((name) => /partial|shares/.test(name))).toEqual([]);
+    // Done again, nothing is computed.
+    expect((await share(output, 1)).computed.pois).toBe(0);
+  });
+
+  it('goes on without what a lost process had not computed: a run alone completes it', async () => {
+    const output = join(root, 'lost');
+    const { computed, merged } = await share(output, 1, 2);
+    expect(merged).toBeNull();
+    expect(existsSync(join(output, 'vectors.json'))).toBe(false);
+    const { pois } = await embedDataset({ dataset, model, output });
+    expect(pois.computed).toBe(POIS - computed.pois);
+    expect(bytes(output).equals(bytes(whole))).toBe(true);
+  });
+
+  it('runs in processes at the same time', async () => {
+    const output = join(root, 'processes');
+    const script = (index: number) => `
+      import { embedShare } from '@larr/trainer';
+      const { merged } = await embedShare({ ...${JSON.stringify({ dataset, model, output })}, shard: { index: ${index}, count: 2 } });
+      process.stdout.write(String(merged !== null));`;
+    const outcomes = await Promise.all(
+      [0, 1].map(async (index) => {
+        const child = spawn(process.execPath, ['--input-type=module', '-e', script(index)], {
+          cwd: import.meta.dirname,
+          stdio: ['ignore', 'pipe', 'inherit'],
+          env: { ...process.env, OMP_NUM_THREADS: '1' },
+        });
+        let said = '';
+        child.stdout.on('data', (data) => {
+          said += data;
+        });
+        await once(child, 'close');
+        return said;
+      }),
+    );
+    expect(outcomes.filter((said) => said === 'true')).toHaveLength(1);
+    expect(bytes(output).equals(bytes(whole))).toBe(true);
+  });
+
+  it('refuses the same share twice at once', async () => {
+    const output = join(root, 'twice');
+    const first = share(output, 0);
+    await expect(share(output, 0)).rejects.toMatchObject({ code: 'IN_USE' });
+    await first;
   });
 });

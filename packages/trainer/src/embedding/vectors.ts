@@ -4,9 +4,12 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Dataset,
+  type DirectoryLock,
   type KeywordText,
+  lockDirectory,
   openDataset,
   readSafetensors,
+  UsageError,
   wrapText,
   writeFileAtomic,
   writeSafetensors,
@@ -16,16 +19,22 @@ import { pickKeywords } from '../pretraining/documents.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
 import { recordRun, runDataset } from '../report/run-record.js';
 import { writeEmbedReport } from '../report/stage-reports.js';
-import { disposeEmbedder, type Embedder, embeddableText, embedSequences, loadEmbedder } from './embedder.js';
-import { refuseOtherPairs } from './learnt-pairs.js';
+import type { FinetuneConfigInput } from './config.js';
+import { loadEmbedder } from './embedder.js';
+import type { Gate } from './gate.js';
+import { type LearntPairs, refuseOtherPairs } from './learnt-pairs.js';
 import { PartialVectors } from './partial-vectors.js';
+import { type Keywords, languageModelEmbedder, type TextEmbedder } from './text-embedder.js';
 import { embedderDigest, type VectorsManifest } from './vectors-manifest.js';
 
 export interface EmbedOptions {
   dataset: string;
   split?: string | undefined;
-  /** The stage-2 directory; a stage-1 directory embeds as the ablation noFT does (see `loadEmbedder`). */
-  model: string;
+  /**
+   * What makes the vectors: a stage-2 directory (a stage-1 directory embeds as the ablation noFT does, see `loadEmbedder`), or the
+   * directory of a sentence encoder in ONNX, which takes the place of stages 1 and 2.
+   */
+  model: string | { encoder: string };
   /** The vectors/ directory to write. */
   output: string;
   /** Users' comprehensive texts too (users.safetensors). Stage 3 does not read them; default false. */
@@ -33,11 +42,21 @@ export interface EmbedOptions {
   /** Decides the projection of a model that has none. */
   seed?: number;
   device?: string;
+  /** Thresholds of the gate, which judges the vectors of a sentence encoder. */
+  config?: FinetuneConfigInput | undefined;
+  /** Only batch `index`, `index + count`, … is computed here, other processes compute the others at the same time. */
+  shard?: Shard | undefined;
   /** Seconds between savings of what was computed; a run that is killed loses no more. Default 20. */
   saveSeconds?: number;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: StageProgress) => void) | undefined;
   onNotice?: ((message: string) => void) | undefined;
+}
+
+/** One of `count` processes that share the work. */
+export interface Shard {
+  index: number;
+  count: number;
 }
 
 export interface EmbedResult {
@@ -49,6 +68,16 @@ export interface EmbedResult {
   tokens: number;
   tokensPerSecond: number;
   truncatedTexts: number;
+  /** What the gate says of a sentence encoder's vectors; null for a language model's, which were judged when it was fine-tuned. */
+  gate: Gate | null;
+}
+
+/** What a process that computes a share of the vectors returns. */
+export interface EmbedShareResult {
+  shard: Shard;
+  computed: { scene: number; pois: number; users: number | null };
+  /** What the directory holds, where this was the last share to be finished: the vectors were put together here. */
+  merged: EmbedResult | null;
 }
 
 /** One row of scene.safetensors. */
@@ -61,7 +90,8 @@ export interface SceneEntry {
  * Embeds what stage 3 and the server read (method.md, section 4): every scene keyword on its own, every POI's and, where
  * asked for, every user's comprehensive text. Writes scene.safetensors with scene.json, pois.safetensors, users.safetensors
  * ("embeddings", f32 [rows, dimension]; a row of zeros where there is no text), text digests beside each, and vectors.json
- * last: a directory without it is not whole. Beside them run.json, metrics.jsonl and report.html.
+ * last: a directory without it is not whole. Beside them run.json, metrics.jsonl, report.html, and the gate's findings (gate.json):
+ * those of stage 2, or of the sentence encoder.
  *
  * Run again with the same model, only texts that changed are embedded; with another model, everything. A run that was stopped
  * or killed goes on after the last batch that it saved, to the same bytes.
@@ -69,68 +99,41 @@ export interface SceneEntry {
  * @throws DataError `MODEL_OF_OTHER_SPLIT` where the model was fine-tuned on other data or another split, `MODEL_WITHOUT_RECORD` where
  *   nothing says on which
  */
-export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> {
-  const { output, seed = 1, device = 'cpu', saveSeconds = 20, signal, onProgress, onNotice } = options;
+export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promise<EmbedResult> {
+  const { output, seed = 1, device = 'cpu', saveSeconds = 20, signal, onNotice } = options;
   const dataset = await openDataset(options.dataset, options.split);
-  const finetuned = await refuseOtherPairs(options.model, dataset);
-  const model = await embedderDigest(options.model, seed);
-  const rng = getRngState();
-  const embedder = await loadEmbedder(options.model, { device, seed });
-  // Loading a model without a projection seeds the generator; who calls should not notice.
-  setRngState(rng);
+  const source = await openSource(options, dataset);
+  const { embedder, digest: model } = source;
   try {
     await mkdir(output, { recursive: true });
     await rm(join(output, 'vectors.json'), { force: true });
     const entries = sceneEntries(dataset);
     const work = async (): Promise<{ result: EmbedResult; lines: object[] }> => {
-      const parts = {
-        scene: sceneTexts(dataset, entries),
-        pois: poiTexts(dataset, await dataset.poiTexts()),
-        ...(options.users === true && { users: userTexts(dataset, await dataset.userTexts()) }),
-      };
-      const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
-      const tally = { step: 0, tokens: 0, seconds: 0, truncated: 0 };
+      const parts = await partTexts(dataset, entries, options.users === true);
+      const tally = newTally(parts);
       const result: Record<string, { vectors: number; computed: number }> = {};
       const lines: object[] = [];
-      const tell = () =>
-        onProgress?.({
-          stage: 'embed',
-          step: tally.step,
-          steps,
-          loss: null,
-          tokensPerSecond: tally.seconds > 0 ? tally.tokens / tally.seconds : 0,
-        });
       for (const [part, texts] of Object.entries(parts)) {
-        const base = tally.step;
         const { tokens, seconds } = tally;
-        let last = performance.now();
-        result[part] = await embedFile(
-          join(output, `${part}.safetensors`),
-          texts,
-          embedder,
-          model,
-          tally,
-          { signal, saveSeconds },
-          (done, read) => {
-            const now = performance.now();
-            tally.tokens += read;
-            tally.seconds += (now - last) / 1000;
-            last = now;
-            tally.step = base + done;
-            tell();
-          },
-        );
-        // Texts that were there already, or stand several times, are not among those that were computed.
-        tally.step = base + texts.length;
+        result[part] = await embedFile(join(output, `${part}.safetensors`), texts, source, tally, {
+          signal,
+          saveSeconds,
+          onProgress: options.onProgress,
+        });
         lines.push({ part, ...result[part], tokens: tally.tokens - tokens, seconds: tally.seconds - seconds });
       }
-      tell();
+      tell(tally, options.onProgress);
       if (tally.truncated > 0) {
         onNotice?.(
-          `${tally.truncated} texts are longer than the context of ${embedder.model.decoder.config.contextLength} tokens and were cut.`,
+          `${tally.truncated} texts are longer than the context of ${embedder.contextLength} tokens and were cut.`,
         );
       }
       await writeFileAtomic(join(output, 'scene.json'), `${JSON.stringify(entries, null, 1)}\n`);
+      const gate = await source.judge();
+      if (gate !== null && gate.verdict !== 'passed')
+        onNotice?.(
+          `The encoder's vectors ${gate.verdict === 'failed' ? 'fall short of the gate' : 'could not be judged by the gate'} (${gate.reason}).`,
+        );
       return {
         lines,
         result: {
@@ -140,6 +143,7 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
           tokens: tally.tokens,
           tokensPerSecond: Math.round(tally.seconds > 0 ? tally.tokens / tally.seconds : 0),
           truncatedTexts: tally.truncated,
+          gate,
         },
       };
     };
@@ -149,8 +153,8 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
       dataset: dataset.manifest.contentDigest,
       split: dataset.splitName,
       model,
-      finetuned,
-      dimension: embedder.projection.shape[0]!,
+      finetuned: source.finetuned,
+      dimension: embedder.dimension,
     };
     const run = {
       stage: 'embed' as const,
@@ -161,7 +165,7 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
       seed,
       device,
       dataset: runDataset(dataset),
-      inputs: { model: { path: options.model, sha256: model } },
+      inputs: { [source.kind]: { path: source.path, sha256: model } },
     };
     const {
       result: { result, lines },
@@ -178,8 +182,140 @@ export async function embedDataset(options: EmbedOptions): Promise<EmbedResult> 
     await writeFileAtomic(join(output, 'vectors.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     return result;
   } finally {
-    disposeEmbedder(embedder);
+    embedder.dispose();
   }
+}
+
+/**
+ * One process's share of the same work: every `count`-th batch. Several may run at once on one directory, each writing parts of its
+ * own, and what the others have computed is not computed again. Whichever finishes last puts the vectors together, as
+ * `embedDataset` does, which puts them together too where that process was lost.
+ */
+export async function embedShare(options: EmbedOptions & { shard: Shard }): Promise<EmbedShareResult> {
+  const { output, shard, saveSeconds = 20, signal } = options;
+  const dataset = await openDataset(options.dataset, options.split);
+  const own = join(output, 'shares', `${shard.index}-of-${shard.count}`);
+  const lock = lockDirectory(own, 'the share');
+  const computed: Record<string, number> = {};
+  let identity: string;
+  try {
+    const source = await openSource(options, dataset);
+    try {
+      identity = createHash('sha256')
+        .update(
+          JSON.stringify([source.digest, dataset.manifest.contentDigest, dataset.splitName, options.users === true]),
+        )
+        .digest('hex');
+      const parts = await partTexts(dataset, sceneEntries(dataset), options.users === true);
+      const tally = newTally(parts);
+      for (const [part, texts] of Object.entries(parts)) {
+        const settings = { signal, saveSeconds, onProgress: options.onProgress, shard };
+        computed[part] = (
+          await embedFile(join(output, `${part}.safetensors`), texts, source, tally, settings)
+        ).computed;
+      }
+      tell(tally, options.onProgress);
+    } finally {
+      source.embedder.dispose();
+    }
+    await writeFileAtomic(join(own, DONE), identity);
+  } finally {
+    lock.release();
+  }
+  const done = await Promise.all(
+    Array.from({ length: shard.count }, (_, i) =>
+      readFile(join(output, 'shares', `${i}-of-${shard.count}`, DONE), 'utf8').catch(() => null),
+    ),
+  );
+  const merged = done.every((one) => one === identity) ? await merge(options) : null;
+  const { scene, pois, users } = computed;
+  return { shard, computed: { scene: scene!, pois: pois!, users: users ?? null }, merged };
+}
+
+const DONE = 'done';
+
+/** Puts the shares together; null where another process, which finished at the same time, does. */
+async function merge({ shard: _, ...options }: EmbedOptions): Promise<EmbedResult | null> {
+  let lock: DirectoryLock;
+  try {
+    lock = lockDirectory(options.output, 'the directory');
+  } catch (error) {
+    if (error instanceof UsageError && error.code === 'IN_USE') return null;
+    throw error;
+  }
+  try {
+    const result = await embedDataset(options);
+    await rm(join(options.output, 'shares'), { recursive: true, force: true });
+    return result;
+  } finally {
+    lock.release();
+  }
+}
+
+/** What makes the vectors, opened. */
+interface Source {
+  kind: 'model' | 'encoder';
+  path: string;
+  embedder: TextEmbedder;
+  /** Of everything that decides the vectors. */
+  digest: string;
+  finetuned: LearntPairs | null;
+  /** Puts gate.json beside the vectors: stage 2's, or the findings on a sentence encoder, which are returned. */
+  judge(): Promise<Gate | null>;
+}
+
+async function openSource(options: Omit<EmbedOptions, 'shard'>, dataset: Dataset): Promise<Source> {
+  const { model, output, seed = 1, device = 'cpu', config, signal, onNotice } = options;
+  const gateFile = join(output, 'gate.json');
+  if (typeof model === 'string') {
+    const finetuned = await refuseOtherPairs(model, dataset);
+    const digest = await embedderDigest(model, seed);
+    const rng = getRngState();
+    const embedder = languageModelEmbedder(await loadEmbedder(model, { device, seed }));
+    // Loading a model without a projection seeds the generator; who calls should not notice.
+    setRngState(rng);
+    const judge = async () => {
+      const findings = await readFile(join(model, 'gate.json'), 'utf8').catch(() => null);
+      if (findings === null) await rm(gateFile, { force: true });
+      else await writeFileAtomic(gateFile, findings);
+      return null;
+    };
+    return { kind: 'model', path: model, embedder, digest, finetuned, judge };
+  }
+  await mkdir(output, { recursive: true });
+  const { openEncoder } = await import('./sentence-encoder/open.js');
+  const opened = await openEncoder(model.encoder, dataset, { output, seed, config, signal, onNotice });
+  return { kind: 'encoder', path: model.encoder, finetuned: null, ...opened };
+}
+
+/** What is embedded, by the file that it goes to. */
+async function partTexts(
+  dataset: Dataset,
+  entries: readonly SceneEntry[],
+  users: boolean,
+): Promise<Record<string, Keywords[]>> {
+  return {
+    scene: sceneTexts(dataset, entries),
+    pois: poiTexts(dataset, await dataset.poiTexts()),
+    ...(users && { users: userTexts(dataset, await dataset.userTexts()) }),
+  };
+}
+
+interface Tally {
+  step: number;
+  steps: number;
+  tokens: number;
+  seconds: number;
+  truncated: number;
+}
+
+function newTally(parts: Record<string, Keywords[]>): Tally {
+  const steps = Object.values(parts).reduce((sum, texts) => sum + texts.length, 0);
+  return { step: 0, steps, tokens: 0, seconds: 0, truncated: 0 };
+}
+
+function tell({ step, steps, tokens, seconds }: Tally, onProgress: EmbedOptions['onProgress']): void {
+  onProgress?.({ stage: 'embed', step, steps, loss: null, tokensPerSecond: seconds > 0 ? tokens / seconds : 0 });
 }
 
 /** Rows of the scene table: every text of every field that is not the missing one, in the split's order. */
@@ -212,15 +348,12 @@ async function sceneLikeness(output: string, entries: readonly SceneEntry[]) {
   });
 }
 
-/** The keywords that one vector is made from; none where there is no text. */
-type Keywords = readonly { token: string; text: string }[];
-
 function sceneTexts(dataset: Dataset, entries: readonly SceneEntry[]): Keywords[] {
   const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
   return entries.map(({ field, text }) => [{ token: tokens.get(field)!, text }]);
 }
 
-function poiTexts(dataset: Dataset, pois: readonly KeywordText[][]): Keywords[] {
+export function poiTexts(dataset: Dataset, pois: readonly KeywordText[][]): Keywords[] {
   const order = dataset.manifest.keywords.poi.map(({ name }) => name);
   return pois.map((keywords) => pickKeywords(keywords, order));
 }
@@ -231,17 +364,24 @@ function userTexts(dataset: Dataset, users: readonly KeywordText[][]): Keywords[
   return users.map((keywords) => pickKeywords(keywords, order));
 }
 
-/** Brings one file up to date with `texts`. What it holds for the same model and text is taken over; equal texts are embedded once. */
+/**
+ * Brings one file up to date with `texts`. What it holds for the same model and text is taken over; equal texts are embedded once. Of a
+ * shard only the parts are written, which the others and the whole find.
+ */
 async function embedFile(
   path: string,
   texts: readonly Keywords[],
-  embedder: Embedder,
-  model: string,
-  tally: { truncated: number },
-  { signal, saveSeconds }: { signal: AbortSignal | undefined; saveSeconds: number },
-  onBatch: (done: number, tokens: number) => void,
+  { embedder, digest: model }: Source,
+  tally: Tally,
+  options: {
+    signal: AbortSignal | undefined;
+    saveSeconds: number;
+    onProgress: EmbedOptions['onProgress'];
+    shard?: Shard;
+  },
 ): Promise<{ vectors: number; computed: number }> {
-  const dimension = embedder.projection.shape[0]!;
+  const { signal, saveSeconds, onProgress, shard } = options;
+  const { dimension } = embedder;
   const out = new Float32Array(texts.length * dimension);
   const digests = texts.map((text) => createHash('sha256').update(wrapText(text)).digest('base64').slice(0, 22));
   const digestPath = path.replace(/\.safetensors$/, '.digests.json');
@@ -260,20 +400,30 @@ async function embedFile(
     else entry.rows.push(row);
   });
   const jobs = [...wanted].map(([digest, job]) => ({ digest, ...job }));
-  const { contextLength } = embedder.model.decoder.config;
   const sequences = jobs.map(({ text }) => {
-    const { ids, truncated } = embeddableText(embedder.model.tokenizer, text, contextLength);
+    const { ids, truncated } = embedder.tokens(text);
     if (truncated) tally.truncated++;
     return ids;
   });
-  const partial = await PartialVectors.open(path.replace(/\.safetensors$/, '.partial'), model, dimension);
+  const writer = shard === undefined ? '' : `${shard.index}-of-${shard.count}`;
+  const partial = await PartialVectors.open(path.replace(/\.safetensors$/, '.partial'), model, dimension, writer);
+  const base = tally.step;
   let computed = 0;
   let saved = performance.now();
+  let last = saved;
   let vectors: Float32Array;
   try {
-    vectors = await embedSequences(embedder, sequences, {
+    vectors = await embedder.embed(sequences, {
       signal,
-      onBatch,
+      mine: shard && ((batch) => batch % shard.count === shard.index),
+      onBatch: (done, tokens) => {
+        const now = performance.now();
+        tally.tokens += tokens;
+        tally.seconds += (now - last) / 1000;
+        last = now;
+        tally.step = base + done;
+        tell(tally, onProgress);
+      },
       known: (i) => partial.get(jobs[i]!.digest),
       onRows: async (members, rows) => {
         computed += members.length;
@@ -288,6 +438,12 @@ async function embedFile(
   } catch (error) {
     await partial.save();
     throw error;
+  }
+  // Texts that were there already, or stand several times, are not among those that were computed.
+  tally.step = base + texts.length;
+  if (shard !== undefined) {
+    await partial.save();
+    return { vectors: texts.length, computed };
   }
   jobs.forEach(({ rows }, i) => {
     for (const row of rows) out.set(vectors.subarray(i * dimension, (i + 1) * dimension), row * dimension);

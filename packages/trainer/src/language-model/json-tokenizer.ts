@@ -36,6 +36,11 @@ export class JsonTokenizer implements TokenizerEngine {
     return this.#inner.encode(text, { add_special_tokens: false }).ids;
   }
 
+  /** Ids of `text` with what the tokenizer's own template puts before and after: [CLS] and [SEP], say. */
+  encodeWithTemplate(text: string): number[] {
+    return this.#inner.encode(text, { add_special_tokens: true }).ids;
+  }
+
   decode(ids: number[], special: boolean): string {
     return this.#inner.decode(ids, { skip_special_tokens: !special, clean_up_tokenization_spaces: false });
   }

@@ -1,15 +1,19 @@
 import type { Command } from 'commander';
-import type { EmbedResult } from '../../embedding/vectors.js';
+import type { EmbedResult, EmbedShareResult } from '../../embedding/vectors.js';
 import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
 import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
+import { parseShard } from '../shard.js';
+import { mustBeOne } from '../text-embedder.js';
 
 interface EmbedCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
   split?: string;
-  model: string;
+  model?: string;
+  encoder?: string;
   out: string;
   users: boolean;
+  shard?: { index: number; count: number };
 }
 
 export function registerEmbed(program: Command): void {
@@ -22,31 +26,63 @@ export function registerEmbed(program: Command): void {
   )
     .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
     .option('--split <name>', "which of the dataset's splits (its default)")
-    .requiredOption('--model <dir>', 'what `larr finetune` wrote')
+    .option('--model <dir>', 'what `larr finetune` wrote')
+    .option(
+      '--encoder <dir or id>',
+      'a sentence encoder in ONNX (directory or hub id), which takes the place of stages 1 and 2 and of --model',
+    )
     .requiredOption('--out <dir>', 'directory of the vectors; what is there already is kept')
     .option('--users', "every user's text too, which stage 3 does not read", false)
+    .option(
+      '--shard <i/n>',
+      'compute only share i (from 0) of n, others at the same time; "rank" takes both from mpirun or srun. The last to finish puts them together',
+      parseShard,
+    )
     .action(
-      action<EmbedCommandOptions, EmbedResult>(
+      action<EmbedCommandOptions, EmbedResult | EmbedShareResult>(
         async (options, context) => {
-          const { embedDataset } = await import('../../embedding/vectors.js');
-          return embedDataset({
+          mustBeOne(options.model, options.encoder);
+          const { embedDataset, embedShare } = await import('../../embedding/vectors.js');
+          const { embed, finetune } = readConfig(options.config);
+          const settings = {
             dataset: options.data,
             split: options.split,
-            model: await modelDirectory(options.model, context),
+            model:
+              options.encoder === undefined
+                ? await modelDirectory(options.model!, context)
+                : { encoder: await modelDirectory(options.encoder, context, 'encoder') },
             output: options.out,
             users: options.users,
-            saveSeconds: readConfig(options.config).embed.saveSeconds,
+            config: finetune,
+            saveSeconds: embed.saveSeconds,
             seed: options.seed,
             device: options.device,
             signal: context.signal,
             ...stageReporter(context),
-          });
+          };
+          return options.shard === undefined
+            ? embedDataset(settings)
+            : embedShare({ ...settings, shard: options.shard });
         },
-        ({ scene, pois, users }) =>
-          Object.entries({ 'scene keywords': scene, POIs: pois, ...(users && { users }) })
-            .map(([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`)
-            .join('\n'),
+        (result) => ('shard' in result ? shareText(result) : vectorsText(result)),
         { interrupted: 'goes on' },
       ),
     );
+}
+
+function vectorsText({ scene, pois, users, gate }: EmbedResult): string {
+  return [
+    ...Object.entries({ 'scene keywords': scene, POIs: pois, ...(users && { users }) }).map(
+      ([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`,
+    ),
+    ...(gate === null ? [] : [`gate: ${gate.verdict === 'failed' ? 'FAILED' : gate.verdict} (${gate.reason})`]),
+  ].join('\n');
+}
+
+function shareText({ shard: { index, count }, computed, merged }: EmbedShareResult): string {
+  const all = Object.values(computed).reduce<number>((sum, n) => sum + (n ?? 0), 0);
+  return [
+    `share ${index} of ${count}: ${all} vectors computed`,
+    merged === null ? 'the vectors are put together when the other shares are done' : vectorsText(merged),
+  ].join('\n');
 }
