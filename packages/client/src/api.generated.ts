@@ -70,6 +70,8 @@ export type RankedPoi = {
 export type Fallbacks = {
   /** The user is unknown: index 0 ("unseen") and missing features were used. */
   user: boolean;
+  /** The online store does not answer, so the user counts as unknown for now. */
+  store?: true;
   /** Unknown candidates: index 0 ("unseen") and missing features were used. */
   pois: string[];
   /** Scene texts without an embedding: their keyword was treated as missing. */
