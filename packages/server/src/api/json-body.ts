@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer';
 import { ApiError } from './errors.js';
 
 const QUOTE = 0x22;
@@ -32,7 +33,7 @@ export function parseJsonBody(body: Buffer, depthLimit: number): unknown {
   checkDepth(body, depthLimit);
   let text: string;
   try {
-    text = utf8.decode(body);
+    text = isAscii(body) ? body.toString('latin1') : utf8.decode(body);
   } catch {
     throw new ApiError(400, 'BODY_NOT_JSON', 'the body is not valid UTF-8, which JSON is');
   }

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { RankReply, type RankRequest, rankRequest } from '../contracts/index.js';
 import { ApiError, modelFailed, notReady } from '../errors.js';
 import { route } from '../operation.js';
+import { JsonWriter, writeRanked } from '../reply-json.js';
 import type { RouteContext } from '../state.js';
 
 /** `POST /v1/rank`: candidates for a user in a scene, best first. */
@@ -9,6 +10,7 @@ export async function rankRoutes(
   app: FastifyInstance,
   { state: { models, experiments }, metrics, limits }: RouteContext,
 ): Promise<void> {
+  const json = new JsonWriter();
   app.post<{ Body: RankRequest }>(
     '/v1/rank',
     {
@@ -26,7 +28,7 @@ export async function rankRoutes(
         if (models.current.broken) throw modelFailed();
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { user, bundle } = request.body;
       // Who names a bundle looks at it, and is in no experiment.
       const assigned = experiments === null || bundle !== undefined ? [] : experiments.assign(user);
@@ -44,13 +46,17 @@ export async function rankRoutes(
       if (fallbacks.scene.length > 0) metrics.fallbacks.inc({ kind: 'scene' }, fallbacks.scene.length);
       if (fallbacks.features.length > 0) metrics.fallbacks.inc({ kind: 'feature' }, fallbacks.features.length);
       if (ranked[0] !== undefined) metrics.score.observe(ranked[0].score);
-      const reply = { requestId: request.id, model: identity, ranked, fallbacks };
-      if (experiments === null) return reply;
-      if (assigned.length > 0) await experiments.exposed(user, assigned, identity.bundle, request.id);
-      return {
-        ...reply,
-        experiments: assigned.map(({ experiment, arm }) => ({ experiment: experiment.definition.name, arm: arm.name })),
-      };
+      json.raw(`{"requestId":${JSON.stringify(request.id)},"model":${JSON.stringify(identity)},"ranked":`);
+      writeRanked(json, ranked);
+      json.raw(`,"fallbacks":${JSON.stringify(fallbacks)}`);
+      if (experiments !== null) {
+        const arms = assigned.map(({ experiment, arm }) => ({ experiment: experiment.definition.name, arm: arm.name }));
+        json.raw(`,"experiments":${JSON.stringify(arms)}`);
+      }
+      json.raw('}');
+      const bytes = json.take();
+      if (assigned.length > 0) await experiments!.exposed(user, assigned, identity.bundle, request.id);
+      return reply.type('application/json; charset=utf-8').send(bytes);
     },
   );
 }
