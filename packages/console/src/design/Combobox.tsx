@@ -25,12 +25,19 @@ export function Combobox({ label, placeholder, scope, search, onPick, free }: Co
   const [text, setText] = useState('');
   const [open, setOpen] = useState(false);
   const [active, setActive] = useState(0);
+  const [asked, setAsked] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const query = text.trim();
-  const { value, error, waiting } = useAnswer(open ? `${scope} ${query}` : null, (signal) => search(query, signal), {
-    delayMs: query === '' ? 0 : 140,
-  });
-  const found = value ?? [];
+  const { value, error, waiting } = useAnswer(
+    open ? `${scope} ${query}` : null,
+    async (signal) => ({ query, options: await search(query, signal) }),
+    {
+      delayMs: query === '' ? 0 : 140,
+    },
+  );
+  const found = value?.options ?? [];
+  // What is seen may still be what was found before the last letter.
+  const fresh = value?.query === query;
   const own = free !== undefined && query !== '' && !found.some((option) => option.id === query) ? [free(query)] : [];
   const options = [...found, ...own];
   const current = options[Math.min(active, options.length - 1)];
@@ -55,6 +62,13 @@ export function Combobox({ label, placeholder, scope, search, onPick, free }: Co
     setOpen(false);
     setActive(0);
   };
+  // Enter was pressed before the answer came.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: when the answer is there, once
+  useEffect(() => {
+    if (!asked || !fresh) return;
+    setAsked(false);
+    if (options[0] !== undefined) pick(options[0]);
+  }, [asked, fresh]);
   const press = (event: KeyboardEvent): void => {
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault();
@@ -63,9 +77,10 @@ export function Combobox({ label, placeholder, scope, search, onPick, free }: Co
         const step = event.key === 'ArrowDown' ? 1 : options.length - 1;
         setActive((Math.min(active, options.length - 1) + step) % options.length);
       }
-    } else if (event.key === 'Enter' && open && current !== undefined) {
+    } else if (event.key === 'Enter' && open) {
       event.preventDefault();
-      pick(current);
+      if (!fresh) setAsked(true);
+      else if (current !== undefined) pick(current);
     } else if (event.key === 'Escape' && open) {
       event.preventDefault();
       setOpen(false);
@@ -92,6 +107,7 @@ export function Combobox({ label, placeholder, scope, search, onPick, free }: Co
           setText(event.target.value);
           setOpen(true);
           setActive(0);
+          setAsked(false);
         }}
         onFocus={() => setOpen(true)}
         onClick={() => setOpen(true)}

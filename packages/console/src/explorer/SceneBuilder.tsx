@@ -193,13 +193,8 @@ function NumberControl({ field, value, onChange }: Omit<ControlProps, 'note'>) {
           {label}
         </label>
         {value !== null && (
-          <button
-            type="button"
-            className="button plain tight"
-            onClick={() => onChange(null)}
-            aria-label={`Do not give ${label}`}
-          >
-            Clear
+          <button type="button" className="button plain tight" onClick={() => onChange(null)}>
+            Clear<span className="only-heard"> {label}</span>
           </button>
         )}
       </div>

@@ -83,6 +83,7 @@ function Report({ health }: { health: HealthReport }) {
           tone={eventLoop.p99 > 100 ? 'warn' : ''}
         />
       </dl>
+      <h2 className="only-heard">Latency and load</h2>
       <Suspense
         fallback={
           <div className="charts">

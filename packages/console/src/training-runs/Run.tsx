@@ -76,7 +76,10 @@ export function Run({ id }: { id: string }) {
         </dl>
       )}
       {curves.length > 0 && (
-        <section aria-label="Training curves">
+        <section aria-labelledby="curves">
+          <h2 id="curves" className="only-heard">
+            Training curves
+          </h2>
           <Suspense fallback={<Bones height={310} label="Loading charts" />}>
             <div className="charts">
               {curves.map((curve) => (
