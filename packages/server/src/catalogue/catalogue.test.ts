@@ -132,7 +132,7 @@ async function writeParts(into: string, withTexts: boolean): Promise<string> {
   };
   json(
     'scene.json',
-    Object.entries(entries).flatMap(([field, texts]) => texts.map((text, entry) => ({ field, text, entry }))),
+    Object.entries(entries).map(([field, texts]) => ({ field, entry: 0, texts })),
   );
   const instance = await DuckDBInstance.create(':memory:');
   const connection = await instance.connect();
