@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { cp, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ import {
 } from './model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from './next-token-loss.js';
 import { Tokenizer, withSpecialTokens } from './tokenizer.js';
-import { trainTokenizer } from './tokenizer-training.js';
+import { type TokenizerJson, trainTokenizer } from './tokenizer-training.js';
 
 const reference = join(import.meta.dirname, 'reference');
 const families = ['llama', 'llama3', 'qwen2', 'qwen3', 'baichuan'] as const;
@@ -315,6 +315,126 @@ with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([id
     disposeDecoder(model.decoder);
   });
 
+  /** A family's reference model with a tokenizer and special tokens added, written out: what stage 1 starts from. */
+  async function grown(name: string) {
+    const directory = join(scratch, `grown ${name}`);
+    const decoder = await referenceDecoder(name);
+    // Forty ids: the control tokens and a few letters.
+    const trained = trainTokenizer(texts, 300);
+    const vocab = Object.fromEntries(Object.entries(trained.model.vocab).filter(([, id]) => Number(id) < 40));
+    const plain = new Tokenizer({ ...trained, model: { ...trained.model, vocab, merges: [] } } as TokenizerJson);
+    const tokenizer = withSpecialTokens(plain, ['<poi_name>', '</poi_name>', '<poi_menu>']);
+    manualSeed(12);
+    const model = { tokenizer, decoder: growVocabulary(decoder, tokenizer.vocabularySize) };
+    await saveLanguageModel(directory, model);
+    return { directory, model };
+  }
+
+  describe.each(families)('with special tokens, of a %s model', (name) => {
+    it('holds what transformers expects: the sizes, names and shapes of that family', async () => {
+      const { directory, model } = await grown(name);
+      const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
+      const original = JSON.parse(readFileSync(join(reference, name, 'config.json'), 'utf8'));
+      // transformers does not ship Baichuan: it becomes the Llama that it is.
+      const isBaichuan = name === 'baichuan';
+      expect(config.architectures).toEqual(isBaichuan ? ['LlamaForCausalLM'] : original.architectures);
+      expect(config).toMatchObject({ model_type: isBaichuan ? 'llama' : original.model_type, vocab_size: 43 });
+      tidy(() => {
+        const { tensors } = loadSafetensors(join(directory, 'model.safetensors'));
+        const before = referenceWeights(name, isBaichuan ? 'baichuan' : 'llama');
+        expect(Object.keys(tensors).sort()).toEqual(Object.keys(before).sort());
+        for (const [key, { shape }] of Object.entries(before)) {
+          const grows = key === 'model.embed_tokens.weight' || key === 'lm_head.weight';
+          expect(tensors[key]!.shape, key).toEqual(grows ? [43, shape[1]] : shape);
+        }
+        // The head is a matrix of its own just where it was one.
+        expect(tensors['lm_head.weight'] === undefined).toBe(original.tie_word_embeddings);
+      });
+      const again = await loadLanguageModel(directory);
+      const ids = again.tokenizer.encode('<poi_name>!"#</poi_name>');
+      expect(ids).toEqual(model.tokenizer.encode('<poi_name>!"#</poi_name>'));
+      expect(ids[0]).toBe(40);
+      const scores = ({ decoder }: typeof model) =>
+        noGrad(() => tidy(() => logits(decoder, hiddenStates(decoder, packSequences([ids]))).toFloat32Array()));
+      expect(largestDifference(scores(again), scores(model))).toBeLessThan(1e-5);
+      disposeDecoder(again.decoder);
+      disposeDecoder(model.decoder);
+    });
+  });
+
+  it.skipIf(!python)('with special tokens, of every family, gives transformers the same ids and logits', async () => {
+    const all = await Promise.all(families.map((name) => grown(name)));
+    const script = `
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+out = []
+for d in sys.argv[1:]:
+    t = AutoTokenizer.from_pretrained(d); m = AutoModelForCausalLM.from_pretrained(d).eval()
+    ids = t('<poi_name>!"#</poi_name>', add_special_tokens=False)["input_ids"]
+    with torch.no_grad(): out.append({"ids": ids, "logits": m(torch.tensor([ids])).logits.flatten().tolist()})
+print(json.dumps(out))`;
+    const said = execFileSync(python!, ['-c', script, ...all.map(({ directory }) => directory)], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    (JSON.parse(said) as { ids: number[]; logits: number[] }[]).forEach((their, i) => {
+      const { decoder, tokenizer } = all[i]!.model;
+      const ids = tokenizer.encode('<poi_name>!"#</poi_name>');
+      expect(their.ids, families[i]).toEqual(Array.from(ids));
+      const ours = noGrad(() =>
+        tidy(() => logits(decoder, hiddenStates(decoder, packSequences([ids]))).toFloat32Array()),
+      );
+      expect(largestDifference(ours, their.logits), families[i]).toBeLessThan(1e-4);
+      disposeDecoder(decoder);
+    });
+  });
+
+  it.each(['bf16', 'f32'] as const)('reads weights in %s, of which the decoder has f32', async (dtype) => {
+    const { directory, model } = await saved(`in ${dtype}`);
+    const path = join(directory, 'model.safetensors');
+    const expected = tidy(() => {
+      const { tensors } = loadSafetensors(path);
+      const stored = Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, t.to(dtype)]));
+      saveSafetensors(path, stored);
+      return stored['model.layers.0.mlp.down_proj.weight']!.to('f32').toFloat32Array();
+    });
+    const { decoder } = await loadLanguageModel(directory);
+    expect(decoder.embedding.dtype).toBe('f32');
+    expect(largestDifference(decoder.layers[0]!.down.toFloat32Array(), expected)).toBe(0);
+    disposeDecoder(decoder);
+    disposeDecoder(model.decoder);
+  });
+
+  it('reads weights in f16', async () => {
+    const { directory, model } = await saved('in f16');
+    const path = join(directory, 'model.safetensors');
+    const bytes = readFileSync(path);
+    const length = Number(bytes.readBigUInt64LE());
+    const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<string, { shape: number[] }>;
+    // Every number 0.25 + i/1024 for i of the place in [0, 256): exact in f16, sign 0, exponent 13.
+    const names = Object.keys(header).filter((name) => name !== '__metadata__');
+    let at = 0;
+    const entries = names.map((name) => {
+      const size = header[name]!.shape.reduce((a, b) => a * b, 1);
+      at += 2 * size;
+      return [name, { dtype: 'F16', shape: header[name]!.shape, data_offsets: [at - 2 * size, at] }];
+    });
+    const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
+    const prefix = Buffer.alloc(8);
+    prefix.writeBigUInt64LE(BigInt(json.length));
+    const halves = Uint16Array.from({ length: at / 2 }, (_, i) => (13 << 10) + 4 * (i % 256));
+    writeFileSync(path, Buffer.concat([prefix, json, Buffer.from(halves.buffer)]));
+    const { decoder } = await loadLanguageModel(directory);
+    const first =
+      (entries.find(([name]) => name === 'model.norm.weight')![1] as { data_offsets: number[] }).data_offsets[0]! / 2;
+    const norm = decoder.finalNorm.toFloat32Array();
+    norm.forEach((x, i) => {
+      expect(x).toBe(0.25 + ((first + i) % 256) / 1024);
+    });
+    disposeDecoder(decoder);
+    disposeDecoder(model.decoder);
+  });
+
   it('reads shards through their index', async () => {
     const { directory, model } = await saved('sharded-source');
     const sharded = join(scratch, 'sharded');
@@ -336,8 +456,29 @@ with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([id
     expect(largestDifference(again.decoder.embedding.toFloat32Array(), model.decoder.embedding.toFloat32Array())).toBe(
       0,
     );
-    rmSync(join(sharded, 'model-00002-of-00002.safetensors'));
-    await expect(loadLanguageModel(sharded)).rejects.toThrow(/model-00002-of-00002\.safetensors is missing/);
+    const refused = (code: string, message: RegExp) =>
+      expect(loadLanguageModel(sharded)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    const second = join(sharded, 'model-00002-of-00002.safetensors');
+    const bytes = readFileSync(second);
+    writeFileSync(second, bytes.subarray(0, bytes.length - 100));
+    await refused('BAD_WEIGHTS', /model-00002-of-00002\.safetensors cannot be read.*cut short.*Copy it again/);
+    // A shard that lacks a tensor, and one with a tensor of another shape, are named.
+    tidy(() => {
+      const { tensors } = loadSafetensors(join(sharded, 'model-00001-of-00002.safetensors'));
+      saveSafetensors(second, { 'model.norm.weight': tensors['model.layers.0.input_layernorm.weight']! });
+    });
+    await refused('MISSING_TENSOR', /model-00002-of-00002\.safetensors: the tensor model\..* is missing/);
+    writeFileSync(second, bytes);
+    editConfig(sharded, { intermediate_size: 32 });
+    await refused('WRONG_SHAPE', /model-0000\d-of-00002\.safetensors: model\.layers\.0\.mlp.*config\.json asks for/);
+    editConfig(sharded, { intermediate_size: 24 });
+    rmSync(second);
+    await refused('MISSING_FILE', /model-00002-of-00002\.safetensors is missing;.*Copy it there/);
+    const index = join(sharded, 'model.safetensors.index.json');
+    writeFileSync(index, JSON.stringify({ weight_map: { a: '../elsewhere.safetensors' } }));
+    await refused('BAD_MODEL_INDEX', /index\.json names no file beside it for a/);
+    writeFileSync(index, '{');
+    await refused('BAD_MODEL_INDEX', /index\.json is not JSON/);
     disposeDecoder(model.decoder);
     disposeDecoder(again.decoder);
   });
@@ -351,6 +492,25 @@ with torch.no_grad(): print(json.dumps({"ids": ids, "logits": m(torch.tensor([id
       /model\.safetensors/,
       (d: string) =>
         writeFileSync(join(d, 'model.safetensors'), readFileSync(join(d, 'model.safetensors')).subarray(0, 9000)),
+    ],
+    [
+      'weights as a pickle alone',
+      'MISSING_FILE',
+      /pickle.*save_pretrained/,
+      (d: string) => renameSync(join(d, 'model.safetensors'), join(d, 'pytorch_model.bin')),
+    ],
+    ['no tokenizer', 'MISSING_FILE', /tokenizer\.json/, (d: string) => rmSync(join(d, 'tokenizer.json'))],
+    [
+      'a tokenizer that is cut short',
+      'BAD_TOKENIZER',
+      /tokenizer\.json is not JSON/,
+      (d: string) => writeFileSync(join(d, 'tokenizer.json'), readFileSync(join(d, 'tokenizer.json')).subarray(0, 500)),
+    ],
+    [
+      'another program’s tokenizer',
+      'BAD_TOKENIZER',
+      /tokenizer\.json: The tokenizer cannot be built/,
+      (d: string) => writeFileSync(join(d, 'tokenizer.json'), '{"added_tokens": [], "model": {"type": "Tree"}}'),
     ],
     ['an unknown family', 'UNKNOWN_ARCHITECTURE', /gpt_neox/, (d: string) => editConfig(d, { model_type: 'gpt_neox' })],
     [
