@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
-/** sha256 over the files that decide a model directory's vectors: config.json, the tokenizer and every safetensors file but checkpoints. */
+/** sha256 over the files that decide a model directory's vectors: config.json, the tokenizer and every file of weights but checkpoints. */
 export async function modelDigest(directory: string): Promise<string> {
   const files = (await readdir(directory).catch(() => [] as string[]))
     .filter(
@@ -12,6 +12,7 @@ export async function modelDigest(directory: string): Promise<string> {
         file === 'config.json' ||
         file === 'tokenizer.json' ||
         file === 'tokenizer.model' ||
+        file.endsWith('.bin') ||
         (file.endsWith('.safetensors') && file !== 'checkpoint.safetensors'),
     )
     .sort();

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { noGrad, tidy } from '@larr/torch';
 import { describe, expect, it } from 'vitest';
@@ -6,6 +7,7 @@ import { packSequences } from './batch.js';
 import { disposeDecoder, hiddenStates } from './decoder.js';
 import { generate } from './generation.js';
 import { loadLlama2c } from './llama2c.js';
+import { loadLanguageModel, saveLanguageModel } from './model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from './next-token-loss.js';
 
 /** The published stories260K of llama2.c; it is not part of this repository. */
@@ -39,6 +41,18 @@ describe.skipIf(!existsSync(files[0]))('stories260K', () => {
     expect(lossOf(story)).toBeLessThan(1.6);
     expect(lossOf([...story].reverse().join(''))).toBeGreaterThan(3);
     disposeDecoder(model.decoder);
+  });
+
+  it('is read from its directory as any model is, and written as one that is the same', async () => {
+    const model = await loadLanguageModel(directory);
+    const copy = mkdtempSync(join(tmpdir(), 'larr-llama2c-'));
+    await saveLanguageModel(copy, model);
+    const again = await loadLanguageModel(copy);
+    const prompt = 'The little dog';
+    expect(generate(again, prompt, { maxTokens: 20 })).toBe(generate(model, prompt, { maxTokens: 20 }));
+    disposeDecoder(model.decoder);
+    disposeDecoder(again.decoder);
+    rmSync(copy, { recursive: true });
   });
 
   it('is refused where the weights are cut short or the tokenizer is missing', async () => {

@@ -193,11 +193,16 @@ async function weightFiles(directory: string): Promise<Map<string, string[]>> {
 /**
  * Loads a decoder and its tokenizer from a Hugging Face directory: config.json of a family in `families` or of Baichuan 7B,
  * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32), tokenizer.json or a
- * SentencePiece tokenizer.model.
+ * SentencePiece tokenizer.model; or from a directory with llama2.c's two files.
  * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `UNKNOWN_ARCHITECTURE`, `BAD_MODEL_INDEX`, `BAD_WEIGHTS`,
  *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`.
  */
 export async function loadLanguageModel(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
+  const plain = await llama2cFiles(directory);
+  if (plain !== null) {
+    const { loadLlama2c } = await import('./llama2c.js');
+    return loadLlama2c(plain.model, plain.vocabulary, { device });
+  }
   const { config, layout } = await readDecoderConfig(directory);
   const tokenizer = await loadTokenizer(directory);
   checkTokenizerFits(tokenizer, config, directory);
@@ -225,6 +230,18 @@ export async function loadLanguageModel(directory: string, { device = 'cpu' } = 
     return decoderFromWeights(config, weightsAsLlama(weights, layout), fileOf, device);
   });
   return { decoder, tokenizer };
+}
+
+/** llama2.c's weights and its vocabulary (`tok*.bin`), where a directory holds these two and no config.json. */
+async function llama2cFiles(directory: string): Promise<{ model: string; vocabulary: string } | null> {
+  if (existsSync(join(directory, 'config.json'))) return null;
+  const binaries = (await readdir(directory).catch(() => [])).filter((file) =>
+    /(?<!^pytorch_model.*)\.bin$/.test(file),
+  );
+  const vocabulary = binaries.find((file) => /^tok\w*\.bin$/.test(file));
+  const model = binaries.find((file) => file !== vocabulary);
+  if (binaries.length !== 2 || vocabulary === undefined || model === undefined) return null;
+  return { model: join(directory, model), vocabulary: join(directory, vocabulary) };
 }
 
 function readWeights(file: string): Record<string, Tensor> {
