@@ -3,8 +3,8 @@ const QUESTIONS = 150;
 /** For so long after the online store came back, answers without it are still right. */
 const GRACE_MS = 15_000;
 
-/** Questions, and what each bundle says to them: as it is, and with the user's features away. */
-export async function knownAnswers(call, { one, below, chance }, bundles) {
+/** Questions, and what each bundle says to them: as it is, and while the online store with the users' features is away. */
+export async function knownAnswers(call, { one, below, chance }, bundles, redis) {
   const entries = async (what) =>
     (await call('GET', `/v1/catalogue/${what}?limit=100`)).body.entries.map(({ id }) => id);
   const [users, pois] = [await entries('users'), await entries('pois')];
@@ -29,11 +29,20 @@ export async function knownAnswers(call, { one, below, chance }, bundles) {
     const { status, body } = await call('POST', '/v1/admin/reload', { bundle });
     if (status !== 200) throw new Error(`the bundle ${bundle} is not loaded: ${JSON.stringify(body)}`);
     const of = [];
-    for (const question of questions)
-      of.push({
-        usual: scores(await asked(question)),
-        without: scores(await asked({ ...question, user: 'nobody at all' })),
-      });
+    for (const question of questions) of.push({ usual: scores(await asked(question)), without: null });
+    if (redis !== null) {
+      await redis.kill();
+      for (const [number, question] of questions.entries()) {
+        const reply = await asked(question);
+        if (reply.fallbacks.store !== true) throw new Error('the store is away, and the server does not say so');
+        of[number].without = scores(reply);
+      }
+      await redis.start();
+      for (let i = 0; (await asked(questions[0])).fallbacks.store === true; i++) {
+        if (i === 300) throw new Error('the store is back for half a minute, and the server does not use it');
+        await sleep(100);
+      }
+    }
     answers.set(body.model.bundle, of);
   }
   let away = false;
@@ -86,7 +95,12 @@ export function rankLoad({ call, known, rate, over, wrong, random }) {
     const ranks = body.ranked.map(({ score }) => score);
     if (ranks.some((score, i) => i > 0 && score > ranks[i - 1])) return wrong('not best first', { number, ranks });
     if (same(expected.usual, found)) right++;
-    else if (body.fallbacks.user && (mayLack || known.mayLackStore()) && !inPeace && same(expected.without, found))
+    else if (
+      body.fallbacks.store === true &&
+      (mayLack || known.mayLackStore()) &&
+      !inPeace &&
+      same(expected.without, found)
+    )
       degraded++;
     else wrong('a wrong answer', { number, bundle: body.model.bundle, fallbacks: body.fallbacks });
   };
