@@ -48,6 +48,8 @@ export const RankerInputs = z.object({
   behaviour: width,
   /** entries of all sequences together; bundles of models that read none may leave it out */
   history: width.default(null),
+  /** whether the graph takes the row of each candidate's vector; bundles of models without may leave it out */
+  poi: z.boolean().default(false),
   /** inputs that are tables: tensors of embeddings.safetensors under the same names */
   tables: z.record(z.string(), z.object({ dim: z.int().min(1) })),
   /** how scene keywords become z_s: the encoder, or the keywords' vectors side by side */

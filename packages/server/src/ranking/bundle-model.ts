@@ -40,6 +40,8 @@ export interface BundleParts {
   scene: SceneVectors | null;
   behaviour: BehaviourVectors | null;
   histories: Histories | null;
+  /** whether the ranker takes the vector of the POI itself */
+  takesPoi: boolean;
   ranker: Ranker;
   drifts: Drifts;
 }
@@ -245,6 +247,7 @@ export class BundleModel implements RankingModel {
         z: encoded?.z ?? null,
         behaviour: behaviour === null ? null : repeated(behaviour.of(user?.row), C),
         history: histories === null ? null : repeated(histories.of(user?.row), C),
+        poi: this.#parts.takesPoi ? candidates.map((row) => (row < 0 ? 0 : pois.poiIndex[row]! + 1)) : null,
       },
       fallbacks: {
         user: user === null,

@@ -91,6 +91,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     scene,
     behaviour,
     histories,
+    takesPoi: inputs.poi,
     ranker,
     drifts: driftsFrom(parity),
   });
@@ -252,6 +253,7 @@ async function selfTest(
       z: scene === null ? null : await scene.encode(all<Int32Array>('scene')!),
       behaviour: all<Float32Array>('behaviour'),
       history: all<Int32Array>('history'),
+      poi: all<Int32Array>('poi'),
     });
     check('p_ctr', ctr.subarray(from, to), scores.pCtr, tolerance, from);
     if (ctcvr !== null) check('p_ctcvr', ctcvr.subarray(from, to), scores.pCtcvr!, tolerance, from);

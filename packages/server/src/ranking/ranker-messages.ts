@@ -41,6 +41,8 @@ export interface RankerJob {
   behaviour: Float32Array | null;
   /** [contexts, ·]: POIs from 1, 0 = padding */
   history: Int32Array | null;
+  /** [rows]: POIs from 1, 0 = unknown to the data */
+  poi: Int32Array | null;
 }
 
 export interface RankerScores {

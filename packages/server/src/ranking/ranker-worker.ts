@@ -65,6 +65,8 @@ async function score(jobs: RankerJob[]): Promise<RankerScores> {
     feeds[input] =
       data instanceof Int32Array ? new ort.Tensor('int32', data, shape) : new ort.Tensor('float32', data, shape);
   }
+  const pois = jobs.flatMap(({ poi }) => poi ?? []);
+  if (pois.length > 0) feeds.poi = new ort.Tensor('int32', joined(pois) as Int32Array, [rows]);
   const output = await session.run(feeds);
   return {
     pCtr: output.p_ctr!.data as Float32Array,

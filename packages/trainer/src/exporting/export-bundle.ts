@@ -34,7 +34,7 @@ import {
   type SceneWeights,
   sceneWeights,
 } from './parity.js';
-import { type ContextFeatures, type RankerGraph, rankerGraph } from './ranker-graph.js';
+import { type ContextFeatures, type RankerGraph, rankerGraph, withFoldedPois } from './ranker-graph.js';
 
 /** Test rows whose scores are compared and left in the bundle for the server's self-test. */
 const PARITY_ROWS = 10_000;
@@ -77,7 +77,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
         'give the data it was trained on',
     );
   }
-  const state: ModelState = new Map(Object.entries(tensors));
+  const state = withFoldedPois(new Map(Object.entries(tensors)));
   const graph = rankerGraph(model, inputs, config, state, contextFeatures(dataset.schema));
   const scene = graph.inputs.z_s === null ? null : sceneWeights(state, inputs, config);
   const samples = await dataset.loadPart('test', { limit: PARITY_ROWS });
@@ -85,8 +85,9 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
   const parity = parityRows(
     samples,
     inputs,
-    graph.inputs.behaviour === null ? null : weightOf(state, 'behaviour.table'),
+    graph.inputs.behaviour === null ? null : weightOf(state, 'pois.table'),
     graph.inputs.history !== null,
+    graph.inputs.poi,
   );
 
   const files: Record<string, BundleFile> = {
@@ -99,7 +100,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     ...(scene === null ? {} : sceneFiles(scene, dataset, inputs)),
     ...(graph.inputs.behaviour === null
       ? {}
-      : { 'behaviour.safetensors': encodeSafetensors({ table: weightOf(state, 'behaviour.table') }) }),
+      : { 'behaviour.safetensors': encodeSafetensors({ table: weightOf(state, 'pois.table') }) }),
   };
   const manifest = {
     name: `${description.dataset.name}-${model}`,
@@ -226,6 +227,7 @@ function parityTensors(parity: ParityRows, scores: Predictions): Uint8Array {
     ...(parity.scene.length > 0 ? { scene: matrix(parity.scene) } : {}),
     ...(parity.behaviour === null ? {} : { behaviour: matrix(parity.behaviour) }),
     ...(parity.history === null ? {} : { history: matrix(parity.history) }),
+    ...(parity.poi === null ? {} : { poi: matrix(parity.poi) }),
     p_ctr: { shape: [rows], data: scores.ctr },
     ...(scores.ctcvr === null ? {} : { p_ctcvr: { shape: [rows], data: scores.ctcvr } }),
   });

@@ -19,18 +19,22 @@ export interface ParityRows {
   behaviour: Float32Array | null;
   /** i32 [rows, L]: POIs of the row's sequences from 1, 0 = padding; null for models that do not read them */
   history: Int32Array | null;
+  /** i32 [rows]: the row's POI from 1; null for models that do not take its vector */
+  poi: Int32Array | null;
 }
 
 /**
  * The samples' columns as rows, ids moved to their place in the fused table.
  * @param pois [1 + POIs, d]: vectors that the sequences point to, for models that take their mean
  * @param readsHistory whether the model takes the sequences themselves
+ * @param readsPoi whether it takes the vector of the POI itself
  */
 export function parityRows(
   samples: Samples,
   inputs: ModelInputs,
   pois: Matrix | null,
   readsHistory: boolean,
+  readsPoi: boolean,
 ): ParityRows {
   const { rows } = samples;
   const byRow = <T extends Int32Array | Float32Array>(
@@ -68,6 +72,7 @@ export function parityRows(
     ),
     behaviour: pois === null ? null : meanVectors(pois, history, rows),
     history: readsHistory ? history : null,
+    poi: readsPoi ? samples.poi.map((index) => index + 1) : null,
   };
 }
 
@@ -117,6 +122,7 @@ export async function bundleScores(
   add('z_s', () => sceneVectors(scene!, parity.scene));
   add('behaviour', () => parity.behaviour!);
   if (graph.inputs.history !== null) feeds.history = wholeNumbers(parity.history!, [rows, graph.inputs.history]);
+  if (graph.inputs.poi) feeds.poi = wholeNumbers(parity.poi!, [rows]);
   const session = await ort.InferenceSession.create(onnxFile);
   try {
     const output = await session.run(feeds);

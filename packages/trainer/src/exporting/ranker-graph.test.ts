@@ -2,7 +2,7 @@ import ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { modelConfigSchema } from '../models/config.js';
 import type { ModelInputs } from '../models/inputs.js';
-import { rankerGraph } from './ranker-graph.js';
+import { rankerGraph, withFoldedPois } from './ranker-graph.js';
 
 /*
  * The graphs against the formulas of models/README.md, written out in float64 with loops. Weights are random under the documented
@@ -55,9 +55,9 @@ const inputs: ModelInputs = {
   pois: 3,
 };
 const rows = [
-  { ids: [1, 3], dense: [2], z: [0.1, -0.2, 0.3, 0.4], behaviour: [1, 0, -1] },
-  { ids: [2, 6], dense: [-1], z: [0.5, 0.2, -0.3, 0.1], behaviour: [0, 0.5, 0.25] },
-  { ids: [0, 5], dense: [0], z: [0, 0, 0, 1], behaviour: [0, 0, 0] },
+  { ids: [1, 3], dense: [2], z: [0.1, -0.2, 0.3, 0.4], behaviour: [1, 0, -1], poi: 2 },
+  { ids: [2, 6], dense: [-1], z: [0.5, 0.2, -0.3, 0.1], behaviour: [0, 0.5, 0.25], poi: 3 },
+  { ids: [0, 5], dense: [0], z: [0, 0, 0, 1], behaviour: [0, 0, 0], poi: 0 },
 ];
 
 /** The user and the price are the same for all POIs of a request; which POI differs. */
@@ -90,6 +90,11 @@ async function run(
       Int32Array.from(asked, ({ row }) => row.ids[1]!),
       [B, 1],
     ),
+    poi: new ort.Tensor(
+      'int32',
+      Int32Array.from(asked, ({ row }) => row.poi),
+      [B],
+    ),
     context_dense: new ort.Tensor('float32', Float32Array.from(rows.flatMap(({ dense }) => dense)), [C, 1]),
     z_s: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.z)), [C, 4]),
     behaviour: new ort.Tensor('float32', Float32Array.from(rows.flatMap((row) => row.behaviour)), [C, 3]),
@@ -112,19 +117,22 @@ function inputOf(state: State, row: (typeof rows)[number], dim: number): Vector 
 }
 
 describe('the ranker graph', () => {
-  it('is progressive layered extraction with the scene and behaviour vectors in its input (LARR)', async () => {
+  it('is progressive layered extraction with the scene, behaviour and POI vectors in its input (LARR)', async () => {
     const config = modelConfigSchema.parse({
       embeddingDim: 2,
       ple: { levels: [[3, 2], [4]], sharedExperts: 1, taskExperts: 2, tower: [2] },
     });
-    const width = 2 * 2 + 1 + 4 + 4;
-    const state = randomState({
+    const width = 2 * 2 + 1 + 4 + 4 + 4;
+    const weights = randomState({
       embedding: [7, 2],
       'dense.mean': [1],
       'dense.scale': [1],
       'scene.head2_weight': [4, 3],
       'behaviour.weight': [4, 3],
       'behaviour.bias': [4],
+      'pois.table': [4, 3],
+      'poi.weight': [4, 3],
+      'poi.bias': [4],
       'extraction.0.expert.0.weight': [15, width],
       'extraction.0.expert.0.bias': [15],
       'extraction.0.expert.1.weight': [5, 3, 2],
@@ -146,12 +154,15 @@ describe('the ranker graph', () => {
         ]),
       ),
     });
+    const state = withFoldedPois(weights) as State;
 
     const expected = rows.map((row) => {
+      const poi = at(state, 'pois.table').subarray(3 * row.poi, 3 * row.poi + 3);
       const x = [
         ...inputOf(state, row, 2),
         ...row.z,
         ...linear(at(state, 'behaviour.weight'), at(state, 'behaviour.bias'), row.behaviour),
+        ...linear(at(state, 'poi.weight'), at(state, 'poi.bias'), Array.from(poi)),
       ];
       const groupOf = [0, 0, 1, 1, 2];
       const sees = (gate: number, expert: number): boolean =>
@@ -205,8 +216,9 @@ describe('the ranker graph', () => {
       z_s: 4,
       behaviour: 3,
       history: null,
+      poi: true,
     });
-    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['context_dense', 'z_s', 'behaviour']);
+    const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['context_dense', 'z_s', 'behaviour', 'poi']);
     expected.forEach((row, i) => {
       expect(ctr[i]).toBeCloseTo(row.ctr, 6);
       expect(ctcvr[i]).toBeCloseTo(row.ctcvr, 6);
@@ -275,6 +287,7 @@ describe('the ranker graph', () => {
       z_s: null,
       behaviour: null,
       history: null,
+      poi: false,
     });
   });
 

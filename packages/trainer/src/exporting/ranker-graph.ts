@@ -24,6 +24,8 @@ export interface RankerInputs {
   z_s: number | null;
   behaviour: number | null;
   history: number | null;
+  /** whether the graph takes `poi`, the row of each candidate's vector */
+  poi: boolean;
 }
 
 /** A ranker as an ONNX graph, and what must be fed to it. */
@@ -41,7 +43,8 @@ export interface RankerGraph {
  *
  *     context i32 [B] (which context each row is of) ·
  *     context_ids i32 [C, ·], ids i32 [B, ·] (rows of the fused table) · context_dense f32 [C, ·], dense f32 [B, ·] (raw) ·
- *     z_s f32 [C, ·] · behaviour f32 [C, d] · history i32 [C, L] (POIs from 1, 0 = padding)
+ *     z_s f32 [C, ·] · behaviour f32 [C, d] · history i32 [C, L] (POIs from 1, 0 = padding) · poi i32 [B] (rows of `poi_vectors`,
+ *     0 = unknown)
  *       → p_ctr [B], and p_ctcvr [B] = p_ctr · σ(order) where the model learnt orders
  *
  * Inputs that would have no columns are left out. Standardisation of dense features, the linear map of the behaviour vector and the
@@ -70,7 +73,7 @@ export function rankerGraph(
   const context = graph.input('context', 'i32', ['batch']);
   const splitIds = byContext(fields, shared.ids);
   const splitDense = byContext(inputs.dense.length, shared.dense);
-  const optional = { z_s: null, behaviour: null, history: null } as Omit<RankerInputs, 'ids' | 'dense'>;
+  const optional = { z_s: null, behaviour: null, history: null, poi: false } as Omit<RankerInputs, 'ids' | 'dense'>;
 
   const parts: SourcePart[] = [];
   const idInputs: { value: Value; per: SourcePart['per'] }[] = [];
@@ -102,8 +105,8 @@ export function rankerGraph(
     });
   }
   width += inputs.dense.length;
-  const vector = (value: Value, size: number): void => {
-    parts.push({ value, columns: Array.from({ length: size }, (_, i) => width + i), per: 'context' });
+  const vector = (value: Value, size: number, per: SourcePart['per'] = 'context'): void => {
+    parts.push({ value, columns: Array.from({ length: size }, (_, i) => width + i), per });
     width += size;
   };
   const sceneWidth = widthOfScene(inputs, state);
@@ -115,6 +118,11 @@ export function rankerGraph(
     const [out, d] = weightOf(state, 'behaviour.weight').shape as [number, number];
     optional.behaviour = d;
     vector(linear(graph, state, 'behaviour', graph.input('behaviour', 'f32', ['contexts', d])), out);
+  }
+  if (state.has(FOLDED_POIS)) {
+    optional.poi = true;
+    const vectors = table('poi_vectors', FOLDED_POIS);
+    vector(graph.gather(vectors, graph.input('poi', 'i32', ['batch'])), weightOf(state, FOLDED_POIS).shape[1]!, 'row');
   }
   const x = new Source(graph, parts, context);
 
@@ -168,6 +176,28 @@ export function rankerGraph(
     inputs: { ids: splitIds, dense: splitDense, ...optional },
     outputs: cvr === undefined ? ['p_ctr'] : ['p_ctr', 'p_ctcvr'],
   };
+}
+
+/** Name under which `withFoldedPois` puts its table. */
+const FOLDED_POIS = 'poi.folded';
+
+/** A model's weights, and beside them what its linear map makes of each POI's vector, W·e + b [1 + POIs, ·]: a candidate then costs one row. */
+export function withFoldedPois(state: ModelState): ModelState {
+  if (!state.has('poi.weight')) return state;
+  const vectors = weightOf(state, 'pois.table');
+  const weight = weightOf(state, 'poi.weight');
+  const bias = weightOf(state, 'poi.bias');
+  const [rows, d] = vectors.shape as [number, number];
+  const out = weight.shape[0]!;
+  const data = new Float32Array(rows * out);
+  for (let row = 0; row < rows; row++) {
+    for (let o = 0; o < out; o++) {
+      let sum = bias.data[o]!;
+      for (let i = 0; i < d; i++) sum += vectors.data[row * d + i]! * weight.data[o * d + i]!;
+      data[row * out + o] = sum;
+    }
+  }
+  return new Map([...state, [FOLDED_POIS, { shape: [rows, out], data }]]);
 }
 
 /** The two kinds of inputs, and what their number of rows is called. */

@@ -17,6 +17,17 @@ export function standardiseByField(table: Tensor, ranges: { start: number; count
   return out;
 }
 
+/** A dimension whose spread is below this share of the mean one is noise, and is not blown up to the others' size. */
+const LEAST_SPREAD = 0.1;
+
+/** Centres rows [N, d] and scales each dimension to unit variance: for many rows, where a dimension's spread can be told from chance. */
+export function standardiseColumns(rows: Tensor): Tensor {
+  const centred = rows.sub(rows.mean([0], true));
+  const variance = centred.square().mean([0], true); // [1, d]
+  const mean = variance.mean().item();
+  return mean > 1e-16 ? centred.div(variance.clamp(LEAST_SPREAD ** 2 * mean).sqrt()) : centred.zero_();
+}
+
 /** Centres rows [N, d] and scales them by one number so that the mean square of all entries is 1 (0 stays 0). */
 export function standardise(rows: Tensor): Tensor {
   const centred = rows.sub(rows.mean([0], true));

@@ -114,6 +114,10 @@ export const modelConfigSchema = z.object({
         .describe(
           "The mean vector of the POIs in the user's sequences as one more input, where the data has sequences.",
         ),
+      poi: z
+        .boolean()
+        .default(true)
+        .describe("The vector of the candidate POI's own texts as one more input, mapped to twice embeddingDim."),
       vectors: z
         .enum(['model', 'random', 'shuffled'])
         .default('model')

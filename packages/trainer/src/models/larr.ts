@@ -12,23 +12,24 @@ import { networks } from './networks.js';
 const WHOLE_TABLE = 512;
 
 /**
- * LARR (method.md, section 5): the base, PLE unless `base` names another, over [ ID embeddings ; dense ; z_s ; behaviour ]. A base
- * that looks at the fields one by one (factorisation machine, CIN, bilinear interactions, target attention) does so for the ID
- * embeddings alone; z_s and behaviour enter its deep part.
+ * LARR (method.md, section 5): the base, PLE unless `base` names another, over [ ID embeddings ; dense ; z_s ; behaviour ; POI ]. A
+ * base that looks at the fields one by one (factorisation machine, CIN, bilinear interactions, target attention) does so for the ID
+ * embeddings alone; z_s, behaviour and POI enter its deep part.
  *
  *     z_s = head( encoder([ agg ; e_1 + pos_1 ; … ; e_n + pos_n ]) )        z_t = [ user embedding ; POI embedding ]
  *
  * z_t is part of the base's ID embeddings, so it is not put into the input a second time. The behaviour input is a linear map
- * of the mean vector of the POIs in the user's sequences. The vectors themselves are fixed buffers: `scene.table`
- * [entries, d] and `behaviour.table` [1 + POIs, d], row 0 = padding, both standardised (see installVectors).
+ * of the mean vector of the POIs in the user's sequences, the POI input one of the vector of the candidate's own texts. The vectors
+ * themselves are fixed buffers: `scene.table` [entries, d] and `pois.table` [1 + POIs, d], row 0 = padding or unknown, both
+ * standardised (see installVectors).
  */
 export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConfig): RecommendationModel {
   const { larr, align, embeddingDim } = config;
   const fields = createFeatures(p, inputs, embeddingDim);
   const ids = inputs.categorical.flatMap(({ role }, f) => (role === 'user' || role === 'poi' ? [f] : []));
   const scene = createSceneInput(p, inputs, config, ids.length * embeddingDim);
-  const behaviour = createBehaviour(p, inputs, config);
-  const width = fields.width + (scene?.width ?? 0) + (behaviour?.width ?? 0);
+  const semantic = [createBehaviour(p, inputs, config), createPoi(p, inputs, config)].filter((input) => input !== null);
+  const width = fields.width + (scene?.width ?? 0) + semantic.reduce((sum, input) => sum + input.width, 0);
   const base = networks[config.base](p, inputs, config, fields, width);
   const aligns = align.lambda > 0 && larr.aggregation === 'encoder' && scene !== null && ids.length > 0;
   return {
@@ -37,7 +38,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
       const parts = [x];
       const zs = scene?.forward(batch) ?? null; // [B, dim z_t]
       if (zs) parts.push(zs.to(x.dtype));
-      if (behaviour) parts.push(behaviour.forward(batch).to(x.dtype));
+      for (const input of semantic) parts.push(input.forward(batch).to(x.dtype));
       const [ctr, cvr] = base.logits({ batch, v, x: cat(parts, 1) }, training);
       const alignment =
         aligns && training
@@ -144,7 +145,7 @@ function sceneTokens(table: Tensor, fieldOf: Tensor, missing: Tensor, scene: Ten
 
 function createBehaviour(p: Parameters, inputs: ModelInputs, config: ModelConfig): SemanticInput | null {
   if (!config.larr.behaviour || inputs.sequences.length === 0) return null;
-  const table = p.buffer('behaviour.table', zeros([1 + inputs.pois, config.larr.vectorDim]));
+  const table = poiVectors(p, inputs, config);
   const width = 2 * config.embeddingDim;
   const map = createLinear(p, 'behaviour', config.larr.vectorDim, width);
   return {
@@ -158,4 +159,22 @@ function createBehaviour(p: Parameters, inputs: ModelInputs, config: ModelConfig
       return linear(map, mean);
     },
   };
+}
+
+function createPoi(p: Parameters, inputs: ModelInputs, config: ModelConfig): SemanticInput | null {
+  if (!config.larr.poi) return null;
+  const table = poiVectors(p, inputs, config);
+  const width = 2 * config.embeddingDim;
+  const map = createLinear(p, 'poi', config.larr.vectorDim, width);
+  return {
+    width,
+    forward(batch) {
+      return linear(map, table.indexSelect(0, batch.poi.to('i64').add(1)));
+    },
+  };
+}
+
+/** [1 + POIs, d]: one table for all that reads POIs' vectors. */
+function poiVectors(p: Parameters, inputs: ModelInputs, config: ModelConfig): Tensor {
+  return p.buffers.get('pois.table') ?? p.buffer('pois.table', zeros([1 + inputs.pois, config.larr.vectorDim]));
 }

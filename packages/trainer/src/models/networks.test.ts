@@ -290,11 +290,20 @@ async function scoresOfGraph(model: string, of: ModelInputs, config: ModelConfig
   const state = new Map(
     Object.entries(weights).map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(data) }]),
   );
-  const graph = rankerGraph(model, of, config, state);
+  // every feature comes with the row, and every row is a context of its own
+  const graph = rankerGraph(model, of, config, state, {
+    ids: of.categorical.map(() => false),
+    dense: of.dense.map(() => false),
+  });
   const session = await ort.InferenceSession.create(graph.onnx);
   const whole = (values: Vector) =>
-    new ort.Tensor('int64', BigInt64Array.from(values, BigInt), [rows.length, values.length / rows.length]);
+    new ort.Tensor('int32', Int32Array.from(values), [rows.length, values.length / rows.length]);
   const feeds: Record<string, ort.Tensor> = {
+    context: new ort.Tensor(
+      'int32',
+      Int32Array.from(rows, (_, i) => i),
+      [rows.length],
+    ),
     ids: whole(rows.flatMap(({ ids }) => ids)),
     dense: new ort.Tensor(
       'float32',

@@ -15,7 +15,7 @@ import {
   zeros,
 } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
-import { standardise, standardiseByField } from '../layers/standardise.js';
+import { standardiseByField, standardiseColumns } from '../layers/standardise.js';
 import type { ModelInputs } from '../models/inputs.js';
 
 /** The language model's vectors, in the order of a split's scene entries and of the dataset's POIs. */
@@ -93,8 +93,8 @@ function embeddings(path: string): Tensor {
 }
 
 /**
- * Fills a LARR model's `scene.table` and `behaviour.table` from the vectors: standardised per scene field, and over all
- * POIs. `random` draws both from N(0, 1) instead, `shuffled` gives every entry and POI the vector of another one; both
+ * Fills a LARR model's `scene.table` and `pois.table` from the vectors: standardised per scene field, and each dimension over
+ * all POIs. `random` draws both from N(0, 1) instead, `shuffled` gives every entry and POI the vector of another one; both
  * are controls, drawn from `seed`.
  */
 export function installVectors(
@@ -115,11 +115,11 @@ export function installVectors(
         const texts = ranges.flatMap(({ start, count }) => Array.from({ length: count }, (_, i) => start + i));
         table.copy_(standardiseByField(disguise(vectors.scene, texts, mode), ranges));
       }
-      const history = parameters.buffers.get('behaviour.table');
-      if (history) {
-        requireWidth(vectors.pois, history);
-        const pois = Array.from({ length: inputs.pois }, (_, i) => i);
-        history.narrow(0, 1, inputs.pois).copy_(standardise(disguise(vectors.pois, pois, mode)));
+      const pois = parameters.buffers.get('pois.table');
+      if (pois) {
+        requireWidth(vectors.pois, pois);
+        const all = Array.from({ length: inputs.pois }, (_, i) => i);
+        pois.narrow(0, 1, inputs.pois).copy_(standardiseColumns(disguise(vectors.pois, all, mode)));
       }
     }),
   );
