@@ -34,7 +34,8 @@ export { type BatchOptions, batchMemory, type SampleBatch } from './loader/batch
 export * from './metrics/probability.js';
 export * from './metrics/ranking.js';
 export * from './prepare/explain.js';
-export { type PrepareOptions, type PrepareProgress, prepare, prepareInto } from './prepare/prepare.js';
+export { type PrepareOptions, prepare, prepareInto } from './prepare/prepare.js';
+export type { PrepareProgress } from './prepare/progress.js';
 export { type ColumnSql, canonicalSql } from './prepare/sql-values.js';
 export * from './safetensors/safetensors.js';
 export * from './scene/derive.js';

@@ -38,6 +38,8 @@ export class DuckdbSession implements Disposable {
     if (options.temporaryDirectory !== undefined) settings.temp_directory = options.temporaryDirectory;
     const instance = await DuckDBInstance.create(options.file ?? ':memory:', settings);
     const connection = await instance.connect();
+    // Counted, and never printed.
+    await connection.run('SET enable_progress_bar = true; SET enable_progress_bar_print = false');
     return new DuckdbSession(instance, connection, options.signal);
   }
 
@@ -60,6 +62,12 @@ export class DuckdbSession implements Disposable {
   async columns(query: string): Promise<Map<string, string>> {
     const rows = await this.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${query}`);
     return new Map(rows.map((r) => [r.column_name, r.column_type]));
+  }
+
+  /** How much of the running statement is done, 0 … 1; null where DuckDB cannot tell. */
+  queryProgress(): number | null {
+    const { percentage } = this.connection.progress;
+    return percentage < 0 ? null : percentage / 100;
   }
 
   /** @throws the signal's reason once it has been given */

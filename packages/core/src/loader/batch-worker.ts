@@ -57,6 +57,8 @@ class Requests {
 async function serve(setup: BatchWorkerSetup, port: MessagePort, requests: Requests): Promise<void> {
   const { shape, seed, epoch } = setup;
   using db = await DuckdbSession.open({ threads: setup.threads });
+  // About a row group: DuckDB's threads go on decoding while this one shuffles. The default of 1 MB has them wait after a few chunks.
+  await db.run("SET streaming_buffer_size = '16MB'");
   const blocks = await listBlocks(db, setup.directory, setup.files, setup.rows);
   const windows = epochWindows(blocks, setup.windowRows, seed, epoch);
   let w = windows.findIndex(({ start, rows }) => setup.row < start + rows);

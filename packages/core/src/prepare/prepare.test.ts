@@ -838,11 +838,52 @@ test('an output that holds a source table is refused, and a stranger’s folder 
 
 test('progress rises to the end and estimates the time left', async () => {
   const told: PrepareProgress[] = [];
-  await prepare(join(source, 'told'), { schema, baseDirectory: source, progress: (at) => told.push(at) });
+  await prepare(join(source, 'told'), {
+    schema,
+    baseDirectory: source,
+    eventsAtOnce: 1200,
+    progress: (at) => told.push(at),
+  });
   for (let i = 1; i < told.length; i++) expect(told[i]!.done).toBeGreaterThanOrEqual(told[i - 1]!.done);
   expect(told[0]).toMatchObject({ done: 0, secondsLeft: null });
   // Nothing is known of the first stage while it runs.
-  const known = told.slice(0, -1).filter((at) => at.stage !== 'reading tables');
+  const known = told.slice(0, -1).filter((at) => at.stage !== 'reading users and POIs');
   expect(known.every((at) => at.secondsLeft! > 0)).toBe(true);
+  // The longest stage is measured, span of days by span.
+  expect(told.filter((at) => at.stage === 'features').length).toBeGreaterThan(3);
   expect(told.at(-1)).toMatchObject({ done: told[0]!.total, secondsLeft: 0 });
+});
+
+test('rows are joined with their features in spans of days, to the same samples however long a span is', async () => {
+  const digests = [];
+  for (const eventsAtOnce of [1, 1700, 1e9]) {
+    const out = join(source, `spans${eventsAtOnce}`);
+    const made = await prepare(out, { schema, baseDirectory: source, seed: 3, threads: 1, eventsAtOnce });
+    digests.push(made.contentDigest);
+  }
+  expect(new Set(digests).size).toBe(1);
+});
+
+test('shards share a part out by its rows, whatever their numbers', async () => {
+  const sparse = events.map((e) => ({ ...e, row: e.row < 2000 ? e.row : 10 ** 15 + e.row * 10 ** 9 }));
+  const folder = await folderWith({
+    'events.csv': csv(sparse.map(({ day: _, ...e }) => e)),
+    'users.csv': usersCsv,
+    'pois.csv': poisCsv,
+  });
+  const out = join(folder, 'out');
+  const byTime = defineSchema({ ...input, splits: { time: { kind: 'time' } } });
+  const made = await prepare(out, { schema: byTime, baseDirectory: folder, rowsPerShard: 500 });
+  const { files, rows } = made.splits.time!.parts.train;
+  using db = await DuckdbSession.open();
+  const counts = await Promise.all(
+    files.map(async (file) =>
+      db.row<{ n: bigint; low: bigint; high: bigint }>(
+        `SELECT count(*) AS n, min(row_id) AS low, max(row_id) AS high FROM read_parquet('${join(out, file)}')`,
+      ),
+    ),
+  );
+  expect(counts.reduce((sum, { n }) => sum + Number(n), 0)).toBe(rows);
+  expect(files.length).toBeGreaterThan(1);
+  for (let i = 1; i < counts.length; i++) expect(counts[i]!.low).toBeGreaterThan(counts[i - 1]!.high);
 });

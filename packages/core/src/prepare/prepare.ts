@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { contentDigest } from '../dataset/content-digest.js';
-import { type DatasetManifest, PARTS } from '../dataset/manifest.js';
+import type { DatasetManifest } from '../dataset/manifest.js';
 import { missingExtension } from '../duckdb/extensions.js';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError } from '../errors.js';
@@ -10,22 +10,13 @@ import { mustBeReplaceable, mustNotHold } from '../files/output-directory.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { drawNegatives } from './negatives.js';
+import { type PrepareProgress, startProgress } from './progress.js';
 import { buildSamples, type WideSamples } from './samples.js';
 import { databaseFile } from './sources.js';
 import { parquetOptions, writeSplit } from './split-files.js';
 import { absentValues, stateColumns } from './statistics.js';
 import { type LoadedTables, loadTables } from './tables.js';
 import { keywordSpecs, writePoiTexts, writeUserTexts } from './text-files.js';
-
-/** How far a preparation is. */
-export interface PrepareProgress {
-  /** What is being done, for people: "reading tables", "random: train samples". */
-  stage: string;
-  done: number;
-  total: number;
-  /** Seconds that are probably left, from how long the stages before took; null while nothing is known. */
-  secondsLeft: number | null;
-}
 
 export interface PrepareOptions {
   schema: DatasetSchema;
@@ -39,6 +30,8 @@ export interface PrepareOptions {
   threads?: number;
   /** Samples per Parquet shard; default 4 million. */
   rowsPerShard?: number;
+  /** Events that are joined with their features at a time; default 6 million. Fewer take less memory. */
+  eventsAtOnce?: number;
   progress?: (progress: PrepareProgress) => void;
   /** Stops the preparation, in the middle of a query too; it throws the signal's reason and leaves nothing behind. */
   signal?: AbortSignal;
@@ -85,16 +78,21 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
   const { schema } = options;
   const seed = options.seed ?? 1;
   const splitNames = Object.keys(schema.splits);
-  const progress = startProgress(stageWeights(splitNames), options.progress);
-  const step = progress.step;
+  const progress = startProgress(splitNames, options.progress);
+  const { step } = progress;
   const scratch = join(directory, '.scratch');
   try {
     using db = await openScratch(scratch, options);
-    step('reading tables');
-    const tables = await loadTables(db, schema, options.baseDirectory ?? process.cwd());
+    const tables = await loadTables(db, schema, options.baseDirectory ?? process.cwd(), (stage) =>
+      step(stage, stage === 'reading events' ? () => db.queryProgress() : undefined),
+    );
     await drawNegatives(db, schema, seed, tables.notes);
-    step('features');
-    const wide = await buildSamples(db, schema, tables, seed);
+    step('statistics');
+    const wide = await buildSamples(db, schema, tables, {
+      seed,
+      ...(options.eventsAtOnce === undefined ? {} : { eventsAtOnce: options.eventsAtOnce }),
+      onRows: (share) => (share === 0 ? step('features') : progress.within(share)),
+    });
     step('texts');
     await writePoiTexts(db, schema, tables, directory);
     step('serving store');
@@ -117,6 +115,7 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
       step(`${name}: user texts`);
       await writeUserTexts(db, schema, tables, { directory, number, name });
     }
+    step('checksums');
     await writeFileAtomic(join(directory, 'schema.json'), `${JSON.stringify(schema, null, 2)}\n`);
     const manifest: DatasetManifest = {
       format: 'larr-dataset',
@@ -195,67 +194,6 @@ async function runSetup(db: DuckdbSession, statement: string, field: string): Pr
       { field },
     );
   });
-}
-
-/** Stages and their shares of the time, as measured on 30 million rows (docs/scale.md). */
-function stageWeights(splits: readonly string[]): Map<string, number> {
-  const weights: [string, number][] = [
-    ['reading tables', 35],
-    ['features', 42],
-    ['texts', 1],
-    ['serving store', 1],
-  ];
-  for (const name of splits) {
-    weights.push([`${name}: vocabularies`, 2]);
-    for (const part of PARTS) weights.push([`${name}: ${part} samples`, part === 'train' ? 16 : 1]);
-    weights.push([`${name}: user texts`, 1]);
-  }
-  return new Map(weights);
-}
-
-/**
- * Tells how far a preparation is, once a second: within a stage by the clock, from how long the stages before took for their
- * weight. A stage that takes longer than thought stops short of its end.
- */
-function startProgress(weights: ReadonlyMap<string, number>, tell: PrepareOptions['progress']) {
-  const total = [...weights.values()].reduce((sum, w) => sum + w, 0);
-  const started = performance.now();
-  let stage = '';
-  let finished = 0;
-  let since = started;
-  const show = () => {
-    const now = performance.now();
-    const secondsPerWeight = finished === 0 ? null : (since - started) / 1000 / finished;
-    const weight = weights.get(stage) ?? 0;
-    const within =
-      secondsPerWeight === null ? 0 : Math.min(0.95 * weight, (now - since) / 1000 / Math.max(secondsPerWeight, 1e-9));
-    const done = finished + within;
-    tell?.({ stage, done, total, secondsLeft: secondsPerWeight === null ? null : (total - done) * secondsPerWeight });
-  };
-  // A listener may throw to stop the preparation; out of a timer that would end the program, so the next stage throws it.
-  let thrown: { error: unknown } | null = null;
-  const timer = setInterval(() => {
-    try {
-      show();
-    } catch (error) {
-      thrown = { error };
-    }
-  }, 1000);
-  timer.unref();
-  return {
-    step(next: string) {
-      if (thrown !== null) throw thrown.error;
-      finished += weights.get(stage) ?? 0;
-      stage = next;
-      since = performance.now();
-      show();
-    },
-    finish() {
-      clearInterval(timer);
-      tell?.({ stage: 'done', done: total, total, secondsLeft: 0 });
-    },
-    stop: () => clearInterval(timer),
-  };
 }
 
 /**

@@ -3,7 +3,7 @@ import { type FeatureLayout, featureLayout } from '../features/layout.js';
 import type { DatasetSchema, SplitSpec } from '../schema/schema.js';
 import { DerivedColumns, writeCodeTexts } from './derived-columns.js';
 import { uniformSql } from './sql-values.js';
-import { allEvents, computeStatistics, type EventSource } from './statistics.js';
+import { allEvents, computeStatistics, type DaySpan, type EventSource } from './statistics.js';
 import type { LoadedTables } from './tables.js';
 
 /** One categorical column of `wide`: `v<i>`, a text or a code with its texts in table `ct<i>`. */
@@ -33,8 +33,14 @@ export async function buildSamples(
   db: DuckdbSession,
   schema: DatasetSchema,
   tables: LoadedTables,
-  seed: number,
+  options: {
+    seed: number;
+    eventsAtOnce?: number;
+    /** Told the share of rows that have been joined with their features, 0 at first. */
+    onRows?: (share: number) => void;
+  },
 ): Promise<WideSamples> {
+  const { seed, eventsAtOnce = 6_000_000, onRows = () => {} } = options;
   const layout = featureLayout(schema);
   const lastDay = schema.time === undefined ? 0 : (await db.row<{ d: number }>('SELECT max(day) AS d FROM ev')).d;
   const splits = Object.entries(schema.splits).map(([name, split]) => ({
@@ -55,7 +61,7 @@ export async function buildSamples(
     const x = await derived.dense(f.value, f.missing);
     // Not greatest(0, x), which skips NULL: what is missing must stay missing.
     select.push(
-      `${f.transform === 'log1p' ? `ln(1 + CASE WHEN ${x} > 0 THEN ${x} WHEN ${x} IS NOT NULL THEN 0 END)` : x} AS d${i}`,
+      `(${f.transform === 'log1p' ? `ln(1 + CASE WHEN ${x} > 0 THEN ${x} WHEN ${x} IS NOT NULL THEN 0 END)` : x})::FLOAT AS d${i}`,
     );
   }
   const scene = [];
@@ -64,21 +70,21 @@ export async function buildSamples(
     select.push(`${column.sql} AS s${i}`);
     scene.push(column);
   }
-  const historyJoins: string[] = [];
+  const historyJoins: ((days: DaySpan | null) => string)[] = [];
   /** Adds the statistics and sequences over some events. @returns their columns */
   const addHistory = async (source: EventSource) => {
     const { joins, values } = await computeStatistics(db, layout.statistics, source);
     historyJoins.push(joins);
     const statistics = layout.statistics.map((f, i) => {
       const column = `d${layout.dense.length + i}${source.suffix}`;
-      select.push(`${values.get(f.name)} AS ${column}`);
+      select.push(`(${values.get(f.name)})::FLOAT AS ${column}`);
       return column;
     });
     const sequences: string[] = [];
     for (const [i, f] of schema.features.sequences.entries()) {
       const table = `sequence${i}${source.suffix}`;
       await buildSequences(db, table, f.length, f.on, source);
-      historyJoins.push(`ASOF LEFT JOIN ${table} ON ev.user_index = ${table}.user_index AND ev.t > ${table}.t`);
+      historyJoins.push(() => `ASOF LEFT JOIN ${table} ON ev.user_index = ${table}.user_index AND ev.t > ${table}.t`);
       sequences.push(`q${i}${source.suffix}`);
       select.push(`list_resize(coalesce(${table}.pois, []::INTEGER[]), ${f.length}, 0) AS q${i}${source.suffix}`);
     }
@@ -97,10 +103,16 @@ export async function buildSamples(
     select.push(`(${part})::UTINYINT AS part${i}`);
   }
 
-  await db.run(`CREATE TABLE wide AS SELECT ${select.join(',\n')}
-    FROM ev JOIN us ON us.user_index = ev.user_index JOIN po ON po.poi_index = ev.poi_index
-    ${derived.joins.join('\n')}
-    ${historyJoins.join('\n')}`);
+  const spans = schema.time === undefined ? [null] : await daySpans(db, eventsAtOnce);
+  onRows(0);
+  for (const [i, days] of spans.entries()) {
+    const rows = days === null ? 'ev' : `(SELECT * FROM ev WHERE day BETWEEN ${days.first} AND ${days.last}) ev`;
+    await db.run(`${i === 0 ? 'CREATE TABLE wide AS' : 'INSERT INTO wide'} SELECT ${select.join(',\n')}
+      FROM ${rows} JOIN us ON us.user_index = ev.user_index JOIN po ON po.poi_index = ev.poi_index
+      ${derived.joins.join('\n')}
+      ${historyJoins.map((joins) => joins(days)).join('\n')}`);
+    onRows((i + 1) / spans.length);
+  }
 
   for (const [i, column] of categorical.entries()) {
     if (column.kind === 'code') await writeCodeTexts(db, `ct${i}`, column.texts);
@@ -112,6 +124,25 @@ export async function buildSamples(
     scene: scene.map((column) => column.texts),
     history,
   };
+}
+
+/**
+ * Spans of days with about `rows` events each. All at once, the statistics that rows are joined with may be as many as the rows and
+ * outgrow the memory; DuckDB then writes the rows, wide as they are by then, to disk and reads them back.
+ */
+async function daySpans(db: DuckdbSession, rows: number): Promise<DaySpan[]> {
+  const spans: (DaySpan & { rows: number })[] = [];
+  for (const { day, n } of await db.rows<{ day: number; n: bigint }>(
+    'SELECT day, count(*) AS n FROM ev GROUP BY 1 ORDER BY 1',
+  )) {
+    const span = spans.at(-1);
+    if (span === undefined || span.rows + Number(n) > rows) spans.push({ first: day, last: day, rows: Number(n) });
+    else {
+      span.last = day;
+      span.rows += Number(n);
+    }
+  }
+  return spans;
 }
 
 /** The events of a split's train part, thinned negatives among them. */

@@ -127,11 +127,11 @@ export async function writeSplit(
     await mkdir(join(directory, partFolder), { recursive: true });
     const shards = Math.ceil(parts[part].rows / options.rowsPerShard);
     const bounds = await shardBounds(db, number, p, shards);
-    for (let shard = 0; shard < shards; shard++) {
+    for (let shard = 0; shard <= bounds.length; shard++) {
       const file = `${partFolder}/part-${String(shard).padStart(5, '0')}.parquet`;
       const range = [
         shard > 0 ? `AND row_id > ${bounds[shard - 1]}` : '',
-        shard < shards - 1 ? `AND row_id <= ${bounds[shard]}` : '',
+        shard < bounds.length ? `AND row_id <= ${bounds[shard]}` : '',
       ].join(' ');
       await db.run(`COPY (SELECT ${columns.join(', ')} FROM (SELECT * FROM wide WHERE part${number} = ${p} ${range}) w
         ${joins.join('\n')} ORDER BY w.row_id) TO ${literal(join(directory, file))} ${parquetOptions}`);
@@ -267,14 +267,29 @@ async function makeVocabulary(
     FROM (${named}) WHERE n >= ${f.minCount} ${f.maxSize === null ? '' : `ORDER BY n DESC, value LIMIT ${f.maxSize}`}`);
 }
 
-/** Last row_id of every shard but the last. */
+/** Steps of row_id that shards are cut at. */
+const shardSteps = 65_536n;
+
+/** Last row_id of every shard but the last: shards have about as many rows each, as far as steps of row_id tell. */
 async function shardBounds(db: DuckdbSession, number: number, part: number, shards: number): Promise<bigint[]> {
   if (shards <= 1) return [];
-  const quantiles = Array.from({ length: shards - 1 }, (_, i) => (i + 1) / shards);
-  const { bounds } = await db.row<{ bounds: { items: bigint[] } }>(
-    `SELECT quantile_disc(row_id, [${quantiles.join(', ')}]) AS bounds FROM wide WHERE part${number} = ${part}`,
+  const where = `FROM wide WHERE part${number} = ${part}`;
+  const { low, high } = await db.row<{ low: bigint; high: bigint }>(
+    `SELECT min(row_id) AS low, max(row_id) AS high ${where}`,
   );
-  return bounds.items;
+  const width = (high - low) / shardSteps + 1n;
+  const steps = await db.rows<{ step: bigint; n: bigint }>(
+    `SELECT (row_id - ${low}) // ${width} AS step, count(*) AS n ${where} GROUP BY 1 ORDER BY 1`,
+  );
+  const rows = steps.reduce((sum, { n }) => sum + Number(n), 0);
+  const bounds: bigint[] = [];
+  let before = 0;
+  for (const { step, n } of steps) {
+    before += Number(n);
+    if (bounds.length < shards - 1 && before >= ((bounds.length + 1) * rows) / shards)
+      bounds.push(low + (step + 1n) * width - 1n);
+  }
+  return bounds;
 }
 
 /** Streams a column of texts into a JSON list that begins with "". @returns the list's length */

@@ -1,9 +1,16 @@
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import type { StatisticLayout } from '../features/layout.js';
 
+/** Days of the log, both inclusive. */
+export interface DaySpan {
+  first: number;
+  last: number;
+}
+
 /** How `wide` gets its statistics: one join per kind of key and window end. */
 export interface StatisticJoins {
-  joins: string;
+  /** @param days the only days that rows are joined for, so that what is joined is no more than theirs; null = all */
+  joins: (days: DaySpan | null) => string;
   /** SQL of each statistic's dense value (transformed), in the layout's order. */
   values: Map<string, string>;
 }
@@ -36,7 +43,7 @@ export async function computeStatistics(
   statistics: readonly StatisticLayout[],
   source: EventSource = allEvents,
 ): Promise<StatisticJoins> {
-  const joins: string[] = [];
+  const joins: { table: string; on: string[] }[] = [];
   const values = new Map<string, string>();
   const groups = new Map<string, StatisticLayout[]>();
   for (const s of statistics) {
@@ -80,10 +87,16 @@ export async function computeStatistics(
     const on = byDay
       ? [...keys.map((k) => `${table}.${k} = ev.${k}`), `${table}.day = ev.day`, `${table}.row_id IS NULL`]
       : [`${table}.row_id = ev.row_id`];
-    joins.push(`LEFT JOIN ${table} ON ${on.join(' AND ')}`);
+    joins.push({ table, on });
     for (const m of members) values.set(m.name, `${table}.${ident(`dense_${m.name}`)}`);
   }
-  return { joins: joins.join('\n'), values };
+  const span = (table: string, days: DaySpan | null) =>
+    days === null ? [] : [`${table}.day BETWEEN ${days.first} AND ${days.last}`];
+  return {
+    joins: (days) =>
+      joins.map(({ table, on }) => `LEFT JOIN ${table} ON ${[...on, ...span(table, days)].join(' AND ')}`).join('\n'),
+    values,
+  };
 }
 
 /** SQL over the store tables: the state of every key of a kind at the end of the data. */

@@ -6,6 +6,7 @@ import { valueInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
 import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
 import { refuseOutcomes } from './outcomes.js';
+import type { LoadingStage } from './progress.js';
 import { likelyDelimiter, mustBeText, numberedRows, openSource, reading, sourceName } from './sources.js';
 import {
   type ColumnSql,
@@ -44,7 +45,9 @@ export async function loadTables(
   db: DuckdbSession,
   schema: DatasetSchema,
   baseDirectory: string,
+  onStage: (stage: LoadingStage) => void = () => {},
 ): Promise<LoadedTables> {
+  onStage('reading users and POIs');
   const wanted = wantedColumns(schema);
   const notes: string[] = [];
   const tableColumns: LoadedTables['columns'] = [];
@@ -75,14 +78,17 @@ export async function loadTables(
     const columns = [...wanted[table].keys()];
     const unused = [...available.keys()].filter((column) => !wanted[table].has(column));
     tableColumns.push({ table, used: columns, unused });
+    if (table === 'events') onStage('reading events');
     await reading(db, opened, () => db.run(`CREATE TABLE raw_${table} AS ${numberedRows(opened, columns)}`));
     const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n FROM raw_${table}`);
     if (n === 0n)
       throw new DataError('TABLE_EMPTY', `${where} has no rows (tables.${table}). Give it data.`, { file: where });
+    if (table === 'events') onStage('checking values');
     await checkValues(db, schema, table, where, types[table]);
     if (table === 'events') notes.push(...(await oddities(db, schema, where, types.events)));
   }
 
+  onStage('joining users and POIs');
   const raw = (table: TableName, column: string): ColumnSql => ({
     sql: ident(`c:${column}`),
     type: types[table].get(column)!,
@@ -198,6 +204,7 @@ export async function loadTables(
     oneClass(order.column, sums.orders!);
     if (sums.odd > 0n) notes.push(`${sums.odd} rows have an order without a click.`);
   }
+  onStage('looking for outcomes');
   await refuseOutcomes(db, schema, eventsName, types.events, order !== undefined);
   return {
     column(ref) {
@@ -244,10 +251,11 @@ async function oddities(
   // Without a time, the same user, POI and context twice is what a log of visits looks like.
   if (column === undefined) return notes;
   const compared = [...types.keys()].filter((c) => c !== schema.keys.row).map((c) => ident(`c:${c}`));
-  const { repeated } = await db.row<{ repeated: bigint }>(
-    `SELECT count(*) - count(DISTINCT hash(${compared.join(', ')})) AS repeated FROM raw_events`,
+  // Not count(DISTINCT …), which keeps all in memory.
+  const { repeated } = await db.row<{ repeated: bigint | null }>(
+    `SELECT sum(n - 1)::BIGINT AS repeated FROM (SELECT count(*) AS n FROM raw_events GROUP BY hash(${compared.join(', ')}) HAVING n > 1)`,
   );
-  if (repeated > 0n)
+  if (repeated !== null)
     notes.push(
       `${where}: ${repeated} rows repeat another one in every column that is read (user, POI, time, labels and all); each is counted. If the log holds them twice by mistake, remove them.`,
     );
@@ -387,6 +395,13 @@ async function checkValues(
     }
     // Whole numbers and decimals are finite; among the others NaN is how writers say "missing", infinity is a mistake.
     if (c.type === 'BOOLEAN' || (holdsNumbers(c.type) && !/^(FLOAT|DOUBLE)$/.test(c.type))) return;
+    if (holdsNumbers(c.type)) {
+      // The values as they are, before their texts: nearly always nothing is wrong, and a text of each is ten times as dear.
+      const { wrong } = await db.row<{ wrong: bigint }>(
+        `SELECT count(*) AS wrong FROM raw_${table} WHERE NOT isnan(${c.sql}) AND abs(${c.sql}) > ${largestNumber}`,
+      );
+      if (wrong === 0n) return;
+    }
     await complain(
       column,
       `${presentSql(c, missing)} IS NOT NULL AND coalesce(abs(${numberSql(c, missing)}) > ${largestNumber}, true)`,
