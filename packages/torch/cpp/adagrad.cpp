@@ -33,7 +33,8 @@ void updateRows(at::Tensor& table, at::Tensor& sum, std::vector<int32_t>& slots,
   T* tableData = table.mutable_data_ptr<T>();
   T* sumData = sum.mutable_data_ptr<T>();
   const T rate = static_cast<T>(lr), floor = static_cast<T>(eps);
-  eachRowSum<T>(groupRows(gradient.indices, table.size(0), slots), gradient.values.const_data_ptr<T>(), d, [&](int64_t at, const T* g) {
+  eachRowSum<T>(groupRows(gradient.indices, table.size(0), slots), gradient.values.const_data_ptr<T>(), d, {tableData, sumData},
+                [&](int64_t at, const T* g) {
     for (int64_t j = 0; j < d; ++j) {
       const T s = sumData[at + j] += g[j] * g[j];
       tableData[at + j] -= rate * g[j] / (std::sqrt(s) + floor);

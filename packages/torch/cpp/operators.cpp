@@ -2,6 +2,7 @@
 #include "addon.h"
 #include "contrastive.h"
 #include "decoder/decoder.h"
+#include "experts/experts.h"
 
 namespace larr {
 namespace {

@@ -132,7 +132,8 @@ void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::ve
   const T keep = static_cast<T>(1 - update.s.lr * update.s.weightDecay);
   const T stepSize = static_cast<T>(update.s.lr / update.meanCorrection);
   const T rootCorrection = static_cast<T>(1 / std::sqrt(update.squareCorrection));
-  eachRowSum<T>(groupRows(gradient.indices, table.size(0), slots), gradient.values.const_data_ptr<T>(), d, [&](int64_t at, const T* sum) {
+  eachRowSum<T>(groupRows(gradient.indices, table.size(0), slots), gradient.values.const_data_ptr<T>(), d,
+                {tableData, meanData, squareData}, [&](int64_t at, const T* sum) {
     for (int64_t j = 0; j < d; ++j) {
       const T g = sum[j];
       const T m = meanData[at + j] = beta1 * meanData[at + j] + (1 - beta1) * g;

@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <vector>
 
 namespace larr {
@@ -22,14 +23,23 @@ struct RowGroups {
 RowGroups groupRows(const at::Tensor& indices, int64_t height, std::vector<int32_t>& slots);
 
 /// Calls update(offset of the row in the table's memory, sum of its gradients [d]) for every row, on several threads.
+/// `touched`: what update reads at that offset. Rows lie anywhere, so they are asked for before they are needed.
 template <typename T, typename Update>
-void eachRowSum(const RowGroups& groups, const T* values, int64_t d, const Update& update) {
+void eachRowSum(const RowGroups& groups, const T* values, int64_t d, std::initializer_list<const T*> touched, const Update& update) {
   const int64_t unique = static_cast<int64_t>(groups.rows.size());
   at::parallel_for(0, unique, std::max<int64_t>(1, 16384 / std::max<int64_t>(d, 1)), [&](int64_t begin, int64_t end) {
+    constexpr int64_t ahead = 8, line = 64 / sizeof(T);
+    const auto ask = [d](const T* row) {
+      for (int64_t j = 0; j < d; j += line) __builtin_prefetch(row + j);
+    };
     std::vector<T> sum(static_cast<size_t>(d));
+    const int64_t last = static_cast<int64_t>(groups.order.size()) - 1;
     for (int64_t i = begin; i < end; ++i) {
+      const int64_t later = groups.rows[static_cast<size_t>(std::min(i + ahead, end - 1))] * d;
+      for (const T* base : touched) ask(base + later);
       std::fill(sum.begin(), sum.end(), T{0});
       for (int64_t o = groups.first[static_cast<size_t>(i)]; o < groups.first[static_cast<size_t>(i) + 1]; ++o) {
+        ask(values + groups.order[static_cast<size_t>(std::min(o + 2 * ahead, last))] * d);
         const T* g = values + groups.order[static_cast<size_t>(o)] * d;
         for (int64_t j = 0; j < d; ++j) sum[static_cast<size_t>(j)] += g[j];
       }

@@ -265,6 +265,12 @@ export const scaledDotProductAttention = native.scaledDotProductAttention as (qu
 /** Symmetric InfoNCE of query and key [B, d], positives on the diagonal: ½ mean(lse over rows + lse over columns − 2·diagonal) of scale · q kᵀ; pairs i ≠ j of one group (i32 [B]) are left out of both sums (docs/method.md, section 3). Accumulates in f32 (f64 for f64). */
 export const infoNce = native.infoNce as (query: Tensor, key: Tensor, scale: Tensor | number, groups?: Tensor | null) => Tensor;
 
+/** Networks side by side: [relu](x_{source e} W_e + b_e) for each e → [B, E · out]; x [B, blocks · in], weight [E, in, out], bias E · out numbers, source: the block of x that each reads. On the CPU for f32 and bf16 nothing is copied between blocks. Defaults: relu = false. */
+export const groupedLinear = native.groupedLinear as (x: Tensor, weight: Tensor, source: number | readonly number[], options?: { bias?: Tensor | null; relu?: boolean }) => Tensor;
+
+/** Σ_e gate[b, g, e] · experts[b, e] → [B, G · d]; experts [B, E · d], gate [B, G, E]. Fused on the CPU for f32 and bf16. */
+export const mixExperts = native.mixExperts as (experts: Tensor, gate: Tensor) => Tensor;
+
 /** Causal grouped-query attention, softmax(q kᵀ ∕ √d) v, of each of several sequences laid one after another with itself: [T, (heads + 2·keyValueHeads)·d] → [T, heads·d]. A row holds a token’s queries, keys and values. Queries and keys are first turned by their position (rotary, halves apart), which restarts at each sequence: cosine and sine are constants [longest, d ∕ 2]. starts: i32 or i64 [sequences + 1], where each sequence begins and then T, best kept on the CPU. Fused on the CPU for f32 and bf16. */
 export const packedAttention = native.packedAttention as (queryKeyValue: Tensor, cosine: Tensor, sine: Tensor, starts: Tensor, heads: number, keyValueHeads: number) => Tensor;
 

@@ -1,10 +1,10 @@
-import type { Tensor } from '@larr/torch';
+import { groupedLinear, type Tensor } from '@larr/torch';
 import { type BatchNorm, batchNorm, createBatchNorm } from './batch-norm.js';
 import { glorot, type Parameters, zero } from './parameters.js';
 
 /**
  * E networks of one shape side by side, each an MLP with [batch norm and] ReLU after every layer: the experts of a level, the towers
- * of ESMM. One product per layer computes all of them.
+ * of ESMM. Their columns stand next to each other, [B, E · d], from the first layer to the last, so that nothing is turned round.
  */
 export interface Experts {
   count: number;
@@ -49,25 +49,24 @@ export function createExperts(
   return { count, layers, dropout: options.dropout ?? 0, outputs: width };
 }
 
-/** x, [B, in] where the input is shared and [E, B, in] otherwise → [E, B, outputs]. */
-export function experts(net: Experts, x: Tensor, training: boolean): Tensor {
-  const batch = x.shape.at(-2)!;
+/**
+ * x [B, in] where the input is shared, else [B, blocks · in] → [B, E · outputs].
+ * @param source where the input is not shared: the block of x that each expert reads
+ */
+export function experts(net: Experts, x: Tensor, training: boolean, source?: readonly number[]): Tensor {
+  const own = Array.from({ length: net.count }, (_, e) => e);
   let h = x;
-  for (const { weight, bias, norm } of net.layers) {
-    if (h.ndim === 3) {
-      h = h.bmm(weight).add(bias);
-      if (norm) h = byExpert(batchNorm(norm, h.transpose(0, 1).reshape([batch, -1]), training), net.count);
-      h = h.relu();
+  net.layers.forEach(({ weight, bias, norm }, i) => {
+    const read = i === 0 ? source : own;
+    if (weight.ndim === 2) {
+      h = h.linear(weight, bias);
+      h = (norm ? batchNorm(norm, h, training) : h).relu();
+    } else if (norm) {
+      h = batchNorm(norm, groupedLinear(h, weight, read!, { bias }), training).relu();
     } else {
-      const all = h.linear(weight, bias); // [B, E · out]
-      h = byExpert((norm ? batchNorm(norm, all, training) : all).relu(), net.count);
+      h = groupedLinear(h, weight, read!, { bias, relu: true });
     }
     if (training && net.dropout > 0) h = h.dropout(net.dropout, true);
-  }
+  });
   return h;
-}
-
-/** [B, E · d] → [E, B, d] */
-function byExpert(columns: Tensor, count: number): Tensor {
-  return columns.reshape([columns.shape[0]!, count, -1]).transpose(0, 1);
 }

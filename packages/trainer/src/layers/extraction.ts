@@ -1,4 +1,4 @@
-import { type Tensor, tensor } from '@larr/torch';
+import { groupedLinear, mixExperts, type Tensor, tensor } from '@larr/torch';
 import { createExperts, type Experts, experts } from './experts.js';
 import { glorot, type Parameters } from './parameters.js';
 
@@ -28,8 +28,8 @@ interface ExtractionLevel {
   gates: number;
   /** bool [gates, experts]: true where a gate may not look at an expert */
   hidden: Tensor;
-  /** which gate of the level below feeds each expert: i64 [experts] */
-  source: Tensor;
+  /** which gate of the level below feeds each expert */
+  source: number[];
 }
 
 export interface ExtractionOptions {
@@ -80,28 +80,34 @@ export function createExtraction(p: Parameters, name: string, inputs: number, op
       gate,
       gates,
       hidden: p.constant(tensor(mask, [gates, count], { dtype: 'bool' })),
-      source: p.constant(tensor(groupOf, [count], { dtype: 'i64' })),
+      source: groupOf,
     };
   });
   return { tasks, experts: count, levels, outputs: width };
 }
 
 /**
- * x [B, inputs] → one [B, outputs] per task. All experts of a level are computed by one product per layer, all gates by
- * one product: a gate's weight is 0 for an expert that it may not see.
+ * x [B, inputs] → one [B, outputs] per task. All experts of a level stand side by side, and so do all gates: a gate's weight is 0 for
+ * an expert that it may not see.
  */
 export function extract(net: Extraction, x: Tensor, training: boolean): Tensor[] {
   const batch = x.shape[0]!;
-  let streams: Tensor | null = null; // [gates, B, d]: the outputs of the level below
+  let streams: Tensor | null = null; // [B, gates · d]: the outputs of the level below
   for (const level of net.levels) {
-    const read = streams ? streams.indexSelect(0, level.source) : x; // [experts, B, in] or [B, in]
-    const h = experts(level.experts, read, training); // [experts, B, d]
+    const h = experts(level.experts, streams ?? x, training, level.source); // [B, experts · d]
     const logits: Tensor = streams
-      ? streams.narrow(0, 0, level.gates).bmm(level.gate).transpose(0, 1) // [B, gates, experts]
-      : x.linear(level.gate).reshape([batch, level.gates, net.experts]);
-    const gate = logits.to('f32').maskedFill(level.hidden, Number.NEGATIVE_INFINITY).softmax(2);
-    const mixed = gate.to(h.dtype).bmm(h.transpose(0, 1)); // [B, gates, d]
-    streams = mixed.transpose(0, 1);
+      ? groupedLinear(
+          streams,
+          level.gate,
+          Array.from({ length: level.gates }, (_, g) => g),
+        )
+      : x.linear(level.gate);
+    const gate = logits
+      .to('f32')
+      .reshape([batch, level.gates, net.experts])
+      .maskedFill(level.hidden, Number.NEGATIVE_INFINITY)
+      .softmax(2);
+    streams = mixExperts(h, gate);
   }
-  return streams!.unbind(0).slice(0, net.tasks);
+  return Array.from({ length: net.tasks }, (_, k) => streams!.narrow(1, k * net.outputs, net.outputs));
 }

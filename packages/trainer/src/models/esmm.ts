@@ -16,8 +16,9 @@ export const createEsmm: CreateNetwork = (p, inputs, config, _features, width) =
   const towers = createTowers(p, 'tower', inputs.tasks, nets.outputs, []);
   return {
     logits({ x }, training) {
-      const h = experts(nets, x, training); // [tasks, B, hidden.at(-1)]
-      return towerLogits(towers, h.unbind(0), training);
+      const h = experts(nets, x, training); // [B, tasks · hidden.at(-1)]
+      const own = towers.map((_, k) => h.narrow(1, k * nets.outputs, nets.outputs));
+      return towerLogits(towers, own, training);
     },
   };
 };

@@ -28,9 +28,15 @@ export function recommendationLoss(output: ModelOutput, batch: Batch): Tensor {
  * (user, POI) are no negatives of each other. Extra negatives join the sums of the direction scene → target: each row's own draws,
  * less those that hit its own pair. The other direction has none, since a negative of it would be a scene.
  *
+ * @param dtype of the products of all pairs; norms, exponentials and sums are f32 either way
  * @returns a scalar; 0 where `rows` is `clicked` and fewer than two rows of the batch were
  */
-export function alignmentLoss(alignment: Alignment, batch: Batch, config: ModelConfig['align']): Tensor {
+export function alignmentLoss(
+  alignment: Alignment,
+  batch: Batch,
+  config: ModelConfig['align'],
+  dtype: 'f32' | 'bf16' = 'f32',
+): Tensor {
   let { scene, target, extra } = alignment;
   let groups = batch.pair;
   if (config.rows === 'clicked') {
@@ -45,7 +51,7 @@ export function alignmentLoss(alignment: Alignment, batch: Batch, config: ModelC
   const q = scene.normalize(1);
   const k = target.normalize(1);
   const masked = config.maskDuplicates ? groups : undefined;
-  if (extra === null) return infoNce(q, k, 1 / config.temperature, masked);
+  if (extra === null) return infoNce(q.to(dtype), k.to(dtype), 1 / config.temperature, masked);
   return withExtraNegatives(q, k, extra, 1 / config.temperature, masked);
 }
 

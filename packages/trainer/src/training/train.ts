@@ -432,7 +432,7 @@ export function batchLoss(
   const output = autocast(() => model.forward(batch, true), { dtype: 'bf16', enabled: config.dtype === 'bf16' });
   let loss = recommendationLoss(output, batch);
   if (output.alignment) {
-    loss = loss.add(alignmentLoss(output.alignment, batch, config.align).mul(config.align.lambda));
+    loss = loss.add(alignmentLoss(output.alignment, batch, config.align, config.dtype).mul(config.align.lambda));
   }
   if (config.embeddingL2 > 0) {
     for (const table of parameters.tables.values()) {

@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+import { autocast, type DType, groupedLinear, manualSeed, mixExperts, randn, type Tensor, tidy } from './index.js';
+
+/** Loss and gradients of a function of some tensors, against weights that tell every element of its result apart. */
+function gradients(inputs: Tensor[], of: (...given: Tensor[]) => Tensor): { value: number[]; grads: number[][] } {
+  return tidy(() => {
+    const leaves = inputs.map((t) => t.detach().clone().requiresGrad_());
+    const y = of(...leaves);
+    const weight = tidy(() => {
+      manualSeed(5);
+      return randn(y.shape).to(y.dtype);
+    });
+    y.mul(weight).sum().backward();
+    return {
+      value: Array.from(y.to('f64').toArray() as Float64Array),
+      grads: leaves.map((leaf) => Array.from(leaf.grad!.to('f64').toArray() as Float64Array)),
+    };
+  });
+}
+
+function expectNear(got: number[], wanted: number[], relative: number): void {
+  const scale = Math.max(...wanted.map(Math.abs));
+  got.forEach((x, i) => {
+    expect(Math.abs(x - wanted[i]!), `element ${i}: ${x} against ${wanted[i]}`).toBeLessThanOrEqual(relative * scale);
+  });
+}
+
+/** Fused in `dtype` against the same composed from LibTorch's operators in f64, on the same rounded numbers. */
+function compare(shapes: number[][], dtype: DType, of: (...given: Tensor[]) => Tensor): void {
+  tidy(() => {
+    manualSeed(3);
+    const inputs = shapes.map((shape) => randn(shape).to(dtype));
+    const got = gradients(inputs, of);
+    const wanted = gradients(
+      inputs.map((t) => t.to('f64')),
+      of,
+    );
+    const relative = dtype === 'f32' ? 1e-5 : 0.02;
+    expectNear(got.value, wanted.value, relative);
+    got.grads.forEach((grad, i) => {
+      expectNear(grad, wanted.grads[i]!, relative);
+    });
+  });
+}
+
+describe.each(['f32', 'bf16'] as const)('experts in %s', (dtype) => {
+  it.each([
+    ['each its own block', [0, 1, 2], true],
+    ['some the same block, one read by none', [2, 0, 2], true],
+    ['without ReLU', [1, 1, 1], false],
+  ] as const)('linear layers side by side, %s', (_, source, relu) => {
+    const shapes = [
+      [37, 15],
+      [3, 5, 4],
+      [3, 1, 4],
+    ];
+    compare(shapes, dtype, (x, weight, bias) => groupedLinear(x, weight, [...source], { bias: bias!, relu }));
+  });
+
+  it('linear layers without a bias', () => {
+    compare(
+      [
+        [9, 6],
+        [2, 3, 5],
+      ],
+      dtype,
+      (x, weight) => groupedLinear(x, weight, [1, 0]),
+    );
+  });
+
+  it.each([1, 7, 128, 131])('mixtures of experts of width %i', (d) => {
+    compare(
+      [
+        [33, 4 * d],
+        [33, 2, 4],
+      ],
+      dtype,
+      mixExperts,
+    );
+  });
+});
+
+describe('experts', () => {
+  it('are bf16 under autocast, and gradients have the dtype of what they are of', () => {
+    tidy(() => {
+      const x = randn([8, 6]).requiresGrad_();
+      const weight = randn([2, 3, 4]).requiresGrad_();
+      const y = autocast(() => groupedLinear(x, weight, [0, 1], { relu: true }), { dtype: 'bf16' });
+      expect(y.dtype).toBe('bf16');
+      y.sum().backward();
+      expect([x.grad!.dtype, weight.grad!.dtype]).toEqual(['f32', 'f32']);
+    });
+  });
+
+  it('leave out an expert whose weight is 0, whatever it says', () => {
+    tidy(() => {
+      const experts = randn([5, 8]);
+      experts.narrow(1, 4, 4).fill_(Number.POSITIVE_INFINITY);
+      const gate = randn([5, 1, 2]);
+      gate.narrow(2, 1, 1).fill_(0);
+      expect(mixExperts(experts, gate).isfinite().all().item()).toBe(1);
+    });
+  });
+
+  it('refuse shapes that do not go together, with what is wrong', () => {
+    tidy(() => {
+      expect(() => groupedLinear(randn([4, 7]), randn([2, 3, 4]), [0, 1])).toThrow(/do not go together/);
+      expect(() => groupedLinear(randn([4, 6]), randn([2, 3, 4]), [0, 2])).toThrow(/block 2 is none of the 2/);
+      expect(() => groupedLinear(randn([4, 6]), randn([2, 3, 4]), [0])).toThrow(/a block for each of 2/);
+      expect(() => groupedLinear(randn([4, 6]), randn([2, 3, 4]), [0, 1], { bias: randn([3]) })).toThrow(/8 numbers/);
+      expect(() => mixExperts(randn([4, 7]), randn([4, 1, 2]))).toThrow(/do not go together/);
+    });
+  });
+});
