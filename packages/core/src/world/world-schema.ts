@@ -8,10 +8,13 @@ export type CategoryGranularity = 'coarse' | 'fine';
 const CITY_TEXTS = Object.fromEntries(CITIES.map((city) => [city.id, `${city.name} in ${city.region}`]));
 const HERE: [string, string] = ['events.latitude', 'events.longitude'];
 const THERE: [string, string] = ['pois.latitude', 'pois.longitude'];
+const DISTANCE_EDGES = [1, 2, 4, 6];
 
 /**
  * The schema of a generated world. Baselines get every non-text column that a platform would have at serving time. The position in the
- * list is a column of the events but no feature: it is unknown when POIs are ranked (docs/world.md, "Position").
+ * list is a column of the events but no feature: it is unknown when POIs are ranked (docs/world.md, "Position"). Whatever the scene says
+ * in words is a feature of theirs too: without time slot, mealtime, temperature in words and distance band as ids, half of what LARR
+ * gained over PLE was no meaning, but that it saw them (docs/results.md).
  * @param training settings that suit the world's size
  */
 export function worldSchema(granularity: CategoryGranularity, training: DatasetSchema['training']): DatasetSchema {
@@ -50,6 +53,10 @@ export function worldSchema(granularity: CategoryGranularity, training: DatasetS
           value: { derive: 'bucket', of: 'events.temperature', edges: [0, 5, 10, 15, 20, 25, 30] },
           role: 'context',
         },
+        { name: 'time_slot', value: { derive: 'timeSlot' } },
+        { name: 'mealtime', value: { derive: 'mealtime' } },
+        { name: 'temperature_words', value: { derive: 'temperatureWords', of: 'events.temperature' } },
+        { name: 'distance_band', value: { derive: 'distanceBand', from: HERE, to: THERE, edges: DISTANCE_EDGES } },
         { name: 'city', value: 'events.city', role: 'context' },
         { name: 'district', value: 'events.district', role: 'context' },
         { name: 'travel', value: 'events.travel', role: 'context' },
@@ -114,7 +121,7 @@ export function worldSchema(granularity: CategoryGranularity, training: DatasetS
             },
           },
         },
-        { name: 'distance', value: { derive: 'distanceBand', from: HERE, to: THERE, edges: [1, 2, 4, 6] } },
+        { name: 'distance', value: { derive: 'distanceBand', from: HERE, to: THERE, edges: DISTANCE_EDGES } },
         { name: 'holiday', value: 'events.holiday' },
       ],
     },
