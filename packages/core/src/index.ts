@@ -1,3 +1,5 @@
+import './privacy/no-telemetry.js';
+
 export * from './bundle/bundle.js';
 export * from './bundle/parity.js';
 export * from './dataset/content-digest.js';
