@@ -193,12 +193,12 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
  */
 export async function embedShare(options: EmbedOptions & { shard: Shard }): Promise<EmbedShareResult> {
   const { output, shard, saveSeconds = 20, signal } = options;
-  const dataset = await openDataset(options.dataset, options.split);
   const own = join(output, 'shares', `${shard.index}-of-${shard.count}`);
   const lock = lockDirectory(own, 'the share');
   const computed: Record<string, number> = {};
   let identity: string;
   try {
+    const dataset = await openDataset(options.dataset, options.split);
     const source = await openSource(options, dataset);
     try {
       identity = createHash('sha256')
