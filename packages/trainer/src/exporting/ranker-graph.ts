@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../models/config.js';
-import { networkOf } from '../models/index.js';
+import { networkOf, requireServable } from '../models/index.js';
 import { clickLogitShift, type ModelInputs } from '../models/inputs.js';
 import { GraphWriter, type Value } from './onnx/graph.js';
 import { linear, type ModelState, mlp, weightOf } from './onnx/layers.js';
@@ -50,7 +50,7 @@ export interface RankerGraph {
  * Inputs that would have no columns are left out. Standardisation of dense features, the linear map of the behaviour vector and the
  * correction for thinned negatives are inside. The scene encoder is not: the server folds it, and feeds z_s.
  * @param shared which features come per context; what a first layer makes of them is computed once a context
- * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a vocabulary of POIs that sequences cannot point into; TrainingError
+ * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a control of experiments, and for a vocabulary of POIs that sequences cannot point into; TrainingError
  * `CHECKPOINT_MISMATCH` where a weight is missing
  */
 export function rankerGraph(
@@ -60,6 +60,7 @@ export function rankerGraph(
   state: ModelState,
   shared: ContextFeatures,
 ): RankerGraph {
+  requireServable(model);
   const graph = new GraphWriter();
   const tables: RankerGraph['tables'] = {};
   const table = (input: string, weight: string): Value => {

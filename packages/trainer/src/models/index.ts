@@ -1,4 +1,4 @@
-import { UsageError } from '@larr/core';
+import { ConfigError, UsageError } from '@larr/core';
 import { cat, type Tensor, tidy } from '@larr/torch';
 import { Parameters } from '../layers/parameters.js';
 import { type ModelConfig, type NetworkName, networkNames } from './config.js';
@@ -116,6 +116,19 @@ export function checkModelInputs(name: string, config: ModelConfig, inputs: Mode
   const network = networkOf(name, config);
   if (network === 'din') sequenceTarget(inputs);
   if (network === 'fibinet') requirePairs(inputs);
+}
+
+/**
+ * Makes sure that a model is one to serve: controls read what a server has not, or are there to be held against.
+ * @throws ConfigError `MODEL_NOT_EXPORTABLE`
+ */
+export function requireServable(name: string): void {
+  const { truth } = modelKind(name);
+  if (truth === null && name !== 'ple-scene-ids') return;
+  throw new ConfigError(
+    'MODEL_NOT_EXPORTABLE',
+    `${name} is a control of experiments${truth === null ? '' : ', told what only a simulator knows'}: export its base, or larr`,
+  );
 }
 
 /**

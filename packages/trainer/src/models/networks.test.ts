@@ -411,3 +411,11 @@ test('both readings of a table reach it, as sparse gradients and as dense ones',
     expect(value).toBeCloseTo(gradients[1]![i]!, 6);
   });
 });
+
+test.each(['ple-scene-ids', 'ple-true-attributes'])('%s, a control of experiments, is not for export', (model) => {
+  const config = modelConfigSchema.parse({});
+  const shared = { ids: [], dense: [] };
+  expect(() => rankerGraph(model, inputs(true), config, new Map(), shared)).toThrow(
+    expect.objectContaining({ code: 'MODEL_NOT_EXPORTABLE' }),
+  );
+});

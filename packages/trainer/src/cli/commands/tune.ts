@@ -81,7 +81,10 @@ export function registerTune(program: Command): void {
     .addOption(baseOption())
     .option('--trials <n>', `settings that are drawn for each model (${DEFAULT_TRIALS})`, wholeNumber(1))
     .option('--minutes <n>', 'or minutes of training for each model', minutes)
-    .option('--space <file>', 'JSON file of what is searched (docs/results.md); without it, what moves rankings most')
+    .option(
+      '--space <file>',
+      'JSON file of what is searched (packages/trainer/README.md); without it, what moves rankings most',
+    )
     .requiredOption('--out <dir>', 'directory of the search; a stopped one goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
     .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
