@@ -28,7 +28,8 @@ export interface SampleShape {
   dense: string[];
   scene: string[];
   sequences: { name: string; length: number }[];
-  order: boolean;
+  /** user, poi, click, row_id and, where there are orders, order; all of them are empty arrays where not. */
+  keys: { order: boolean } | null;
 }
 
 export function sampleShape(split: SplitManifest, orders: boolean): SampleShape {
@@ -37,15 +38,58 @@ export function sampleShape(split: SplitManifest, orders: boolean): SampleShape 
     dense: split.dense.map((f) => f.name),
     scene: split.scene.map((f) => f.field),
     sequences: split.sequences.map(({ name, length }) => ({ name, length })),
-    order: orders,
+    keys: { order: orders },
   };
 }
 
 /** Bytes that one sample takes in memory. */
 export function bytesPerSample(shape: SampleShape): number {
   const sequences = shape.sequences.reduce((sum, s) => sum + s.length, 0);
-  const columns = shape.categorical.length + shape.dense.length + shape.scene.length + 3 + (shape.order ? 1 : 0);
-  return 8 + 4 * (columns + sequences);
+  return 4 * (shape.categorical.length + shape.dense.length + shape.scene.length + sequences) + keyBytes(shape);
+}
+
+function keyBytes({ keys }: SampleShape): number {
+  return keys === null ? 0 : 8 + 4 * (keys.order ? 4 : 3);
+}
+
+/**
+ * Shares the columns of samples out, as whole arrays of `Samples`, into so many shapes of about the same size; fewer where there are
+ * not so many. `joinSamples` puts them together again.
+ */
+export function shareColumns(shape: SampleShape, parts: number): SampleShape[] {
+  const none: SampleShape = { categorical: [], dense: [], scene: [], sequences: [], keys: null };
+  const pieces: { bytes: number; piece: Partial<SampleShape> }[] = [
+    { bytes: 4 * shape.categorical.length, piece: { categorical: shape.categorical } },
+    { bytes: 4 * shape.dense.length, piece: { dense: shape.dense } },
+    { bytes: 4 * shape.scene.length, piece: { scene: shape.scene } },
+    { bytes: 4 * shape.sequences.reduce((sum, s) => sum + s.length, 0), piece: { sequences: shape.sequences } },
+    { bytes: keyBytes(shape), piece: { keys: shape.keys } },
+  ];
+  const shares = Array.from({ length: parts }, () => ({ bytes: 0, shape: none }));
+  for (const { bytes, piece } of pieces.filter(({ bytes }) => bytes > 0).sort((a, b) => b.bytes - a.bytes)) {
+    const least = shares.reduce((a, b) => (b.bytes < a.bytes ? b : a));
+    least.bytes += bytes;
+    least.shape = { ...least.shape, ...piece };
+  }
+  return shares.filter(({ bytes }) => bytes > 0).map(({ shape }) => shape);
+}
+
+/** Samples of which each share has some of the arrays (`shareColumns`) and the others empty. */
+export function joinSamples(shares: readonly Samples[]): Samples {
+  const of = <T extends { length: number }>(array: (samples: Samples) => T): T =>
+    array(shares.find((samples) => array(samples).length > 0) ?? shares[0]!);
+  return {
+    rows: shares[0]!.rows,
+    categorical: of((s) => s.categorical),
+    dense: of((s) => s.dense),
+    scene: of((s) => s.scene),
+    sequences: of((s) => s.sequences),
+    user: of((s) => s.user),
+    poi: of((s) => s.poi),
+    click: of((s) => s.click),
+    order: shares.find((s) => s.order !== null)?.order ?? null,
+    rowId: of((s) => s.rowId),
+  };
 }
 
 /**
@@ -66,18 +110,19 @@ export function samplesOver(shape: SampleShape, rows: number, buffer?: ArrayBuff
     at += length * width;
     return array;
   };
+  const key = shape.keys === null ? 0 : 1;
   // Eight-byte values first: every view is aligned.
-  const rowId = take(BigInt64Array, 1, 8);
+  const rowId = take(BigInt64Array, key, 8);
   return {
     rows,
     categorical: take(Int32Array, shape.categorical.length),
     dense: take(Float32Array, shape.dense.length),
     scene: take(Int32Array, shape.scene.length),
     sequences: shape.sequences.map((s) => take(Int32Array, s.length)),
-    user: take(Int32Array, 1),
-    poi: take(Int32Array, 1),
-    click: take(Float32Array, 1),
-    order: shape.order ? take(Float32Array, 1) : null,
+    user: take(Int32Array, key),
+    poi: take(Int32Array, key),
+    click: take(Float32Array, key),
+    order: shape.keys?.order ? take(Float32Array, 1) : null,
     rowId,
   };
 }
@@ -89,11 +134,9 @@ export function sampleColumns(shape: SampleShape): string {
     ...shape.dense.map((name) => ident(`dense_${name}`)),
     ...shape.scene.map((name) => ident(`scene_${name}`)),
     ...shape.sequences.map((s) => `${ident(`seq_${s.name}`)}::INTEGER[${s.length}]`),
-    'user_index',
-    'poi_index',
-    'click',
-    ...(shape.order ? ['"order"'] : []),
-    'row_id',
+    ...(shape.keys === null
+      ? []
+      : ['user_index', 'poi_index', 'click', ...(shape.keys.order ? ['"order"'] : []), 'row_id']),
   ].join(', ');
 }
 
@@ -119,6 +162,7 @@ export class SampleCopier {
     shape.sequences.forEach(({ length }, i) => {
       this.#targets.push({ array: samples.sequences[i]!, start: 0, width: length });
     });
+    if (shape.keys === null) return;
     columns(samples.user, 1);
     columns(samples.poi, 1);
     columns(samples.click, 1);

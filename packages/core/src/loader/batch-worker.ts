@@ -1,4 +1,4 @@
-// The loader's thread: reads windows, one ahead, and sends shuffled batches as the other side asks for them.
+// A thread of the loader: reads windows of some of the columns, one ahead, and sends shuffled batches as the other side asks for them.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { bytesPerSample, type SampleShape, type Samples, samplesOver } from '../dataset/samples.js';
 import { DuckdbSession } from '../duckdb/session.js';
@@ -20,7 +20,6 @@ export interface BatchWorkerSetup {
   epoch: number;
   /** Rows of the epoch that are passed over. */
   row: number;
-  threads: number;
 }
 
 /** Main thread → loader: send one more batch, or stop. */
@@ -56,7 +55,7 @@ class Requests {
 
 async function serve(setup: BatchWorkerSetup, port: MessagePort, requests: Requests): Promise<void> {
   const { shape, seed, epoch } = setup;
-  using db = await DuckdbSession.open({ threads: setup.threads });
+  using db = await DuckdbSession.open({ threads: 2 });
   // About a row group: DuckDB's threads go on decoding while this one shuffles. The default of 1 MB has them wait after a few chunks.
   await db.run("SET streaming_buffer_size = '16MB'");
   const blocks = await listBlocks(db, setup.directory, setup.files, setup.rows);
@@ -78,6 +77,7 @@ async function serve(setup: BatchWorkerSetup, port: MessagePort, requests: Reque
 
   let row = setup.row;
   let batch: Samples | null = null;
+  let buffer = new ArrayBuffer(0);
   let filled = 0;
   const firstTurn = w;
   let ahead = read(windows[w]!, 0);
@@ -94,7 +94,8 @@ async function serve(setup: BatchWorkerSetup, port: MessagePort, requests: Reque
           return;
         }
         const size = Math.min(setup.batchSize, setup.rows - row);
-        batch = samplesOver(shape, size, new ArrayBuffer(size * bytesPerSample(shape)));
+        buffer = new ArrayBuffer(size * bytesPerSample(shape));
+        batch = samplesOver(shape, size, buffer);
         filled = 0;
       }
       const count = Math.min(batch.rows - filled, window.start + window.rows - row);
@@ -102,7 +103,6 @@ async function serve(setup: BatchWorkerSetup, port: MessagePort, requests: Reque
       row += count;
       filled += count;
       if (filled < batch.rows) break;
-      const buffer = batch.rowId.buffer as ArrayBuffer;
       port.postMessage({ kind: 'batch', rows: batch.rows, buffer } satisfies FromBatchWorker, [buffer]);
       batch = null;
     }

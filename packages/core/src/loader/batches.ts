@@ -1,6 +1,13 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
-import { bytesPerSample, type SampleShape, type Samples, samplesOver } from '../dataset/samples.js';
+import {
+  bytesPerSample,
+  joinSamples,
+  type SampleShape,
+  type Samples,
+  samplesOver,
+  shareColumns,
+} from '../dataset/samples.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { BatchWorkerSetup, FromBatchWorker, ToBatchWorker } from './batch-worker.js';
 
@@ -17,7 +24,7 @@ export interface BatchOptions {
   windowRows?: number;
   /** Batches made ahead of the one in use; default 4. */
   prefetch?: number;
-  /** Threads that decode Parquet; default 2. */
+  /** Threads that read and shuffle, each some of the columns; default 2. */
   threads?: number;
 }
 
@@ -47,26 +54,61 @@ export function batchMemory(shape: SampleShape, options: BatchOptions): number {
 }
 
 /**
- * One epoch of a part in shuffled batches, made on another thread while the caller works on the one before. Memory is that
+ * One epoch of a part in shuffled batches, made on other threads while the caller works on the one before. Memory is that
  * of `batchMemory`, however large the part is.
  *
  * The order follows from the dataset, `seed`, `epoch` and `windowRows` alone: starting again with `row` gives the very batches
- * that an uninterrupted run would have given. Every row comes once. Leaving the loop early stops the thread.
+ * that an uninterrupted run would have given. Every row comes once. Leaving the loop early stops the threads.
  * @throws ConfigError `BAD_OPTION`; DataError `DATASET_CORRUPT`
  */
 export async function* streamBatches(source: BatchSource, options: BatchOptions): AsyncGenerator<SampleBatch, void> {
-  const setup: BatchWorkerSetup = {
-    ...source,
+  const { directory, files, rows } = source;
+  const setup = {
+    directory,
+    files,
+    rows,
     batchSize: whole('batchSize', options.batchSize, 1),
     windowRows: whole('windowRows', options.windowRows ?? defaultWindowRows, 1),
     seed: options.seed === null ? null : whole('seed', options.seed, 0),
     epoch: whole('epoch', options.epoch ?? 0, 0),
     row: whole('row', options.row ?? 0, 0),
-    threads: whole('threads', options.threads ?? 2, 1),
   };
+  const threads = whole('threads', options.threads ?? 2, 1);
   const prefetch = whole('prefetch', options.prefetch ?? defaultPrefetch, 1);
-  if (setup.row > source.rows)
-    throw new ConfigError('BAD_OPTION', `row ${setup.row} lies beyond the ${source.rows} rows of the part.`);
+  if (setup.row > rows)
+    throw new ConfigError('BAD_OPTION', `row ${setup.row} lies beyond the ${rows} rows of the part.`);
+  const readers = shareColumns(source.shape, threads).map((shape) => startReader({ ...setup, shape }));
+  let next = setup.row;
+  try {
+    for (let i = 0; i < prefetch; i++) for (const reader of readers) reader.ask('more');
+    for (;;) {
+      const shares: Samples[] = [];
+      for (const { take, shape } of readers) {
+        const message = await take();
+        if (message.kind === 'end') return;
+        if (message.kind === 'failed') throw new DataError(message.code, message.message, { file: directory });
+        shares.push(samplesOver(shape, message.rows, message.buffer));
+      }
+      for (const reader of readers) reader.ask('more');
+      const samples = joinSamples(shares);
+      next += samples.rows;
+      yield { samples, next };
+    }
+  } finally {
+    for (const reader of readers) reader.ask('stop');
+    await Promise.all(readers.map((reader) => reader.ended));
+  }
+}
+
+interface Reader {
+  shape: SampleShape;
+  ask(message: ToBatchWorker): void;
+  /** Its next message, once it is there. */
+  take(): Promise<FromBatchWorker>;
+  ended: Promise<void>;
+}
+
+function startReader(setup: BatchWorkerSetup): Reader {
   // A worker is always the built file: threads do not load TypeScript, also where tests run this module from its source.
   const file = createRequire(import.meta.url).resolve('@larr/core/batch-worker');
   const worker = new Worker(file, { workerData: setup });
@@ -84,27 +126,19 @@ export async function* streamBatches(source: BatchSource, options: BatchOptions)
       resolve();
     });
   });
-  const ask = (message: ToBatchWorker) => worker.postMessage(message);
-  let next = setup.row;
-  try {
-    for (let i = 0; i < prefetch; i++) ask('more');
-    for (;;) {
+  return {
+    shape: setup.shape,
+    ask: (message) => worker.postMessage(message),
+    async take() {
       while (arrived.length === 0) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
       }
-      const message = arrived.shift()!;
-      if (message.kind === 'end') return;
-      if (message.kind === 'failed') throw new DataError(message.code, message.message, { file: source.directory });
-      ask('more');
-      next += message.rows;
-      yield { samples: samplesOver(source.shape, message.rows, message.buffer), next };
-    }
-  } finally {
-    ask('stop');
-    await ended;
-  }
+      return arrived.shift()!;
+    },
+    ended,
+  };
 }
 
 function whole(name: string, value: number, least: number): number {

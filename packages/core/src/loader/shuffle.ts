@@ -62,7 +62,9 @@ function fourByteColumns(samples: Samples): Int32Array[] {
 
 /** Arrays in which a row is several words. */
 function rowsOfWords({ sequences, rowId, rows }: Samples): { words: Int32Array; width: number }[] {
-  return [...sequences.map((s) => ({ words: s, width: s.length / rows })), { words: words(rowId), width: 2 }];
+  return [...sequences.map((s) => ({ words: s, width: s.length / rows })), { words: words(rowId), width: 2 }].filter(
+    ({ words }) => words.length > 0,
+  );
 }
 
 function words(array: Float32Array | BigInt64Array): Int32Array {
