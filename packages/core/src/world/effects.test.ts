@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { auc } from '../metrics/ranking.js';
 import { ATTRIBUTES, type AttributeName, attributeIndex, MEALTIMES } from './attributes.js';
@@ -286,6 +287,22 @@ function solve(matrix: Float64Array[], right: Float64Array): Float64Array {
   }
   return Float64Array.from({ length: k }, (_, r) => a[r]![k]! / a[r]![r]!);
 }
+
+test('docs/world.md has every scene effect as it is, and no other', async () => {
+  const guide = await readFile(new URL('../../../../docs/world.md', import.meta.url), 'utf8');
+  const table = /\| condition \| strength \| weights \|\n.*\n((?:\|.*\n)+)/.exec(guide)![1]!;
+  const told = table.split('\n').flatMap((line) => {
+    const [, scene, , weights] = line.split('|').map((cell) => cell.trim());
+    return (weights ?? '')
+      .split(', ')
+      .filter(Boolean)
+      .map((weight) => `${scene}: ${weight}`);
+  });
+  const written = (effect: number) => `${effect < 0 ? '−' : '+'}${String(Math.abs(effect)).slice(1)}`;
+  expect(told).toEqual(
+    SCENE_EFFECTS.map(({ scene, attribute, effect }) => `${scene}: ${attribute} ${written(effect)}`),
+  );
+});
 
 describe('the log of a world', () => {
   let population: Population;

@@ -8,6 +8,7 @@ import { DuckdbSession, literal } from '../duckdb/session.js';
 import { UsageError } from '../errors.js';
 import { ATTRIBUTES } from './attributes.js';
 import { CITIES } from './cities.js';
+import { generalText } from './corpus.js';
 import { CUISINES, DISHES } from './dishes.js';
 import { generateWorld, type WorldSummary } from './generate.js';
 import { englishName } from './words.js';
@@ -174,6 +175,49 @@ describe('a tiny world', () => {
     expect(new Set(general).size / general.length).toBeGreaterThan(0.97);
     expect(Buffer.byteLength(general.join('\n'))).toBeGreaterThan(95_000);
   });
+});
+
+test('the general text is varied enough that held-out text has to be predicted: most of it is new, and words follow from words', () => {
+  const texts = [...generalText(600_000, 1)].flatMap((block) =>
+    block
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { text: string }).text),
+  );
+  const half = Math.floor(texts.length / 2);
+  const sentences = (text: string) => text.match(/[^.?!]+[.?!]/g)!.map((sentence) => sentence.trim());
+  const seen = new Set(texts.slice(0, half).flatMap(sentences));
+  const held = texts.slice(half).flatMap(sentences);
+  expect(held.filter((sentence) => seen.has(sentence)).length / held.length).toBeLessThan(0.25);
+
+  // Word by word: how many words are as likely, by their frequency alone and by the word before (smoothed with the frequency).
+  const words = (text: string) => ['^', ...text.toLowerCase().match(/\p{L}+|[.,;:?]/gu)!];
+  const one = new Map<string, number>();
+  const two = new Map<string, number>();
+  let total = 0;
+  for (const text of texts.slice(0, half))
+    words(text).forEach((word, i, all) => {
+      one.set(word, (one.get(word) ?? 0) + 1);
+      total++;
+      if (i > 0) two.set(`${all[i - 1]} ${word}`, (two.get(`${all[i - 1]} ${word}`) ?? 0) + 1);
+    });
+  let [unigram, bigram, counted, unknown] = [0, 0, 0, 0];
+  for (const text of texts.slice(half))
+    words(text).forEach((word, i, all) => {
+      if (i === 0) return;
+      const alone = ((one.get(word) ?? 0) + 0.5) / (total + 0.5 * one.size + 0.5);
+      const before = all[i - 1]!;
+      unigram -= Math.log(alone);
+      bigram -= Math.log(((two.get(`${before} ${word}`) ?? 0) + 5 * alone) / ((one.get(before) ?? 0) + 5));
+      if (!one.has(word)) unknown++;
+      counted++;
+    });
+  expect(one.size).toBeGreaterThan(1000);
+  expect(unknown / counted).toBeLessThan(0.01);
+  expect(Math.exp(unigram / counted)).toBeGreaterThan(150);
+  expect(Math.exp(bigram / counted)).toBeGreaterThan(6);
+  expect(Math.exp(bigram / counted)).toBeLessThan(30);
+  expect(texts.filter((text) => /\p{Script=Han}/u.test(text)).length / texts.length).toBeGreaterThan(0.2);
 });
 
 test('the tables of food and places have what the world promises', () => {
