@@ -117,7 +117,7 @@ export async function firstLine(file: string): Promise<string> {
 }
 
 /** A file's bytes. @throws DataError `FILE_MISSING` */
-export async function readBytes(file: string): Promise<Uint8Array> {
+async function readBytes(file: string): Promise<Uint8Array> {
   return readFile(file).catch((cause) => {
     throw new DataError('FILE_MISSING', `${file} cannot be read. Give the directory with the files as published.`, {
       file,

@@ -44,7 +44,7 @@ export interface BatchSource {
   shape: SampleShape;
 }
 
-export const defaultWindowRows = 524_288;
+const defaultWindowRows = 524_288;
 const defaultPrefetch = 4;
 
 /** The most memory, in bytes, that the batches of a part take: two windows, and the batches ahead and in use. */

@@ -287,7 +287,7 @@ async function oddities(
 }
 
 /** The labels as trained: a lone order column plays the click. */
-export function labelColumns(schema: DatasetSchema): {
+function labelColumns(schema: DatasetSchema): {
   click: { column: string; atLeast?: number } | undefined;
   order: { column: string; atLeast?: number } | undefined;
 } {

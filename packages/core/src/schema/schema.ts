@@ -107,7 +107,7 @@ const Text = z.strictObject({
     .describe('Texts of coded values; a value not listed stands for itself.'),
 });
 /** A derivation: computed by `core/src/scene` for `prepare` and the server alike. */
-export const DerivationSchema = z.discriminatedUnion('derive', [
+const DerivationSchema = z.discriminatedUnion('derive', [
   TimeOf,
   Weekday,
   Weekend,
@@ -343,19 +343,14 @@ export type TableSource = z.output<typeof Source>;
 export type Derivation = z.output<typeof DerivationSchema>;
 /** A column reference (`"events.weather"`) or a derivation. */
 export type ValueSpec = string | Derivation;
-export type CategoricalFeature = z.output<typeof Categorical>;
-export type CrossFeature = z.output<typeof Cross>;
-export type DenseFeature = z.output<typeof Dense>;
 export type StatisticsFeature = z.output<typeof Statistics>;
 export type StatisticMeasure = z.output<typeof Measure>;
-export type SequenceFeature = z.output<typeof Sequence>;
 export type PoiKeyword = z.output<typeof PoiKeyword>;
 export type UserKeyword = z.output<typeof UserKeyword>;
 export type SceneKeyword = z.output<typeof SceneKeyword>;
 export type BehaviourSpec = z.output<typeof Behaviour>;
 export type TextTemplates = z.output<typeof TextTemplatesShape>;
 export type SplitSpec = z.output<typeof Split>;
-export type NegativeSampling = z.output<typeof Negatives>;
 export type TrainingDefaults = Required<z.output<typeof Training>>;
 
 /** JSON Schema (draft 2020-12) of the schema file, for editors. */

@@ -88,7 +88,7 @@ export interface Moment {
 }
 
 /** How hot it feels: 0 at 17 °C, ±1.5 at most. */
-export function feel(temperature: number): number {
+function feel(temperature: number): number {
   return Math.max(-1.5, Math.min(1.5, (temperature - HEAT_NORMAL) / HEAT_SCALE));
 }
 

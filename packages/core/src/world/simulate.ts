@@ -4,8 +4,8 @@ import { LIST, Session, type SessionSource } from './sessions.js';
 import { STREAM } from './streams.js';
 
 /** What the world aims at: clicks per impression and orders per click. */
-export const TARGET_CTR = 0.08;
-export const TARGET_CVR = 0.2;
+const TARGET_CTR = 0.08;
+const TARGET_CVR = 0.2;
 
 const PILOT_SESSIONS = 4000;
 /** A prime, so that walking through the times never falls into step with the days. */

@@ -30,7 +30,7 @@ export class Climate {
   private readonly daily: Float64Array;
 
   constructor(
-    private readonly cities: City[],
+    cities: City[],
     private readonly days: number,
     firstDayOfYear: number,
     seed: number,
@@ -75,9 +75,5 @@ export class Climate {
   temperatureAt(city: number, day: number, hour: number): number {
     const swing = this.weatherAt(city, day, hour) >= 2 ? 2.2 : 4.5;
     return this.daily[city * this.days + day]! + swing * Math.cos((2 * Math.PI * (hour - 15)) / 24);
-  }
-
-  get cityCount(): number {
-    return this.cities.length;
   }
 }
