@@ -12,12 +12,13 @@ const stageTitles: Record<StageProgress['stage'], string> = {
 /** Callbacks of the language model's stages. */
 export function stageReporter({ progress, say }: Pick<CommandContext, 'progress' | 'say'>) {
   return {
-    onProgress: ({ stage, step, steps, loss, tokensPerSecond }: StageProgress) =>
+    onProgress: ({ stage, step, steps, loss, tokensPerSecond, mfu }: StageProgress) =>
       progress(
         stageTitles[stage],
         step,
         steps,
-        `${loss === null ? '' : `loss ${loss.toFixed(3)}, `}${Math.round(tokensPerSecond).toLocaleString('en')} tokens/s`,
+        `${loss === null ? '' : `loss ${loss.toFixed(3)}, `}${Math.round(tokensPerSecond).toLocaleString('en')} tokens/s` +
+          `${mfu === undefined ? '' : `, ${(100 * mfu).toFixed(0)} % of the machine's peak`}`,
       ),
     onNotice: (message: string) => say(message),
   };

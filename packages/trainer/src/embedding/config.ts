@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { lora, precision, recompute, saveAs } from '../pretraining/config.js';
 
 const count = z.int().positive();
 const weight = z.number().min(0);
@@ -75,7 +76,10 @@ export const FinetuneConfig = z.strictObject({
     .describe('Share of user–POI batches drawn from one place, where the schema says which that is (`place.poi`).'),
   heldOutPois: count.default(1000).describe('POIs kept out of every pair and evaluated on; at most a third of all.'),
   heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
-  precision: z.enum(['f32', 'bf16']).default('f32').describe('Arithmetic of the products; weights stay f32.'),
+  precision,
+  recompute,
+  lora,
+  saveAs,
   evaluateEvery: count
     .default(500)
     .describe('Steps between measurements on held-out POIs and users (without the probe).'),

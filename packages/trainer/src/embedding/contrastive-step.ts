@@ -1,85 +1,101 @@
 // One step of contrastive learning: vectors of a batch's texts, InfoNCE, gradients.
-import { autocast, cat, infoNce, noGrad, ones, type Tensor, tensor, tidy } from '@larr/torch';
+import { autocast, cat, getRngState, infoNce, noGrad, ones, setRngState, type Tensor, tensor, tidy } from '@larr/torch';
 import type { FinetuneConfig } from './config.js';
-import { type Embedder, pooledStates, type Similarity } from './embedder.js';
+import { type Embedder, pooledTrainingStates, type Similarity } from './embedder.js';
 import type { PairBatch } from './pairs.js';
 
-/** One step's loss, and its gradient in every parameter (eq. 12–20). */
+/** One step's loss, its gradient in every parameter (eq. 12–20), and what that took (`stepFlops`). */
 export function contrastiveStep(
   embedder: Embedder,
   batch: PairBatch,
   temperature: number,
   config: FinetuneConfig,
-): number {
+): { loss: number; flops: number } {
   const size = batch.a.length;
+  const { lora, device } = embedder.model.decoder;
   const groups = config.maskDuplicates ? batch.groups : Int32Array.from({ length: size }, (_, i) => i);
   const project = (states: Tensor, side: 'a' | 'b') =>
     states.linear(side === 'b' && embedder.otherProjection !== null ? embedder.otherProjection : embedder.projection);
   const lossOf = (a: Tensor, b: Tensor): Tensor => {
     const [q, k] = comparable(a, b, config.similarity);
-    return infoNce(
-      q,
-      k,
-      1 / temperature,
-      tensor(groups, [size], { dtype: 'i32', device: embedder.model.decoder.device }),
-    );
+    return infoNce(q, k, 1 / temperature, tensor(groups, [size], { dtype: 'i32', device }));
   };
   const inPrecision = <T>(fn: () => T): T => autocast(fn, { dtype: 'bf16', enabled: config.precision === 'bf16' });
-  const encode = (rows: PairBatch): [Tensor, Tensor] =>
+  const encode = (rows: PairBatch): { a: Tensor; b: Tensor; flops: number; backward: () => void } =>
     inPrecision(() => {
       // Both sides at once, so that texts of one length share a group whichever side they are on.
-      const states = pooledStates(embedder.model, [...rows.a, ...rows.b], config.pooling);
+      const both = [...rows.a, ...rows.b];
+      const { states, backward, flops } = pooledTrainingStates(embedder.model, both, config.pooling, config.recompute);
       const n = rows.a.length;
-      return [project(states.narrow(0, 0, n), 'a').to('f32'), project(states.narrow(0, n, n), 'b').to('f32')];
+      return {
+        a: project(states.narrow(0, 0, n), 'a').to('f32'),
+        b: project(states.narrow(0, n, n), 'b').to('f32'),
+        flops,
+        backward: () => inPrecision(backward),
+      };
     });
   if (size <= config.microBatch) {
     return tidy(() => {
-      const [a, b] = encode(batch);
+      const { a, b, flops, backward } = encode(batch);
       const loss = lossOf(a, b);
       loss.backward();
-      return loss.item();
+      backward();
+      return { loss: loss.item(), flops };
     });
   }
   // GradCache (Gao et al. 2021): vectors of all rows without a graph, the loss's gradient in them, then each piece again
-  // with its graph, carried on from the cached gradient. The decoder has no dropout, so both passes agree.
+  // with its graph, carried on from the cached gradient. Where adapters drop of their inputs, both passes draw the same.
   return tidy(() => {
     const pieces: PairBatch[] = [];
     for (let at = 0; at < size; at += config.microBatch) {
       const slice = <T>(rows: T[]) => rows.slice(at, at + config.microBatch);
       pieces.push({ a: slice(batch.a), b: slice(batch.b), groups: batch.groups.subarray(at, at + config.microBatch) });
     }
-    const encoded = noGrad(() => pieces.map((piece) => tidy(() => encode(piece))));
-    const a = cat(
-      encoded.map(([rows]) => rows),
-      0,
-    )
-      .detach()
-      .requiresGrad_();
-    const b = cat(
-      encoded.map(([, rows]) => rows),
-      0,
-    )
-      .detach()
-      .requiresGrad_();
+    const replays = lora !== undefined && lora.dropout > 0;
+    const random: Uint8Array[] = [];
+    let flops = 0;
+    const encoded = noGrad(() =>
+      pieces.map((piece) => {
+        if (replays) random.push(getRngState());
+        return tidy(() => {
+          const { a, b, flops: own } = encode(piece);
+          flops += own;
+          return { a, b };
+        });
+      }),
+    );
+    const after = replays ? getRngState() : null;
+    const leaf = (side: 'a' | 'b') =>
+      cat(
+        encoded.map((rows) => rows[side]),
+        0,
+      )
+        .detach()
+        .requiresGrad_();
+    const a = leaf('a');
+    const b = leaf('b');
     const loss = lossOf(a, b);
     loss.backward();
     const gradients = [a.grad!, b.grad!] as const;
     pieces.forEach((piece, i) => {
       tidy(() => {
         const at = i * config.microBatch;
-        const [pieceA, pieceB] = encode(piece);
-        const both = cat([pieceA, pieceB], 0);
+        if (replays) setRngState(random[i]!);
+        const rows = encode(piece);
+        const both = cat([rows.a, rows.b], 0);
         both.backward(
           cat(
             gradients.map((g) => g.narrow(0, at, piece.a.length)),
             0,
           ),
         );
+        rows.backward();
       });
     });
+    if (after !== null) setRngState(after);
     a.grad = null;
     b.grad = null;
-    return loss.item();
+    return { loss: loss.item(), flops };
   });
 }
 

@@ -13,8 +13,10 @@ import {
   zeros,
 } from '@larr/torch';
 import { type PackedBatch, packSequences } from '../language-model/batch.js';
-import { disposeDecoder, hiddenStates } from '../language-model/decoder.js';
-import { type LanguageModel, loadLanguageModel, saveLanguageModel } from '../language-model/model-directory.js';
+import { disposeDecoder, hiddenStates, type TrainingStates, trainingStates } from '../language-model/decoder.js';
+import { saveTrained, type TrainedForm } from '../language-model/lora-directory.js';
+import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
+import { stepFlops } from '../language-model/step-flops.js';
 import type { Tokenizer } from '../language-model/tokenizer.js';
 
 export type Pooling = 'mean' | 'last';
@@ -56,9 +58,23 @@ export function embeddableText(
 
 /** The pooled states of each sequence, [sequences, hidden]; the token before every text (bos) is not part of the mean. */
 export function pooledStates(model: LanguageModel, sequences: readonly Int32Array[], pooling: Pooling): Tensor {
-  const { decoder, tokenizer } = model;
   const batch = packSequences(sequences);
-  const states = hiddenStates(decoder, batch);
+  return pooled(model, hiddenStates(model.decoder, batch), batch, pooling);
+}
+
+/** The same for a step of training (`trainingStates`): what it took, and how the gradient goes on from the states, too. */
+export function pooledTrainingStates(
+  model: LanguageModel,
+  sequences: readonly Int32Array[],
+  pooling: Pooling,
+  recompute: boolean,
+): TrainingStates & { flops: number } {
+  const batch = packSequences(sequences);
+  const { states, backward } = trainingStates(model.decoder, batch, recompute);
+  return { states: pooled(model, states, batch, pooling), backward, flops: stepFlops(model.decoder, batch, 0) };
+}
+
+function pooled({ decoder, tokenizer }: LanguageModel, states: Tensor, batch: PackedBatch, pooling: Pooling): Tensor {
   return pooling === 'last'
     ? lastStates(states, batch, decoder.device)
     : meanStates(states, batch, tokenizer.bosId, decoder.device);
@@ -177,9 +193,14 @@ export function disposeEmbedder(embedder: Embedder): void {
   embedder.otherProjection?.dispose();
 }
 
-/** Writes a stage-2 directory: the model as Hugging Face has it, and projection.safetensors. */
-export async function saveEmbedder(directory: string, embedder: Embedder): Promise<void> {
-  await saveLanguageModel(directory, embedder.model);
+/** Writes a stage-2 directory: the model as Hugging Face has it (or its adapters as PEFT does), and projection.safetensors. */
+export async function saveEmbedder(
+  directory: string,
+  embedder: Embedder,
+  form: TrainedForm,
+  base: string,
+): Promise<void> {
+  await saveTrained(directory, embedder.model, form, base);
   tidy(() =>
     saveSafetensors(
       join(directory, 'projection.safetensors'),

@@ -2,11 +2,12 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
 import { manualSeed, ones, type Tensor } from '@larr/torch';
-import { decoderParameters, growVocabulary } from '../language-model/decoder.js';
+import { growVocabulary, trainedParameters } from '../language-model/decoder.js';
+import { adapt } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
-import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
+import { runStageLoop, type StageCursor, type StageSpeed, stageSpeed } from '../language-model/stage-loop.js';
 import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { parseConfig } from '../pretraining/config.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
@@ -38,11 +39,9 @@ export interface FinetuneOptions {
   onNotice?: ((message: string) => void) | undefined;
 }
 
-export interface FinetuneResult {
+export interface FinetuneResult extends StageSpeed {
   steps: number;
   tokens: number;
-  tokensPerSecond: number;
-  seconds: number;
   truncatedTexts: number;
   before: EmbeddingQuality;
   after: EmbeddingQuality;
@@ -72,7 +71,7 @@ interface Cursor extends StageCursor {
  *
  * @throws DataError `NO_PAIRS` where the dataset has no pair of any kind, `MODEL_OF_OTHER_SPLIT` or `MODEL_WITHOUT_RECORD` where the
  *   model was fine-tuned before on other pairs; TrainingError `CHECKPOINT_MISMATCH` where `output` holds anything but this run,
- *   which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept.
+ *   which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`.
  */
 export async function finetune(options: FinetuneOptions): Promise<FinetuneResult> {
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
@@ -93,6 +92,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   manualSeed(seed);
   const tokenizer = withSpecialTokens(loaded.tokenizer, specialTokens(dataset.manifest));
   const model: LanguageModel = { tokenizer, decoder: growVocabulary(loaded.decoder, tokenizer.vocabularySize) };
+  adapt(model, config, specialTokens(dataset.manifest));
   const hidden = model.decoder.config.hiddenSize;
   const embedder: Embedder = {
     model,
@@ -120,14 +120,13 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
       const gate = judge(before, after, config);
       const alarms = [...trained.alarms, ...(await collapsed(texts, material, signal))];
       for (const alarm of alarms) onNotice?.(alarm);
-      await saveEmbedder(output, embedder);
+      await saveEmbedder(output, embedder, config, options.model);
       const findings = { ...gate, before, after, alarms };
       await writeFileAtomic(join(output, 'gate.json'), `${JSON.stringify(findings, null, 2)}\n`);
       return {
         steps: config.steps,
         tokens: trained.cursor.tokens,
-        tokensPerSecond: Math.round(trained.cursor.tokens / Math.max(trained.cursor.seconds, 1e-9)),
-        seconds: trained.cursor.seconds,
+        ...stageSpeed(trained.cursor, trained.cursor.tokens, device, config),
         truncatedTexts: material.texts.truncated,
         before,
         after,
@@ -143,11 +142,12 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
 
     async function train(): Promise<{ cursor: Cursor; alarms: string[] }> {
       const parameters: Record<string, Tensor> = {
-        ...decoderParameters(model.decoder),
+        ...trainedParameters(model.decoder),
         projection: embedder.projection,
       };
       if (embedder.otherProjection !== null) parameters.otherProjection = embedder.otherProjection;
       // The head takes no part here; a tied one is the embedding.
+      delete parameters['rows.head'];
       if (!model.decoder.config.tiedHead) delete parameters.head;
       // The batch of the last step, for what is logged of it.
       let last: { kind: PairKind; loss: number; groups: Int32Array; temperature: number } | undefined;
@@ -156,10 +156,13 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         output,
         identity: run.identity,
         steps: config.steps,
+        device,
         config,
+        smaller: 'a lower microBatch (the same step in more, smaller pieces)',
         parameters,
         beginning: {
           step: 0,
+          flops: 0,
           tokens: 0,
           seconds: 0,
           drawn: { userUser: 0, poiPoi: 0, userPoi: 0, dish: 0 },
@@ -170,13 +173,13 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
           const batch = sources.get(kind)!(cursor.drawn[kind]++);
           const fall = config.temperature / config.initialTemperature;
           const temperature = config.initialTemperature * fall ** (cursor.step / config.steps);
-          const loss = contrastiveStep(embedder, batch, temperature, config);
+          const { loss, flops } = contrastiveStep(embedder, batch, temperature, config);
           const tokens = [...batch.a, ...batch.b].reduce((sum, ids) => sum + ids.length, 0);
           cursor.tokens += tokens;
           const level = loss / Math.log(batch.a.length);
           cursor.level[kind] = cursor.level[kind] === undefined ? level : 0.95 * cursor.level[kind] + 0.05 * level;
           last = { kind, loss, groups: batch.groups, temperature };
-          return { loss, tokens };
+          return { loss, tokens, flops };
         },
         line({ level }) {
           const { kind, loss, groups, temperature } = last!;

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { adaptedModel, holdsAdapters } from '../language-model/lora-directory.js';
 
 /** sha256 over the files that decide a model directory's vectors: config.json, the tokenizer and every file of weights but checkpoints. */
 export async function modelDigest(directory: string): Promise<string> {
@@ -17,6 +18,8 @@ export async function modelDigest(directory: string): Promise<string> {
     )
     .sort();
   const hash = createHash('sha256');
+  // Adapters are nothing without the model that they are of.
+  if (holdsAdapters(directory)) hash.update(await modelDigest(await adaptedModel(directory)));
   for (const file of files) {
     hash.update(`${file}\0`);
     await pipeline(createReadStream(join(directory, file)), hash, { end: false });

@@ -245,6 +245,7 @@ const architectures: Record<Family, string> = {
 export function toHuggingFace(
   config: DecoderConfig,
   tokens: { padId: number | null; bosId: number | null; eosId: number | null },
+  dtype: 'f32' | 'bf16' = 'f32',
 ): Record<string, unknown> {
   return {
     architectures: [architectures[config.family]],
@@ -269,7 +270,7 @@ export function toHuggingFace(
     pad_token_id: tokens.padId,
     bos_token_id: tokens.bosId,
     eos_token_id: tokens.eosId,
-    torch_dtype: 'float32',
+    torch_dtype: dtype === 'bf16' ? 'bfloat16' : 'float32',
     // Its rows are written normalised: transformers, which does not know the key, computes the same.
     ...(config.normalisedHead && { larr_normalised_head: true }),
   };

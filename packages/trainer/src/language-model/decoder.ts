@@ -3,6 +3,7 @@ import {
   autocast,
   cat,
   embedding,
+  getRngState,
   init,
   keep,
   noGrad,
@@ -10,6 +11,7 @@ import {
   packedAttention,
   randn,
   scaledDotProductAttention,
+  setRngState,
   swiGlu,
   type Tensor,
   tensor,
@@ -18,6 +20,7 @@ import {
 } from '@larr/torch';
 import type { PackedBatch } from './batch.js';
 import type { DecoderConfig } from './configuration.js';
+import { disposeLora, type Lora, learntPlaces, loraParameters, loraUpdate, type Matrix, withRows } from './lora.js';
 import { type RotaryTable, rotaryTable } from './rotary.js';
 
 /** One block's weights. Products that share their input are stored fused: one matrix product instead of two or three. */
@@ -45,6 +48,8 @@ export interface Decoder {
   /** [vocabulary, hidden]; the very same tensor as `embedding` where the head is tied. */
   head: Tensor;
   rotary: RotaryTable;
+  /** What is learnt in place of the weights, where those are frozen. */
+  lora?: Lora;
 }
 
 /**
@@ -97,7 +102,13 @@ export function decoderParameters(decoder: Decoder): Record<string, Tensor> {
   return parameters;
 }
 
+/** What training moves, by stable names: every weight, or the adapters beside frozen ones. */
+export function trainedParameters(decoder: Decoder): Record<string, Tensor> {
+  return decoder.lora === undefined ? decoderParameters(decoder) : loraParameters(decoder.lora);
+}
+
 export function disposeDecoder(decoder: Decoder): void {
+  if (decoder.lora !== undefined) disposeLora(decoder.lora);
   for (const parameter of Object.values(decoderParameters(decoder))) parameter.dispose();
   decoder.rotary.cosine.dispose();
   decoder.rotary.sine.dispose();
@@ -125,43 +136,145 @@ export function disposeCache(cache: KeyValueCache): void {
  * then one token a call. The cache grows by the call.
  */
 export function hiddenStates(decoder: Decoder, batch: PackedBatch, cache?: KeyValueCache): Tensor {
-  const { config, device } = decoder;
+  return statesOf(decoder, batch, cache, false);
+}
+
+function statesOf(decoder: Decoder, batch: PackedBatch, cache: KeyValueCache | undefined, training: boolean): Tensor {
+  const starts = sequenceStarts(decoder, batch, cache);
+  let x = tokenStates(decoder, batch);
+  let update: Tensor | undefined;
+  decoder.layers.forEach((_, i) => {
+    [x, update] = throughLayer(decoder, i, x, update, { starts, cache, training });
+  });
+  if (cache !== undefined) cache.length += starts.total;
+  return finalStates(decoder, x, update);
+}
+
+/** States that a loss is made of, and how its gradient goes on from them to the parameters. */
+export interface TrainingStates {
+  /** [T, hidden], f32 */
+  states: Tensor;
+  /** To be called after the loss's own `backward`, under the same autocast. */
+  backward(): void;
+}
+
+/**
+ * The states of `hiddenStates` for a step of training: with dropout where adapters have it, and with `recompute` without the layers'
+ * graphs (activation checkpointing, Chen et al. 2016). Of each layer only its input is kept, and `backward` runs the layers again, last
+ * first, one graph at a time: a third more arithmetic, and memory for one layer in place of all.
+ */
+export function trainingStates(decoder: Decoder, batch: PackedBatch, recompute: boolean): TrainingStates {
+  if (!recompute) return { states: statesOf(decoder, batch, undefined, true), backward: () => {} };
+  const starts = sequenceStarts(decoder, batch, undefined);
+  const through = (i: number, x: Tensor): Tensor => {
+    const [sum, update] = throughLayer(decoder, i, x, undefined, { starts, cache: undefined, training: true });
+    return sum.add(update);
+  };
+  const replays = decoder.lora !== undefined && decoder.lora.dropout > 0;
+  const random: Uint8Array[] = [];
+  const embedded = tokenStates(decoder, batch);
+  const inputs: Tensor[] = [];
+  let x = embedded.detach();
+  noGrad(() => {
+    decoder.layers.forEach((_, i) => {
+      if (replays) random.push(getRngState());
+      inputs.push(x);
+      x = tidy(() => through(i, x));
+    });
+  });
+  const last = x.detach().requiresGrad_();
+  // Leaves autocast for a moment, which also forgets the copies of weights that were made without a graph.
+  const states = finalStates(decoder, last, undefined);
+  return {
+    states,
+    backward() {
+      const after = replays ? getRngState() : null;
+      let gradient = last.grad!;
+      last.grad = null;
+      for (let i = decoder.layers.length - 1; i >= 0; i--) {
+        gradient = tidy(() => {
+          if (replays) setRngState(random[i]!);
+          const input = inputs[i]!.detach().requiresGrad_();
+          through(i, input).backward(gradient);
+          const own = input.grad!;
+          input.grad = null;
+          return own;
+        });
+        if (i > 0) inputs[i]!.dispose();
+      }
+      if (after !== null) setRngState(after);
+      if (embedded.requiresGrad) embedded.backward(gradient);
+    },
+  };
+}
+
+/** Where sequences begin, read by the processor that cuts the work, so not on the device. */
+function sequenceStarts({ config }: Decoder, batch: PackedBatch, cache: KeyValueCache | undefined) {
   const longest = (cache?.length ?? 0) + Math.max(0, ...batch.sequences.map(({ length }) => length));
   if (longest > config.contextLength) {
     throw new RangeError(`A sequence of ${longest} tokens is longer than the context of ${config.contextLength}.`);
   }
-  // Read by the processor that cuts the work, so not on the device.
-  const starts = tensor(batch.starts, [batch.starts.length], { dtype: 'i32' });
-  const normed = (x: Tensor, update: Tensor | undefined, weight: Tensor): [sum: Tensor, normed: Tensor] =>
-    addRmsNorm(x, weight, update, config.normEpsilon);
-  let x = embedding(decoder.embedding, tensor(batch.ids, [batch.ids.length], { dtype: 'i32', device })); // [T, hidden]
-  let update: Tensor | undefined; // what the next norm adds to x
-  let y: Tensor;
-  decoder.layers.forEach((layer, i) => {
-    [x, y] = normed(x, update, layer.attentionNorm);
-    const attended =
-      cache === undefined
-        ? attention(decoder, queryKeyValue(decoder, layer, y), starts)
-        : cachedAttention(decoder, queryKeyValue(decoder, layer, y), cache, i);
-    [x, y] = normed(x, attended.linear(layer.attentionOutput), layer.feedForwardNorm);
-    update = swiGlu(y.linear(layer.gateUp)).linear(layer.down);
-  });
-  if (cache !== undefined) cache.length = longest;
-  // What reads the states may sum many of them: they stay f32.
-  return autocast(() => normed(x, update, decoder.finalNorm)[1], { enabled: false });
+  return { index: tensor(batch.starts, [batch.starts.length], { dtype: 'i32' }), total: batch.ids.length };
 }
 
-/** Queries, keys and values of each token, before they are turned by its position: [T, (heads + 2·keyValueHeads)·headSize]. */
-function queryKeyValue({ config }: Decoder, layer: DecoderLayer, x: Tensor): Tensor {
+/** The tokens' embeddings: [T, hidden], f32 */
+export function tokenStates({ embedding: table, lora, device }: Decoder, { ids }: { ids: Int32Array }): Tensor {
+  const found = embedding(table, tensor(ids, [ids.length], { dtype: 'i32', device })).to('f32');
+  if (lora === undefined) return found;
+  const { places, rows } = learntPlaces(lora.rows, ids);
+  if (places.length === 0) return found;
+  const learnt = embedding(lora.rows.embedding, tensor(rows, [rows.length], { dtype: 'i32', device }));
+  const index = tensor(BigInt64Array.from(places, BigInt), [places.length], { dtype: 'i64', device });
+  return found.indexCopy(0, index, learnt);
+}
+
+interface LayerContext {
+  starts: { index: Tensor };
+  cache: KeyValueCache | undefined;
+  /** Whether adapters drop of their inputs. */
+  training: boolean;
+}
+
+/** One layer. Its output is the sum of the two it returns: the next norm adds them. */
+function throughLayer(
+  decoder: Decoder,
+  index: number,
+  input: Tensor,
+  before: Tensor | undefined,
+  { starts, cache, training }: LayerContext,
+): [x: Tensor, update: Tensor] {
+  const layer = decoder.layers[index]!;
+  const product = (y: Tensor, matrix: Matrix, bias?: Tensor): Tensor => {
+    // Frozen weights may be bf16; outside autocast products are f32.
+    const weight = y.dtype === 'f32' ? layer[matrix].to('f32') : layer[matrix];
+    const own = y.linear(weight, bias);
+    const update = loraUpdate(decoder, index, matrix, y, training);
+    return update === null ? own : own.add(update);
+  };
+  const { normEpsilon } = decoder.config;
+  const [sum, normed] = addRmsNorm(input, layer.attentionNorm, before, normEpsilon);
+  const fused = headNorms(decoder, layer, product(normed, 'queryKeyValue', layer.queryKeyValueBias ?? undefined));
+  const attended =
+    cache === undefined ? attention(decoder, fused, starts.index) : cachedAttention(decoder, fused, cache, index);
+  const [x, y] = addRmsNorm(sum, layer.feedForwardNorm, product(attended, 'attentionOutput'), normEpsilon);
+  return [x, product(swiGlu(product(y, 'gateUp')), 'down')];
+}
+
+/** After the final norm. What reads the states may sum many of them: they stay f32. */
+function finalStates({ config, finalNorm }: Decoder, x: Tensor, update: Tensor | undefined): Tensor {
+  return autocast(() => addRmsNorm(x, finalNorm, update, config.normEpsilon)[1], { enabled: false });
+}
+
+/** Queries and keys normalised head by head, where the family does so: [T, (heads + 2·keyValueHeads)·headSize]. */
+function headNorms({ config }: Decoder, layer: DecoderLayer, fused: Tensor): Tensor {
   const { heads, keyValueHeads, headSize, normEpsilon } = config;
-  const fused = x.linear(layer.queryKeyValue, layer.queryKeyValueBias ?? undefined);
   if (layer.queryNorm === null || layer.keyNorm === null) return fused;
   const [queries, keys, values] = fused.split(
     [heads, keyValueHeads, keyValueHeads].map((n) => n * headSize),
     1,
   ) as [Tensor, Tensor, Tensor];
   const headNorm = (t: Tensor, weight: Tensor) =>
-    addRmsNorm(t.reshape([x.shape[0]!, -1, headSize]), weight, null, normEpsilon)[1].flatten(1);
+    addRmsNorm(t.reshape([fused.shape[0]!, -1, headSize]), weight, null, normEpsilon)[1].flatten(1);
   return cat([headNorm(queries, layer.queryNorm), headNorm(keys, layer.keyNorm), values], 1);
 }
 
@@ -213,8 +326,9 @@ function extend(cache: KeyValueCache, index: number, k: Tensor, v: Tensor): { k:
 }
 
 /** The matrix that turns states into scores: the head, its rows of length 1 where the decoder has them so. [vocabulary, hidden] */
-export function outputHead({ config, head }: Decoder): Tensor {
-  return config.normalisedHead ? head.normalize(1) : head;
+export function outputHead({ config, head, lora }: Decoder): Tensor {
+  const whole = lora === undefined ? head : withRows(head.to('f32'), lora.rows, lora.rows.head ?? lora.rows.embedding);
+  return config.normalisedHead ? whole.normalize(1) : whole;
 }
 
 /** Next-token scores, [T, vocabulary], of states that `hiddenStates` gave. */

@@ -193,9 +193,10 @@ async function weightFiles(directory: string): Promise<Map<string, string[]>> {
 /**
  * Loads a decoder and its tokenizer from a Hugging Face directory: config.json of a family in `families` or of Baichuan 7B,
  * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32), tokenizer.json or a
- * SentencePiece tokenizer.model; or from a directory with llama2.c's two files.
+ * SentencePiece tokenizer.model; or from a directory with llama2.c's two files; or with PEFT's, whose adapters are merged into the model
+ * that they are of.
  * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `UNKNOWN_ARCHITECTURE`, `BAD_MODEL_INDEX`, `BAD_WEIGHTS`,
- *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`.
+ *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`, `BAD_ADAPTERS`.
  */
 export async function loadLanguageModel(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
   const plain = await llama2cFiles(directory);
@@ -203,6 +204,8 @@ export async function loadLanguageModel(directory: string, { device = 'cpu' } = 
     const { loadLlama2c } = await import('./llama2c.js');
     return loadLlama2c(plain.model, plain.vocabulary, { device });
   }
+  const { holdsAdapters, loadAdapted } = await import('./lora-directory.js');
+  if (holdsAdapters(directory)) return loadAdapted(directory, { device });
   const { config, layout } = await readDecoderConfig(directory);
   const tokenizer = await loadTokenizer(directory);
   checkTokenizerFits(tokenizer, config, directory);
@@ -269,18 +272,23 @@ export function checkTokenizerFits(tokenizer: Tokenizer, config: DecoderConfig, 
 /**
  * Writes a directory that Hugging Face transformers loads: config.json, tokenizer.json, tokenizer_config.json for a SentencePiece
  * tokenizer tokenizer.model, and model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
+ * @param dtype of the weights in the file
  */
-export async function saveLanguageModel(directory: string, { decoder, tokenizer }: LanguageModel): Promise<void> {
+export async function saveLanguageModel(
+  directory: string,
+  { decoder, tokenizer }: LanguageModel,
+  dtype: 'f32' | 'bf16' = 'f32',
+): Promise<void> {
   checkTokenizerFits(tokenizer, decoder.config, directory);
   await mkdir(directory, { recursive: true });
   const { padId, bosId, eosId } = tokenizer;
-  const config = `${JSON.stringify(toHuggingFace(decoder.config, { padId, bosId, eosId }), null, 2)}\n`;
+  const config = `${JSON.stringify(toHuggingFace(decoder.config, { padId, bosId, eosId }, dtype), null, 2)}\n`;
   const files = { 'config.json': config, ...tokenizer.files(decoder.config.contextLength) };
   for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(directory, name), content);
   noGrad(() =>
     tidy(() => {
       const weights = Object.fromEntries(
-        Object.entries(namedWeights(decoder)).map(([name, weight]) => [name, weight.detach().contiguous()]),
+        Object.entries(namedWeights(decoder)).map(([name, weight]) => [name, weight.detach().to(dtype).contiguous()]),
       );
       saveSafetensors(join(directory, 'model.safetensors'), weights, { format: 'pt' });
     }),

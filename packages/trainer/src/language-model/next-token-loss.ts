@@ -32,12 +32,13 @@ export function nextTokenTargets(
  * Mean cross-entropy in nats of the targets under `states` [T, hidden] (eq. 7), and, with `backward`, its gradient
  * accumulated into every parameter that `states` came from and into the head. The [tokens, vocabulary] scores are never
  * held in full.
+ * @param options.of what the sum is divided by: more than the targets, where the batch is a part of a larger one
  */
 export function nextTokenLoss(
   decoder: Decoder,
   states: Tensor,
   targets: NextTokenTargets,
-  { backward }: { backward: boolean },
+  { backward, of }: { backward: boolean; of?: number },
 ): number {
   const total = targets.rows.length;
   if (total === 0) return 0;
@@ -45,7 +46,7 @@ export function nextTokenLoss(
     const { device } = decoder;
     const learnt = states.indexSelect(0, tensor(targets.rows, [total], { dtype: 'i32', device }));
     const ids = tensor(targets.ids, [total], { dtype: 'i64', device });
-    const loss = linearCrossEntropy(learnt, outputHead(decoder), ids).div(total);
+    const loss = linearCrossEntropy(learnt, outputHead(decoder), ids).div(of ?? total);
     if (backward) loss.backward();
     // Read last: reading waits for the device, which has all of the backward pass queued by now.
     return loss.item();

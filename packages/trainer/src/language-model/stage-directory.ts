@@ -83,7 +83,7 @@ export async function finishStage(directory: string, run: StageRun, result: unkn
 
 /** A directory with a model, finished or not, and wherever it came from. */
 function isOccupied(directory: string): boolean {
-  return [SUMMARY, CHECKPOINT, 'config.json'].some((file) => existsSync(join(directory, file)));
+  return [SUMMARY, CHECKPOINT, 'config.json', 'adapter_config.json'].some((file) => existsSync(join(directory, file)));
 }
 
 async function readSummary<Result>(directory: string): Promise<{ identity?: string; result?: Result } | null> {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { TrainingError } from '@larr/core';
-import { AdamW, clipGradNorm, type Tensor, warmupCosine } from '@larr/torch';
+import { AdamW, clipGradNorm, type Tensor, TensorError, warmupCosine } from '@larr/torch';
+import { type MachinePeak, machinePeak } from './machine-peak.js';
 import { appendMetric, restoreStage, rewindMetrics, saveStage } from './stage-checkpoint.js';
 
 /** Settings that the stages of language-model training share. */
@@ -10,6 +11,9 @@ export interface StageLoopConfig {
   finalShare: number;
   weightDecay: number;
   clipNorm: number;
+  precision: 'f32' | 'bf16';
+  recompute: boolean;
+  lora?: object | undefined;
   logEvery: number;
   evaluateEvery: number;
   checkpointEvery: number;
@@ -20,6 +24,32 @@ export interface StageCursor {
   step: number;
   /** Seconds spent in steps, over all sittings. */
   seconds: number;
+  /** What those steps had to multiply and add (`stepFlops`). */
+  flops: number;
+}
+
+/** How fast the steps of a stage were, over all sittings. */
+export interface StageSpeed {
+  seconds: number;
+  tokensPerSecond: number;
+  /** Model FLOPs utilisation: the share of the machine's peak that the steps reached; null without steps. */
+  mfu: number | null;
+  peak: MachinePeak | null;
+}
+
+export function stageSpeed(
+  { seconds, flops }: StageCursor,
+  tokens: number,
+  device: string,
+  config: Pick<StageLoopConfig, 'precision'>,
+): StageSpeed {
+  const peak = seconds > 0 ? machinePeak(device, config.precision) : null;
+  return {
+    seconds,
+    tokensPerSecond: Math.round(seconds > 0 ? tokens / seconds : 0),
+    mfu: peak && flops / seconds / peak.flops,
+    peak,
+  };
 }
 
 /** A stage of language-model training: what differs between them. */
@@ -30,27 +60,39 @@ export interface StageLoop<Cursor extends StageCursor> {
   output: string;
   identity: string;
   steps: number;
+  device: string;
   config: StageLoopConfig;
+  /** Settings that take less memory when they are lowered, in words. */
+  smaller: string;
   parameters: Record<string, Tensor>;
   /** The cursor before the first step. */
   beginning: Cursor;
   /** Leaves the gradient of one batch in the parameters, and notes in the cursor what it drew. */
-  step(cursor: Cursor): { loss: number; tokens: number };
+  step(cursor: Cursor): { loss: number; tokens: number; flops: number };
   /** What is logged of the steps since the last line. */
   line(cursor: Cursor): { loss: number } & Record<string, unknown>;
   /** What is measured every `evaluateEvery` steps. */
   evaluate(cursor: Cursor): Promise<Record<string, unknown>>;
   signal: AbortSignal | undefined;
-  onProgress(progress: { step: number; steps: number; loss: number; tokensPerSecond: number }): void;
+  onProgress(progress: { step: number; steps: number; loss: number; tokensPerSecond: number; mfu: number }): void;
   onNotice: ((message: string) => void) | undefined;
 }
 
 /**
  * Takes a stage's steps with AdamW under a warm-up and a cosine, from its checkpoint on where there is one: to the same numbers
  * as without a stop. When the signal is aborted, a checkpoint is written and its reason thrown.
- * @throws TrainingError `LOSS_NOT_FINITE`, with the last good checkpoint kept
+ * @throws TrainingError `LOSS_NOT_FINITE`, with the last good checkpoint kept; `OUT_OF_MEMORY`, with what would take less
  */
 export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<Cursor>): Promise<Cursor> {
+  try {
+    return await takeSteps(stage);
+  } catch (error) {
+    if (error instanceof TensorError && error.code === 'TENSOR_MEMORY') throw outOfMemory(stage, error);
+    throw error;
+  }
+}
+
+async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): Promise<Cursor> {
   const { output, identity, steps, config, parameters, signal } = stage;
   const all = Object.values(parameters);
   for (const parameter of all) parameter.requiresGrad_();
@@ -67,6 +109,7 @@ export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<
   });
   let tokens = 0;
   let seconds = 0;
+  let flops = 0;
   while (cursor.step < steps) {
     if (signal?.aborted) {
       save();
@@ -82,10 +125,13 @@ export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<
     cursor.step++;
     const spent = (performance.now() - started) / 1000;
     cursor.seconds += spent;
+    cursor.flops += taken.flops;
     seconds += spent;
     tokens += taken.tokens;
+    flops += taken.flops;
     if (cursor.step % config.logEvery === 0 || cursor.step === steps) {
       const tokensPerSecond = tokens / seconds;
+      const mfu = flops / seconds / machinePeak(stage.device, config.precision).flops;
       const line = stage.line(cursor);
       await appendMetric(metrics, {
         step: cursor.step,
@@ -93,9 +139,10 @@ export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<
         learningRate: optimizer.lr,
         gradientNorm: norm,
         tokensPerSecond: Math.round(tokensPerSecond),
+        mfu: Number(mfu.toPrecision(3)),
       });
-      stage.onProgress({ step: cursor.step, steps, loss: line.loss, tokensPerSecond });
-      tokens = seconds = 0;
+      stage.onProgress({ step: cursor.step, steps, loss: line.loss, tokensPerSecond, mfu });
+      tokens = seconds = flops = 0;
       // Lets signals and other work of the process through.
       await new Promise(setImmediate);
     }
@@ -107,17 +154,38 @@ export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<
   return cursor;
 }
 
-/** AdamW over all parameters; norms' gains, biases and the embedding are not decayed. */
+/** AdamW over all parameters; norms' gains, biases and rows of the embedding are not decayed. */
 export function adamW(parameters: Record<string, Tensor>, lr: number, weightDecay: number): AdamW {
-  const isDecayed = ([name, t]: [string, Tensor]) => t.ndim > 1 && name !== 'embedding';
+  const isDecayed = ([name, t]: [string, Tensor]) => t.ndim > 1 && name !== 'embedding' && !name.startsWith('rows.');
   const named = Object.entries(parameters);
   const tensors = (some: [string, Tensor][]) => some.map(([, t]) => t);
+  const groups = [
+    { params: tensors(named.filter(isDecayed)), weightDecay },
+    { params: tensors(named.filter((one) => !isDecayed(one))), weightDecay: 0 },
+  ];
   return new AdamW(
-    [
-      { params: tensors(named.filter(isDecayed)), weightDecay },
-      { params: tensors(named.filter((one) => !isDecayed(one))), weightDecay: 0 },
-    ],
+    groups.filter(({ params }) => params.length > 0),
     { lr, betas: [0.9, 0.98], eps: 1e-8 },
+  );
+}
+
+/** What failed, and the settings that would take less, those that change no result first. */
+function outOfMemory<Cursor extends StageCursor>(
+  { number, config, device, smaller, output }: StageLoop<Cursor>,
+  cause: TensorError,
+): TrainingError {
+  const remedies = [
+    smaller,
+    ...(config.recompute
+      ? []
+      : ['recompute true (a third more arithmetic, the activations of one layer in place of all)']),
+    ...(config.precision === 'bf16' ? [] : ['precision bf16']),
+    ...(config.lora === undefined ? ['lora (no gradients and no moments of frozen weights)'] : ['a lower lora.rank']),
+  ];
+  return new TrainingError(
+    'OUT_OF_MEMORY',
+    `Stage ${number} ran out of memory on ${device} (${cause.message}). In this order: ${remedies.join('; ')}. Checkpoints in ${output} are kept; other settings start the stage afresh, in another --out`,
+    { cause },
   );
 }
 

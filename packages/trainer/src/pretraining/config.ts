@@ -1,7 +1,27 @@
 import { ConfigError } from '@larr/core';
 import { z } from 'zod';
+import { LoraConfig } from '../language-model/lora.js';
 
 const count = z.int().positive();
+
+// What both stages of language-model training have.
+export const precision = z
+  .enum(['f32', 'bf16'])
+  .default('f32')
+  .describe('Arithmetic of the products. Learnt weights and what the optimiser keeps of them are f32 either way.');
+export const recompute = z
+  .boolean()
+  .default(false)
+  .describe(
+    "Keep of each layer its input alone, and compute the rest again for the gradients (activation checkpointing): a third more arithmetic, one layer's states in memory in place of all.",
+  );
+export const lora = LoraConfig.optional().describe(
+  "Learn narrow matrices beside the model's frozen ones (LoRA), and the rows of the keywords' tokens in full; without it every weight is learnt. {} takes the defaults.",
+);
+export const saveAs = z
+  .enum(['f32', 'bf16'])
+  .default('f32')
+  .describe('Numbers of the saved model. bf16 halves it, and rounds what was learnt once, at the end.');
 
 /** The shape of a decoder made here. The default suits two CPU cores and a corpus of some megabytes. */
 export const DecoderShape = z
@@ -55,7 +75,13 @@ export const PretrainConfig = z.strictObject({
   finalShare: z.number().min(0).max(1).default(0.05).describe('The cosine ends at this share of the peak rate.'),
   weightDecay: z.number().min(0).default(0.01).describe('Decoupled weight decay (AdamW).'),
   clipNorm: z.number().positive().default(1).describe('Largest gradient norm.'),
-  precision: z.enum(['f32', 'bf16']).default('f32').describe('Arithmetic of the products; weights stay f32.'),
+  precision,
+  accumulate: count
+    .default(1)
+    .describe("Pieces that a step's documents are learnt in, one after another: the same step in less memory."),
+  recompute,
+  lora,
+  saveAs,
   heldOutDocuments: count.default(64).describe('Documents of each kind kept out of training, for the perplexity.'),
   evaluateEvery: count.default(200).describe('Steps between measurements of the held-out perplexity.'),
   checkpointEvery: count.default(200).describe('Steps between checkpoints.'),

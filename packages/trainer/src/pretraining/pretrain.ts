@@ -1,22 +1,25 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError, type Dataset, type KeywordText, openDataset, specialTokens } from '@larr/core';
+import { ConfigError, DataError, type Dataset, type KeywordText, openDataset, specialTokens } from '@larr/core';
 import { autocast, manualSeed, noGrad, tidy } from '@larr/torch';
 import { refuseFineTuned } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { packSequences } from '../language-model/batch.js';
 import {
   createDecoder,
-  decoderParameters,
   disposeDecoder,
   growVocabulary,
   hiddenStates,
+  trainedParameters,
+  trainingStates,
 } from '../language-model/decoder.js';
-import { type LanguageModel, loadLanguageModel, saveLanguageModel } from '../language-model/model-directory.js';
+import { adapt, saveTrained } from '../language-model/lora-directory.js';
+import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
-import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
+import { runStageLoop, type StageCursor, type StageSpeed, stageSpeed } from '../language-model/stage-loop.js';
+import { stepFlops } from '../language-model/step-flops.js';
 import { Tokenizer, withSpecialTokens } from '../language-model/tokenizer.js';
 import { trainTokenizer } from '../language-model/tokenizer-training.js';
 import { recordRun, runDataset } from '../report/run-record.js';
@@ -39,6 +42,8 @@ export interface StageProgress {
   steps: number;
   loss: number | null;
   tokensPerSecond: number;
+  /** The share of the machine's peak that the steps reach, where they are training. */
+  mfu?: number;
 }
 
 export interface PretrainOptions {
@@ -57,13 +62,11 @@ export interface PretrainOptions {
   onNotice?: ((message: string) => void) | undefined;
 }
 
-export interface PretrainResult {
+export interface PretrainResult extends StageSpeed {
   steps: number;
   tokens: number;
   /** exp of the mean loss a token over documents kept out of training; null where there are none. */
   perplexity: { domain: number | null; general: number | null };
-  tokensPerSecond: number;
-  seconds: number;
   truncatedDocuments: number;
 }
 
@@ -88,14 +91,20 @@ interface Cursor extends StageCursor {
  * count give the same losses, resumed or not.
  *
  * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn, `FINE_TUNED_MODEL` where `config.from` is a result of stage 2;
- *   TrainingError `CHECKPOINT_MISMATCH` where `output` holds anything but this run, which is left as it is,
- *   `LOSS_NOT_FINITE`, with the last good checkpoint kept.
+ *   ConfigError `LORA_WITHOUT_MODEL` where adapters have nothing to be beside; TrainingError `CHECKPOINT_MISMATCH` where `output` holds
+ *   anything but this run, which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`.
  */
 export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
   const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
   const config = parseConfig(PretrainConfig, options.config, 'stage 1');
   const dataset = await openDataset(options.dataset, options.split);
   if (config.from !== undefined) await refuseFineTuned(config.from);
+  else if (config.lora !== undefined) {
+    throw new ConfigError(
+      'LORA_WITHOUT_MODEL',
+      'pretrain.lora adapts a model that there is: give one to continue from (--model), or leave lora out',
+    );
+  }
   const parent = config.from === undefined ? null : await modelDigest(config.from);
   const stage = {
     stage: 'pretrain' as const,
@@ -138,14 +147,13 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       const { steps, cursor } = await train(split);
       const measured = perplexities(model, split);
       await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
-      await saveLanguageModel(output, model);
+      await saveTrained(output, model, config, config.from);
       const tokens = cursor.domainTokens + cursor.generalTokens;
       return {
         steps,
         tokens,
         perplexity: { domain: measured.domainPerplexity, general: measured.generalPerplexity },
-        tokensPerSecond: Math.round(cursor.seconds > 0 ? tokens / cursor.seconds : 0),
-        seconds: cursor.seconds,
+        ...stageSpeed(cursor, tokens, device, config),
         truncatedDocuments: domain.truncated,
       };
     };
@@ -178,10 +186,13 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         output,
         identity: run.identity,
         steps,
+        device,
         config,
-        parameters: decoderParameters(decoder),
+        smaller: 'a higher accumulate (the same step in more, smaller pieces), or lower tokensPerStep',
+        parameters: trainedParameters(decoder),
         beginning: {
           step: 0,
+          flops: 0,
           domainTokens: 0,
           generalTokens: 0,
           domain: { epoch: 0, next: 0 },
@@ -191,10 +202,10 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         },
         step(cursor) {
           const documents = takeDocuments(cursor);
-          const loss = documentLoss(model, documents, config.precision, true);
+          const { loss, flops } = learnDocuments(model, documents, config);
           cursor.unlogged.loss += loss;
           cursor.unlogged.steps++;
-          return { loss, tokens: documents.reduce((sum, { ids }) => sum + ids.length, 0) };
+          return { loss, flops, tokens: documents.reduce((sum, { ids }) => sum + ids.length, 0) };
         },
         line(cursor) {
           const loss = cursor.unlogged.loss / cursor.unlogged.steps;
@@ -213,27 +224,73 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   }
 }
 
-/** Mean loss in nats over the learnt tokens of `documents`, and with `backward` its gradient in the parameters. */
-export function documentLoss(
+/** How the gradient of a step's documents is made. */
+export interface LearningSettings {
+  precision: 'f32' | 'bf16';
+  /** Pieces that the documents are learnt in, one after another. */
+  accumulate: number;
+  /** Whether the layers' states are computed again for their gradients. */
+  recompute: boolean;
+}
+
+/**
+ * Mean loss in nats over the learnt tokens of `documents`, its gradient added to the parameters', and what that took (`stepFlops`). In how
+ * many pieces changes the rounding alone: each counts by its share of the tokens.
+ */
+export function learnDocuments(
   model: LanguageModel,
   documents: readonly Document[],
-  precision: 'f32' | 'bf16',
-  backward: boolean,
-): number {
+  { precision, accumulate, recompute }: LearningSettings,
+): { loss: number; flops: number } {
   const { decoder } = model;
-  return tidy(() => {
-    const sequences = documents.map(({ ids }) => ids);
-    const batch = packSequences(sequences);
-    const targets = nextTokenTargets(
-      batch,
-      sequences,
-      documents.map(({ prompt }) => prompt),
-    );
-    return autocast(() => nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward }), {
-      dtype: 'bf16',
-      enabled: precision === 'bf16',
+  const of = documents.reduce((sum, { ids, prompt }) => sum + Math.max(0, ids.length - Math.max(prompt, 1)), 0);
+  let loss = 0;
+  let flops = 0;
+  for (const piece of pieces(documents, accumulate)) {
+    tidy(() => {
+      const { batch, targets } = laidOut(piece);
+      autocast(
+        () => {
+          const { states, backward } = trainingStates(decoder, batch, recompute);
+          loss += nextTokenLoss(decoder, states, targets, { backward: true, of });
+          backward();
+        },
+        { dtype: 'bf16', enabled: precision === 'bf16' },
+      );
+      flops += stepFlops(decoder, batch, targets.rows.length);
     });
-  });
+  }
+  return { loss, flops };
+}
+
+/** Mean loss in nats over the learnt tokens of `documents`, in f32. */
+function heldOutLoss({ decoder }: LanguageModel, documents: readonly Document[]): number {
+  return noGrad(() =>
+    tidy(() => {
+      const { batch, targets } = laidOut(documents);
+      return nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward: false });
+    }),
+  );
+}
+
+function laidOut(documents: readonly Document[]) {
+  const sequences = documents.map(({ ids }) => ids);
+  const batch = packSequences(sequences);
+  const prompts = documents.map(({ prompt }) => prompt);
+  return { batch, targets: nextTokenTargets(batch, sequences, prompts) };
+}
+
+/** Documents in `count` runs of nearly as many tokens each; fewer where there are fewer documents. */
+function pieces(documents: readonly Document[], count: number): Document[][] {
+  const tokens = documents.reduce((sum, { ids }) => sum + ids.length, 0);
+  const runs: Document[][] = Array.from({ length: count }, () => []);
+  let before = 0;
+  for (const document of documents) {
+    const middle = before + document.ids.length / 2;
+    runs[Math.min(count - 1, Math.floor((count * middle) / tokens))]!.push(document);
+    before += document.ids.length;
+  }
+  return runs.filter((run) => run.length > 0);
 }
 
 function perplexities(model: LanguageModel, split: HeldOut) {
@@ -245,7 +302,7 @@ function perplexities(model: LanguageModel, split: HeldOut) {
     for (let start = 0; start < documents.length; start += 16) {
       const some = documents.slice(start, start + 16);
       const learnt = some.reduce((sum, { ids, prompt }) => sum + ids.length - Math.max(prompt, 1), 0);
-      loss += learnt * noGrad(() => documentLoss(model, some, 'f32', false));
+      loss += learnt * heldOutLoss(model, some);
       tokens += learnt;
     }
     return Math.exp(loss / tokens);
@@ -267,7 +324,9 @@ async function startingModel(
   if (config.from !== undefined) {
     const model = await loadLanguageModel(config.from, { device });
     const tokenizer = withSpecialTokens(model.tokenizer, keywordTokens);
-    return { tokenizer, decoder: growVocabulary(model.decoder, tokenizer.vocabularySize) };
+    const grown = { tokenizer, decoder: growVocabulary(model.decoder, tokenizer.vocabularySize) };
+    adapt(grown, config, keywordTokens);
+    return grown;
   }
   const shape = config.decoder;
   const texts = await vocabularyTexts(dataset, pois, general);

@@ -1,0 +1,227 @@
+// Adapters on disk, in the layout of PEFT: adapter_config.json and adapter_model.safetensors beside the tokenizer, the model they are of elsewhere.
+import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { DataError, writeFileAtomic } from '@larr/core';
+import { loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy, zeros } from '@larr/torch';
+import { z } from 'zod';
+import { disposeDecoder, growVocabulary } from './decoder.js';
+import {
+  type Adapter,
+  addLora,
+  compactFrozenWeights,
+  fullName,
+  type LinearLayer,
+  type Lora,
+  type LoraConfig,
+  linearLayers,
+  mergeLora,
+  placeOf,
+} from './lora.js';
+import { checkTokenizerFits, type LanguageModel, loadLanguageModel, saveLanguageModel } from './model-directory.js';
+import { loadTokenizer } from './tokenizer.js';
+
+/** What of a stage's settings says how its model is trained and saved. */
+export interface TrainedForm {
+  lora?: LoraConfig | undefined;
+  precision: 'f32' | 'bf16';
+  saveAs: 'f32' | 'bf16';
+}
+
+/** Puts adapters beside a model, where the settings ask for them. @throws ConfigError `NO_LORA_TARGET` */
+export function adapt(
+  { decoder, tokenizer }: LanguageModel,
+  { lora, precision }: TrainedForm,
+  keywordTokens: readonly string[],
+): void {
+  if (lora === undefined) return;
+  const ids = keywordTokens.flatMap((token) => tokenizer.tokenId(token) ?? []);
+  addLora(decoder, lora, ids);
+  if (precision === 'bf16') compactFrozenWeights(decoder);
+}
+
+/**
+ * Writes a trained model: whole, its adapters merged into it, or the adapters alone.
+ * @param base the directory that training began with
+ */
+export async function saveTrained(
+  directory: string,
+  model: LanguageModel,
+  form: TrainedForm,
+  base: string | undefined,
+): Promise<void> {
+  if (form.lora?.save === 'adapters' && base !== undefined) return saveAdapters(directory, model, base, form);
+  mergeLora(model.decoder);
+  await saveLanguageModel(directory, model, form.saveAs);
+}
+
+const CONFIG = 'adapter_config.json';
+const WEIGHTS = 'adapter_model.safetensors';
+const PREFIX = 'base_model.model.';
+const ROWS = 'token_adapter.trainable_tokens_delta';
+
+/** Whether a directory holds adapters, and no model of its own. */
+export const holdsAdapters = (directory: string): boolean =>
+  existsSync(join(directory, CONFIG)) && !existsSync(join(directory, 'config.json'));
+
+async function saveAdapters(
+  directory: string,
+  { decoder, tokenizer }: LanguageModel,
+  base: string,
+  { saveAs }: TrainedForm,
+): Promise<void> {
+  const { rank, alpha, dropout, layers, rows } = decoder.lora!;
+  const tensors: Record<string, Tensor> = {};
+  layers.forEach((adapters, i) => {
+    for (const [name, { a, b }] of Object.entries(adapters)) {
+      const at = PREFIX + fullName(i, name as LinearLayer);
+      tensors[`${at}.lora_A.weight`] = a;
+      tensors[`${at}.lora_B.weight`] = b;
+    }
+  });
+  const targets = layers.flatMap((adapters, i) =>
+    Object.keys(adapters).map((name) => fullName(i, name as LinearLayer)),
+  );
+  const ids = Array.from(rows.ids);
+  if (ids.length > 0) {
+    tensors[`${PREFIX}model.embed_tokens.${ROWS}`] = rows.embedding;
+    if (rows.head !== null) tensors[`${PREFIX}lm_head.${ROWS}`] = rows.head;
+  }
+  const config = {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: resolve(base),
+    r: rank,
+    lora_alpha: alpha,
+    lora_dropout: dropout,
+    bias: 'none',
+    target_modules: targets,
+    inference_mode: true,
+    ...(ids.length > 0 && {
+      trainable_token_indices: { embed_tokens: ids, ...(rows.head !== null && { lm_head: ids }) },
+    }),
+  };
+  await mkdir(directory, { recursive: true });
+  const files = {
+    [CONFIG]: `${JSON.stringify(config, null, 2)}\n`,
+    ...tokenizer.files(decoder.config.contextLength),
+  };
+  for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(directory, name), content);
+  noGrad(() =>
+    tidy(() => {
+      const saved = Object.entries(tensors).map(([name, t]) => [name, t.detach().to(saveAs).contiguous()]);
+      saveSafetensors(join(directory, WEIGHTS), Object.fromEntries(saved), { format: 'pt' });
+    }),
+  );
+}
+
+const PeftConfig = z.object({
+  peft_type: z.literal('LORA'),
+  base_model_name_or_path: z.string().min(1),
+  r: z.int().positive(),
+  lora_alpha: z.number(),
+  bias: z.literal('none').default('none'),
+  use_rslora: z.literal(false).default(false),
+  use_dora: z.literal(false).default(false),
+  fan_in_fan_out: z.literal(false).default(false),
+  rank_pattern: z.object({}).strict().nullish(),
+  alpha_pattern: z.object({}).strict().nullish(),
+  trainable_token_indices: z.record(z.string(), z.array(z.int().min(0))).nullish(),
+});
+
+async function readPeftConfig(directory: string): Promise<z.output<typeof PeftConfig>> {
+  const path = join(directory, CONFIG);
+  const refuse = (what: string) =>
+    new DataError(
+      'BAD_ADAPTERS',
+      `${path}: ${what}. Merge the adapters with the program that made them and give the whole model.`,
+      {
+        file: path,
+      },
+    );
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw refuse(`cannot be read as JSON: ${(error as Error).message}`);
+  }
+  const parsed = PeftConfig.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw refuse(parsed.error.issues.map(({ path: at, message }) => `${at.join('.')}: ${message}`).join('; '));
+}
+
+/** The directory of the model that adapters are of. @throws DataError `MISSING_FILE`, `BAD_ADAPTERS` */
+export async function adaptedModel(directory: string): Promise<string> {
+  const { base_model_name_or_path: base } = await readPeftConfig(directory);
+  if (existsSync(base)) return base;
+  throw new DataError(
+    'MISSING_FILE',
+    `${join(directory, CONFIG)}: the adapters are of the model in ${base}, which is not there. Put it back, or set base_model_name_or_path to where it is now.`,
+    { file: join(directory, CONFIG) },
+  );
+}
+
+/**
+ * Loads the model that a directory's adapters are of and merges them into it.
+ * @throws DataError `BAD_ADAPTERS` where they are of a kind that is not computed here, or do not fit; what `loadLanguageModel` throws
+ */
+export async function loadAdapted(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
+  const config = await readPeftConfig(directory);
+  const path = join(directory, WEIGHTS);
+  const refuse = (what: string) =>
+    new DataError('BAD_ADAPTERS', `${path}: ${what}. Copy the directory again from where it was made.`, { file: path });
+  if (!existsSync(path)) throw refuse('is missing');
+  const base = await loadLanguageModel(await adaptedModel(directory), { device });
+  const tokenizer = existsSync(join(directory, 'tokenizer_config.json'))
+    ? await loadTokenizer(directory)
+    : base.tokenizer;
+  const decoder = growVocabulary(base.decoder, tokenizer.vocabularySize);
+  try {
+    const { r: rank, lora_alpha: alpha } = config;
+    const ids = config.trainable_token_indices?.embed_tokens ?? [];
+    const { hiddenSize, tiedHead, vocabularySize } = decoder.config;
+    if (ids.some((id) => id >= vocabularySize)) throw refuse('learnt rows lie behind the end of the vocabulary');
+    decoder.lora = tidy((): Lora => {
+      let tensors: Record<string, Tensor>;
+      try {
+        tensors = loadSafetensors(path).tensors;
+      } catch (error) {
+        throw refuse(`cannot be read as safetensors: ${(error as Error).message}`);
+      }
+      const left = new Set(Object.keys(tensors));
+      const take = (name: string, shape: number[]): Tensor => {
+        const found = tensors[PREFIX + name];
+        if (found === undefined) throw refuse(`has no tensor ${PREFIX + name}`);
+        if (String(found.shape) !== String(shape))
+          throw refuse(`${PREFIX + name} has shape [${found.shape}], the model asks for [${shape}]`);
+        left.delete(PREFIX + name);
+        return found.to({ dtype: 'f32', device }).clone();
+      };
+      const layers = decoder.layers.map((_, i): Lora['layers'][number] => {
+        const names = Object.keys(linearLayers) as LinearLayer[];
+        const adapted = names.filter((name) => left.has(`${PREFIX}${fullName(i, name)}.lora_A.weight`));
+        const one = (name: LinearLayer): [LinearLayer, Adapter] => {
+          const { out, in: width } = placeOf(decoder, name);
+          const a = take(`${fullName(i, name)}.lora_A.weight`, [rank, width]);
+          return [name, { a, b: take(`${fullName(i, name)}.lora_B.weight`, [out, rank]) }];
+        };
+        return Object.fromEntries(adapted.map(one));
+      });
+      const shape = [ids.length, hiddenSize];
+      const none = () => zeros(shape, { dtype: 'f32', device });
+      const rows = {
+        ids: Int32Array.from(ids),
+        embedding: ids.length === 0 ? none() : take(`model.embed_tokens.${ROWS}`, shape),
+        head: tiedHead ? null : ids.length === 0 ? none() : take(`lm_head.${ROWS}`, shape),
+      };
+      if (left.size > 0) throw refuse(`${[...left][0]} is of a kind that is not read here, or of another model`);
+      return { rank, alpha, dropout: 0, layers, rows };
+    });
+    checkTokenizerFits(tokenizer, decoder.config, directory);
+    mergeLora(decoder);
+    return { decoder, tokenizer };
+  } catch (error) {
+    disposeDecoder(decoder);
+    throw error;
+  }
+}
