@@ -80,7 +80,7 @@ async function look(
     permissions: ['clipboard-read', 'clipboard-write'],
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000);
   const troubles: string[] = [];
   page.on('pageerror', (error) => troubles.push(`error: ${error.message}`));
   page.on('console', (message) => {
@@ -100,7 +100,7 @@ async function look(
 }
 
 /** Waits for what a page comes to show. */
-const until = (read: () => unknown, timeout = 10_000) => expect.poll(read, { timeout });
+const until = (read: () => unknown, timeout = 20_000) => expect.poll(read, { timeout });
 
 const POIS = Array.from({ length: 20 }, (_, i) => `p${i}`);
 const scene = { time: '2026-01-05T12:00:00', weather: 'sunny', temperature: '20' };

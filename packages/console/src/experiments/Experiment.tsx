@@ -281,6 +281,7 @@ function Forest({ name, effect, scale }: { name: string; effect: Effect | null; 
       </span>
       <span className="forest-figures">
         <strong>{effect?.lift == null ? '–' : lift(effect.lift)}</strong>
+        {sure === null && effect !== null && <span className="quiet small">too early for an interval</span>}
         {sure !== null && (
           <span className="quiet small">
             <span className="only-heard">interval </span>

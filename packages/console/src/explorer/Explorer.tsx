@@ -9,7 +9,7 @@ import { replaceQuery, useLocation } from '../shell/routing';
 import { presentKeywords, Reading } from './Attention';
 import { CandidateChoice, groupChoice } from './CandidateChoice';
 import { Comparison } from './Comparison';
-import { askScene, askUsers, columnsLine, nameOf, useChosen, useRanking, userOption } from './catalogue';
+import { askScene, askUsers, type Chosen, columnsLine, nameOf, useChosen, useRanking, userOption } from './catalogue';
 import './explorer.css';
 import { type Move, moves, spokenChange } from './moves';
 import { Ranking, rowLayout } from './Ranking';
@@ -248,6 +248,7 @@ function Explored({ view, catalogue, other, change }: ExploredProps) {
               />
               <p className="quiet small" role="status">
                 {a.chosen.value === null ? '' : `${a.chosen.value.ids.length} POIs are ranked`}
+                {understoodLine(a.chosen.value?.understood ?? null)}
               </p>
             </section>
           </div>
@@ -403,6 +404,17 @@ function useSide(view: View, scene: SceneDraft, catalogue: CatalogueSceneReply |
       ranking.again();
     },
   };
+}
+
+/** What recall looked for, and what it knows nothing of. */
+function understoodLine(understood: Chosen['understood']): string {
+  if (understood === null) return '';
+  const { matched, unmatched } = understood;
+  const looked = matched.slice(0, 8).map(({ field, text }) => `${text} (${spoken(field).toLowerCase()})`);
+  return [
+    looked.length === 0 ? '' : ` · looked for ${looked.join(', ')}`,
+    unmatched.length === 0 ? '' : ` · nothing known of ${unmatched.join(', ')}`,
+  ].join('');
 }
 
 /** How each POI moved since the ranking before this one, where both are of the same POIs. */

@@ -68,6 +68,15 @@ export interface Chosen {
   entries: ReadonlyMap<string, CatalogueEntry>;
   /** middle of the group that they were chosen by */
   middle: { latitude: number; longitude: number } | null;
+  /** what recall understood of a text; null of other choices */
+  understood: Pick<Recalled, 'matched' | 'unmatched'> | null;
+}
+
+/** Of `POST /v1/recall`, what is read here. */
+interface Recalled {
+  pois: { poi: string }[];
+  matched: { field: string; text: string }[];
+  unmatched: string[];
 }
 
 /** Which group a choice stands for in a scene: its own value, or that of the scene field that it follows. */
@@ -106,11 +115,12 @@ export function useChosen(
     question,
     async (signal) => {
       let ids: string[] | null = null;
+      let understood: Chosen['understood'] = null;
       let entries: CatalogueEntry[];
       if (candidates.kind === 'group' && group !== null) {
         entries = await askPois({ within: `${candidates.column}:${group.value}`, limit: CANDIDATES }, bundle, signal);
       } else if (candidates.kind === 'recall') {
-        const found = await request<{ pois: { poi: string }[] }>('/v1/recall', {
+        const found = await request<Recalled>('/v1/recall', {
           method: 'POST',
           body: {
             k: 100,
@@ -121,6 +131,7 @@ export function useChosen(
           scope: 'rank',
         });
         ids = found.pois.map(({ poi }) => poi);
+        understood = { matched: found.matched, unmatched: found.unmatched };
         entries = ids.length === 0 ? [] : await askPois({ ids: ids.map(encodeURIComponent).join(',') }, bundle, signal);
       } else if (candidates.kind === 'list') {
         ids = [...candidates.ids];
@@ -136,6 +147,7 @@ export function useChosen(
         ids: ids ?? entries.map(({ id }) => id),
         entries: new Map(entries.map((entry) => [entry.id, entry])),
         middle,
+        understood,
       };
     },
     { delayMs: 30 },

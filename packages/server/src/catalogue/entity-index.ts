@@ -107,6 +107,8 @@ export class EntityIndex {
         } ORDER BY n`,
         texts === null ? [store] : [store, texts],
       );
+      // Packs the blocks, which takes the texts to a fraction.
+      await connection.run('CHECKPOINT entities_of_bundle');
       const counted = await connection.runAndReadAll('SELECT count(*)::INTEGER AS count FROM entities');
       return new EntityIndex(
         instance,
@@ -126,7 +128,7 @@ export class EntityIndex {
   async get(ids: readonly string[]): Promise<Entity[]> {
     if (ids.length === 0) return [];
     const marks = ids.map((_, i) => `$${i + 1}`).join(', ');
-    const found = await this.#entities(`SELECT * FROM entities WHERE id IN (${marks})`, [...ids]);
+    const found = await this.#entities(`SELECT n FROM entities WHERE id IN (${marks})`, [...ids]);
     const byId = new Map(found.map((entity) => [entity.id, entity]));
     return ids.flatMap((id) => byId.get(id) ?? []);
   }
@@ -144,17 +146,18 @@ export class EntityIndex {
     );
     if (asked === '') {
       const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
-      return this.#entities(`SELECT * FROM entities ${where} ORDER BY n LIMIT ${limit}`, values);
+      return this.#entities(`SELECT n FROM entities ${where} ORDER BY n LIMIT ${limit}`, values);
     }
     this.#words ??= this.#index();
     await this.#words;
     const ranges = await this.#ranges(asked);
-    const hits = ranges === null ? 'SELECT n FROM entities WHERE false' : ranges.map(inRange).join(' INTERSECT ');
+    const hits = ranges === null ? '' : `UNION (${ranges.map(inRange).join(' INTERSECT ')})`;
     const exact = value(asked);
     const name = this.#searched()[0];
     const byName = name === undefined ? '' : `starts_with(lower(coalesce(${ident(name)}, '')), lower(${exact})) DESC, `;
+    const where = ['true', ...conditions].join(' AND ');
     return this.#entities(
-      `SELECT * FROM entities WHERE ${[`(n IN (${hits}) OR id = ${exact})`, ...conditions].join(' AND ')}
+      `SELECT n FROM (SELECT n FROM entities WHERE id = ${exact} ${hits}) JOIN entities USING (n) WHERE ${where}
        ORDER BY id = ${exact} DESC, ${byName}n LIMIT ${limit}`,
       values,
     );
@@ -247,9 +250,14 @@ export class EntityIndex {
     return facets;
   }
 
+  /** The entities whose numbers a query gives, in its order. Their texts are read for these alone, from the blocks that hold them. */
   async #entities(sql: string, values: DuckDBValue[]): Promise<Entity[]> {
-    const reader = await this.#connection.runAndReadAll(sql, values);
-    return reader.getRowObjectsJS().map((row) => {
+    const numbers = (await this.#connection.runAndReadAll(sql, values)).getRowsJS().map(([n]) => Number(n));
+    if (numbers.length === 0) return [];
+    const reader = await this.#connection.runAndReadAll(`SELECT * FROM entities WHERE n IN (${numbers.join(', ')})`);
+    const place = new Map(numbers.map((n, i) => [n, i]));
+    const rows = reader.getRowObjectsJS().sort((a, b) => place.get(Number(a.n))! - place.get(Number(b.n))!);
+    return rows.map((row) => {
       const entity: Entity = { id: String(row.id), texts: {}, columns: {} };
       for (const keyword of this.#texts) {
         const text = row[`text_${keyword}`];
