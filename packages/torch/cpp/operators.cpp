@@ -3,6 +3,7 @@
 #include "contrastive.h"
 #include "decoder/decoder.h"
 #include "experts/experts.h"
+#include "scene/scene_attention.h"
 
 namespace larr {
 namespace {

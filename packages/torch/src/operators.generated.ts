@@ -271,6 +271,9 @@ export const groupedLinear = native.groupedLinear as (x: Tensor, weight: Tensor,
 /** Σ_e gate[b, g, e] · experts[b, e] → [B, G · d]; experts [B, E · d], gate [B, G, E]. Fused on the CPU for f32 and bf16. */
 export const mixExperts = native.mixExperts as (experts: Tensor, gate: Tensor) => Tensor;
 
+/** Attention of one query over the entries that each row names: Σ_i softmax_i(logits[entry, h]) · values[entry, h] → [B, d]; logits [entries + 1, heads], values [entries + 1, d], whose last row is the query itself; index i64 or i32 [B, n], missing bool [B, n]: left out. Fused on the CPU for f32 and bf16. */
+export const sceneAttention = native.sceneAttention as (logits: Tensor, values: Tensor, index: Tensor, missing: Tensor) => Tensor;
+
 /** Causal grouped-query attention, softmax(q kᵀ ∕ √d) v, of each of several sequences laid one after another with itself: [T, (heads + 2·keyValueHeads)·d] → [T, heads·d]. A row holds a token’s queries, keys and values. Queries and keys are first turned by their position (rotary, halves apart), which restarts at each sequence: cosine and sine are constants [longest, d ∕ 2]. starts: i32 or i64 [sequences + 1], where each sequence begins and then T, best kept on the CPU. Fused on the CPU for f32 and bf16. */
 export const packedAttention = native.packedAttention as (queryKeyValue: Tensor, cosine: Tensor, sine: Tensor, starts: Tensor, heads: number, keyValueHeads: number) => Tensor;
 

@@ -3,15 +3,7 @@
 #include <cstring>
 
 #include "../decoder/shared.h"
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-// One copy of a loop for each instruction set, chosen when the addon is loaded.
-#define LARR_EVERY_ISA __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define LARR_EVERY_ISA
-#endif
-// Into each copy, and not called by it.
-#define LARR_INLINE inline __attribute__((always_inline))
+#include "../every_isa.h"
 
 namespace larr {
 namespace {

@@ -1,4 +1,4 @@
-import { cat, type Tensor, zeros } from '@larr/torch';
+import { cat, sceneAttention, type Tensor, zeros } from '@larr/torch';
 import { constant, glorot, normal, type Parameters, zero } from './parameters.js';
 
 const EPS = 1e-5;
@@ -103,9 +103,8 @@ export function encodeScene(enc: SceneEncoder, tokens: SceneTokens): Tensor {
  * and only agg's query is ever asked. (kernels.md, section B; attention is linear in V.)
  */
 export function encodeSceneFolded(enc: SceneEncoder, tokens: SceneTokens): Tensor {
-  const { dim: d, heads: h, fields: n } = enc;
+  const { dim: d, heads: h } = enc;
   const dh = d / h;
-  const batch = tokens.index.shape[0]!;
   const entries = tokens.table.shape[0]!;
 
   // row `entries` of keys and values is the aggregation token itself: it attends to itself too
@@ -114,32 +113,14 @@ export function encodeSceneFolded(enc: SceneEncoder, tokens: SceneTokens): Tenso
   const [bq, bk, bv] = enc.inProjBias.split(d, 0) as [Tensor, Tensor, Tensor];
   const q = enc.agg.reshape([1, d]).linear(wq, bq).reshape([1, h, dh]);
   const k = x.linear(wk, bk).reshape([entries + 1, h, dh]);
-  const v = x.linear(wv, bv).reshape([entries + 1, h, dh]);
+  const v = x.linear(wv, bv); // [E+1, d]
   const entryLogits = k
     .mul(q)
     .sum([2])
     .to('f32')
     .mul(1 / Math.sqrt(dh)); // [E+1, h]
 
-  const device = { device: tokens.index.device };
-  const self = zeros([batch, 1], { dtype: 'i64', ...device }).add(entries);
-  const index = cat([tokens.index, self], 1); // [B, n+1]
-  const missing = cat([tokens.missing, zeros([batch, 1], { dtype: 'bool', ...device })], 1);
-  const attention = entryLogits
-    .indexSelect(0, index.reshape([-1]))
-    .reshape([batch, n + 1, h])
-    .maskedFill(missing.unsqueeze(2), Number.NEGATIVE_INFINITY)
-    .softmax(1); // [B, n+1, h]
-
-  // Spreading the n+1 weights of a row over all entries turns the weighted sum of values into one product per head,
-  // which beats gathering B·n value vectors while the entries of a batch are some hundreds (scene texts are few).
-  const spread = zeros([h, batch, entries + 1], device).scatterAdd(
-    2,
-    index.unsqueeze(0).expand([h, batch, n + 1]),
-    attention.permute([2, 0, 1]),
-  );
-  const mixed = spread.bmm(v.transpose(0, 1)); // [h, B, dh]
-  const context = mixed.transpose(0, 1).reshape([batch, d]);
+  const context = sceneAttention(entryLogits, v, tokens.index, tokens.missing); // [B, d]
   return head(enc, feedForward(enc, residualNorm1(enc, enc.agg.reshape([1, d]), context)));
 }
 
