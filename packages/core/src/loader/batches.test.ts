@@ -96,12 +96,20 @@ test('without a seed the rows come in the order of the files', async () => {
 test('going on from a row gives the very batches of an uninterrupted run, wherever it was stopped', async () => {
   const options = { batchSize: 300, seed: 7, epoch: 3, windowRows: 1700 };
   const whole = ids(await collect(options));
-  for (const row of [300, 1500, 1800, 4500]) {
+  for (const row of [300, 437, 1800, 4501]) {
     const rest = await collect({ ...options, row });
     expect(ids(rest)).toEqual(whole.slice(row));
     expect(rest[0]!.next).toBe(row + 300);
   }
   expect(await collect({ ...options, row: whole.length })).toEqual([]);
+});
+
+test('the batches are the same on however many threads their columns are read', async () => {
+  const options = { batchSize: 300, seed: 7, windowRows: 1700 };
+  const [one, two, many] = await Promise.all([1, 2, 9].map((threads) => collect({ ...options, threads })));
+  expect(ids(two!)).toEqual(ids(one!));
+  expect(described(two!)).toEqual(described(one!));
+  expect(described(many!)).toEqual(described(one!));
 });
 
 test('the order follows from seed and epoch', async () => {
