@@ -110,7 +110,7 @@ const SLICES: SliceKind[] = ['cold-poi', 'cold-user', 'travelling'];
  * @throws UsageError `NO_WHOLE_MODEL`, `BAD_SEEDS`, `UNKNOWN_MODEL`, `NEEDS_VECTORS`, `NEEDS_CONTROLS`; what `runExperiment` and loading throw
  */
 export async function ablate(options: AblateOptions): Promise<AblateResult> {
-  checkOptions(options, hasTruth(options.data));
+  for (const name of checkAblate(options).models) vectorsOf(name, options.vectors);
   const data = await loadTrainingData(options);
   try {
     return await ablateOn(data, options);
@@ -126,7 +126,7 @@ export function defaultAblations(truth: boolean): string[] {
 
 /** `ablate` on data that is loaded already. */
 export async function ablateOn(data: TrainingData, options: AblateOptions): Promise<AblateResult> {
-  const { seeds, models } = checkOptions(options, hasTruth(data.dataset.directory));
+  const { seeds, models } = checkAblate(options, hasTruth(data.dataset.directory));
   const { config, vectors } = options;
   return runExperiment<AblateResult>(
     data,
@@ -209,10 +209,13 @@ function headroom(models: readonly string[], runs: readonly CandidateRun[]): Hea
   );
 }
 
-function checkOptions(options: AblateOptions, truth: boolean): { seeds: number[]; models: string[] } {
+/** What can be refused before vectors are made and data are loaded. @throws as `ablate` */
+export function checkAblate(
+  options: Pick<AblateOptions, 'data' | 'models' | 'seeds'>,
+  truth = hasTruth(options.data),
+): { seeds: number[]; models: string[] } {
   const models = [...new Set(options.models ?? defaultAblations(truth))];
   for (const name of models) {
-    vectorsOf(name, options.vectors);
     if (modelKind(name).truth !== null && !truth)
       throw new UsageError(
         'NEEDS_CONTROLS',

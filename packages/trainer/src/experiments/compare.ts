@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '@larr/core';
+import { modelKind } from '../models/index.js';
 import { writeCompareReport } from '../report/compare-report.js';
 import type { TrainConfigInput } from '../training/config.js';
 import { loadTrainingData, type TrainingData } from '../training/data.js';
@@ -67,7 +68,7 @@ export interface Difference {
  * @throws UsageError `BAD_SEEDS`, `UNKNOWN_MODEL`, `NEEDS_VECTORS` before anything is loaded; what `runExperiment` and loading throw
  */
 export async function compare(options: CompareOptions): Promise<CompareResult> {
-  checkOptions(options);
+  for (const name of checkCompare(options).models) vectorsOf(name, options.vectors);
   const data = await loadTrainingData(options);
   try {
     return await compareOn(data, options);
@@ -78,7 +79,7 @@ export async function compare(options: CompareOptions): Promise<CompareResult> {
 
 /** `compare` on data that is loaded already. */
 export async function compareOn(data: TrainingData, options: CompareOptions): Promise<CompareResult> {
-  const { seeds, models } = checkOptions(options);
+  const { seeds, models } = checkCompare(options);
   const { config, vectors } = options;
   return runExperiment<CompareResult>(
     data,
@@ -116,9 +117,10 @@ export function differencesOf(runs: readonly CandidateRun[], a: string, b: strin
   });
 }
 
-function checkOptions(options: CompareOptions): { seeds: number[]; models: string[] } {
+/** What can be refused before vectors are made and data are loaded. @throws as `compare` */
+export function checkCompare(options: Pick<CompareOptions, 'models' | 'seeds'>): { seeds: number[]; models: string[] } {
   const models = [...new Set(options.models)];
   if (models.length === 0) throw new UsageError('UNKNOWN_MODEL', 'compare needs at least one model');
-  for (const name of models) vectorsOf(name, options.vectors);
+  for (const name of models) modelKind(name);
   return { seeds: seedList(options.seeds), models };
 }

@@ -65,7 +65,8 @@ export interface SweepResult {
  * `BAD_CONFIG` for a value that the setting cannot have; what `runExperiment` and loading throw
  */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
-  checkOptions(options);
+  const { model } = checkSweep(options);
+  vectorsOf(model, options.vectors);
   const data = await loadTrainingData(options);
   try {
     return await sweepOn(data, options);
@@ -76,7 +77,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
 
 /** `sweep` on data that is loaded already. */
 export async function sweepOn(data: TrainingData, options: SweepOptions): Promise<SweepResult> {
-  const { seeds, model, values } = checkOptions(options);
+  const { seeds, model, values } = checkSweep(options);
   const { param, config, vectors } = options;
   const { manifest, splitName } = data.dataset;
   const nameOf = (value: number) => `${model}-${param}=${value}`;
@@ -141,7 +142,12 @@ function validationOf(name: string, runs: readonly CandidateRun[]): SweepPoint['
   return { score: mean(scores), std: scores.length < 2 ? null : standardDeviation(scores) };
 }
 
-function checkOptions(options: SweepOptions): { seeds: number[]; model: string; values: number[] } {
+/** What can be refused before vectors are made and data are loaded. @throws as `sweep` */
+export function checkSweep(options: Pick<SweepOptions, 'param' | 'values' | 'model' | 'seeds' | 'config'>): {
+  seeds: number[];
+  model: string;
+  values: number[];
+} {
   const { param, values, model = 'larr' } = options;
   if (!numericSettings().includes(param)) {
     throw new UsageError(
@@ -160,7 +166,6 @@ function checkOptions(options: SweepOptions): { seeds: number[]; model: string; 
       `${model} ${fixed ? 'is what it is by its own' : 'does not read'} ${param}: sweep another model, or another setting`,
     );
   }
-  vectorsOf(model, options.vectors);
   // Refused before anything is loaded, and not after half of the values were trained.
   for (const value of values) resolveTrainConfig(model, {}, withSetting(options.config ?? {}, model, param, value));
   return { seeds: seedList(options.seeds), model, values };

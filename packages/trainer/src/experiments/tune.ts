@@ -95,7 +95,7 @@ export interface TuneResult {
  * be; TrainingError `INTERRUPTED`; whatever training and loading throw
  */
 export async function tune(options: TuneOptions): Promise<TuneResult> {
-  checkOptions(options);
+  for (const name of checkTune(options)) vectorsOf(name, options.vectors);
   const data = await loadLearningData(options);
   try {
     return await tuneOn(data, options);
@@ -107,7 +107,7 @@ export async function tune(options: TuneOptions): Promise<TuneResult> {
 /** `tune` on data that is loaded already. */
 export async function tuneOn(data: LearningData, options: TuneOptions): Promise<TuneResult> {
   const { out, seed, budget, config, limit, signal } = options;
-  const models = checkOptions(options);
+  const models = checkTune(options);
   const { manifest, splitName } = data.dataset;
   const candidates = models.map((name) => ({ name, model: name, config, vectors: vectorsOf(name, options.vectors) }));
   const { configs, vectors } = await describeCandidates(data, candidates);
@@ -307,10 +307,10 @@ async function runTrial(
   }
 }
 
-function checkOptions({ models: names, budget, vectors }: TuneOptions): string[] {
+/** What can be refused before vectors are made and data are loaded. @throws as `tune` */
+export function checkTune({ models: names, budget }: Pick<TuneOptions, 'models' | 'budget'>): string[] {
   const models = [...new Set(names)];
   if (models.length === 0) throw new UsageError('UNKNOWN_MODEL', 'tune needs at least one model');
-  for (const name of models) vectorsOf(name, vectors);
   for (const name of models) {
     if (modelKind(name).truth !== null)
       throw new UsageError(

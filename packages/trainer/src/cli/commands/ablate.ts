@@ -81,16 +81,18 @@ export function registerAblate(program: Command): void {
     .action(
       action<AblateCommandOptions, AblateResult>(
         async (options, context) => {
-          const { ablate, defaultAblations } = await import('../../experiments/ablate.js');
+          const { ablate, checkAblate, defaultAblations } = await import('../../experiments/ablate.js');
           const { hasTruth } = await import('../../training/truth.js');
           const models = options.models ?? defaultAblations(hasTruth(options.data));
+          const seeds = seedList(options.seeds, options.seed);
+          checkAblate({ ...options, models, seeds });
           const config = await withBase(readConfig(options.config), options.base, models);
           const vectors = await vectorsFor({ ...options, models, config }, context);
           return ablate({
             data: options.data,
             split: options.split,
             models,
-            seeds: seedList(options.seeds, options.seed),
+            seeds,
             out: options.out,
             vectors,
             config: config.train,

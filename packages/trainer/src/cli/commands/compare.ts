@@ -76,14 +76,16 @@ export function registerCompare(program: Command): void {
     .action(
       action<CompareCommandOptions, CompareResult>(
         async (options, context) => {
-          const { compare } = await import('../../experiments/compare.js');
+          const { checkCompare, compare } = await import('../../experiments/compare.js');
+          const seeds = seedList(options.seeds, options.seed);
+          checkCompare({ ...options, seeds });
           const config = await withBase(readConfig(options.config), options.base, options.models);
           const vectors = await vectorsFor({ ...options, config }, context);
           return compare({
             data: options.data,
             split: options.split,
             models: options.models,
-            seeds: seedList(options.seeds, options.seed),
+            seeds,
             out: options.out,
             vectors,
             config: config.train,

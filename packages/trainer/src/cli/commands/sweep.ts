@@ -79,8 +79,10 @@ export function registerSweep(program: Command): void {
     .action(
       action<SweepCommandOptions, SweepResult>(
         async (options, context) => {
-          const { sweep } = await import('../../experiments/sweep.js');
+          const { checkSweep, sweep } = await import('../../experiments/sweep.js');
           const config = await withBase(readConfig(options.config), options.base, [options.model]);
+          const seeds = seedList(options.seeds, options.seed);
+          checkSweep({ ...options, seeds, config: config.train });
           const vectors = await vectorsFor({ ...options, models: [options.model], config }, context);
           return sweep({
             data: options.data,
@@ -88,7 +90,7 @@ export function registerSweep(program: Command): void {
             model: options.model,
             param: options.param,
             values: options.values,
-            seeds: seedList(options.seeds, options.seed),
+            seeds,
             out: options.out,
             vectors,
             config: config.train,

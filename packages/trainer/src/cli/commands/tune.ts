@@ -96,8 +96,10 @@ export function registerTune(program: Command): void {
           const { trials, minutes } = options;
           if (trials !== undefined && minutes !== undefined)
             throw new UsageError('TWO_BUDGETS', '--trials and --minutes are two budgets: give one');
-          const { tune } = await import('../../experiments/tune.js');
+          const { checkTune, tune } = await import('../../experiments/tune.js');
           const { readSpace } = await import('../../experiments/search-space.js');
+          const budget = minutes === undefined ? { trials: trials ?? DEFAULT_TRIALS } : { minutes };
+          checkTune({ ...options, budget });
           const config = await withBase(readConfig(options.config), options.base, options.models);
           const space = options.space === undefined ? undefined : await readSpace(options.space);
           const vectors = await vectorsFor({ ...options, config }, context);
@@ -106,7 +108,7 @@ export function registerTune(program: Command): void {
             split: options.split,
             models: options.models,
             seed: options.seed,
-            budget: minutes === undefined ? { trials: trials ?? DEFAULT_TRIALS } : { minutes },
+            budget,
             space,
             out: options.out,
             vectors,
