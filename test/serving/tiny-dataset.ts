@@ -125,7 +125,10 @@ function tinySchema(history: boolean): DatasetSchemaInput {
         : {}),
     },
     keywords: {
-      poi: [{ name: 'name', column: 'name' }],
+      poi: [
+        { name: 'name', column: 'name' },
+        { name: 'cuisine', column: 'cuisine' },
+      ],
       scene: [
         { name: 'slot', value: { derive: 'timeSlot' } },
         { name: 'weather', value: 'events.weather' },

@@ -31,7 +31,13 @@ export type RankRequest = {
   /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. */
   scene?: Record<string, string | number | boolean | null>;
   /** POI ids to rank, each once. Unknown ones are ranked as new POIs. */
-  candidates: string[];
+  candidates?: string[];
+  /** Instead of candidates: rank the POIs that suit this text, or the user and scene where there is none. */
+  recall?: {
+    /** What to look for, in words. No language model reads them: known terms of POIs' and scenes' texts are found in them, and the answer says which. */
+    text?: string;
+    k?: number;
+  };
   /** How many of the best to return; all by default. */
   k?: number;
   /** Which probability ranks: pCtcvr where the model learnt orders, else pCtr, by default. */
@@ -47,6 +53,16 @@ export type RankReply = {
   model: ModelIdentity;
   ranked: RankedPoi[];
   fallbacks: Fallbacks;
+  /** Where candidates were recalled: what was understood. */
+  recall?: {
+    /** Known terms and scene texts that were looked for, with the keyword that has them. */
+    matched: {
+      field: string;
+      text: string;
+    }[];
+    /** Words and texts that nothing is known of. */
+    unmatched: string[];
+  };
   /** The experiments that the ranking was made under; left out by a server without any. */
   experiments?: {
     experiment: string;
@@ -84,6 +100,62 @@ export type Fallbacks = {
     feature: string;
     value: string;
   }[];
+};
+
+export type ScoreRequest = {
+  /** Users in scenes, each with candidates of its own. */
+  requests: {
+    user: string;
+    /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. */
+    scene?: Record<string, string | number | boolean | null>;
+    /** POI ids to score; answers come in this order. */
+    candidates: string[];
+  }[];
+  /** Alias of a loaded bundle that shall answer. */
+  bundle?: string;
+};
+
+export type ScoreReply = {
+  requestId: string;
+  model: ModelIdentity;
+  results: {
+    /** In the order of the candidates. */
+    pCtr: number[];
+    /** null where the model learnt no orders. */
+    pCtcvr: number[] | null;
+    fallbacks: Fallbacks;
+  }[];
+};
+
+export type RecallRequest = {
+  /** What to look for, in words. No language model reads them: known terms of POIs' and scenes' texts are found in them, and the answer says which. */
+  text?: string;
+  /** POIs like those of their history. */
+  user?: string;
+  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. */
+  scene?: Record<string, string | number | boolean | null>;
+  k?: number;
+  /** Columns of POIs, and the value each must have, as in {city: 'london'}. */
+  within?: Record<string, string>;
+  /** Alias of a loaded bundle that shall answer. */
+  bundle?: string;
+};
+
+export type RecallReply = {
+  requestId: string;
+  model: ModelIdentity;
+  pois: {
+    poi: string;
+    /** Cosine with what was looked for. */
+    similarity: number;
+  }[];
+  /** Known terms and scene texts that were looked for, with the keyword that has them. */
+  matched: {
+    field: string;
+    text: string;
+  }[];
+  /** Words and texts that nothing is known of. */
+  unmatched: string[];
 };
 
 export type EventsRequest = {
@@ -139,8 +211,35 @@ export type UnloadReply = {
   alias: string;
 };
 
+export type FeaturesRequest = {
+  /** Columns to change by id; other columns stay. Ids that are new are added. */
+  rows: Record<string, Record<string, string | number | boolean | null | number[]>>;
+  /** The bundle whose data this is. */
+  alias?: string;
+};
+
+export type FeaturesReply = {
+  requestId: string;
+  written: number;
+};
+
+export type UnseenTextsReply = {
+  requestId: string;
+  total: number;
+  /** The newest first. */
+  texts: {
+    field: string;
+    text: string;
+  }[];
+};
+
 export type ServerState = {
   requestId: string;
+  store: {
+    /** null where the loaded bundle has none. */
+    kind: 'lmdb' | 'redis' | null;
+    reachable: boolean;
+  };
   bundles: {
     alias: string;
     model: ModelIdentity;
@@ -151,6 +250,12 @@ export type ServerState = {
     inFlight: number;
     queuedRows: number;
     broken: boolean;
+    /** POIs whose features are in memory. */
+    pois: number;
+    /** Memory that they take, without the bundle's own tables. */
+    poiBytes: number;
+    /** Name of the users and POIs in the online store. */
+    data: string | null;
     /** Digest of the bundle that a rollback goes back to. */
     previous: string | null;
     /** Why the bundle that was asked for last does not answer. */
@@ -652,6 +757,20 @@ export interface Operations {
     body: RankRequest;
     reply: RankReply;
   };
+  /** Scores candidates of several users or scenes, in the order they were given */
+  score: {
+    params: undefined;
+    query: undefined;
+    body: ScoreRequest;
+    reply: ScoreReply;
+  };
+  /** Finds POIs that suit a text, a scene or a user, nearest first */
+  recall: {
+    params: undefined;
+    query: undefined;
+    body: RecallRequest;
+    reply: RecallReply;
+  };
   /** Takes impressions, clicks and orders; answers when they are on the disk */
   events: {
     params: undefined;
@@ -682,6 +801,29 @@ export interface Operations {
     query: undefined;
     body: undefined;
     reply: UnloadReply;
+  };
+  /** Changes users' features in the online store; the next request reads them */
+  changeUsers: {
+    params: undefined;
+    query: undefined;
+    body: FeaturesRequest;
+    reply: FeaturesReply;
+  };
+  /** Changes POIs' features in the online store; every server has them within about a second */
+  changePois: {
+    params: undefined;
+    query: undefined;
+    body: FeaturesRequest;
+    reply: FeaturesReply;
+  };
+  /** Scene texts that were asked for and have no embedding */
+  unseenTexts: {
+    params: undefined;
+    query: {
+      limit?: number;
+    };
+    body: undefined;
+    reply: UnseenTextsReply;
   };
   /** Which bundles are loaded, since when, and what a rollback goes back to */
   state: {
@@ -857,10 +999,15 @@ export const OPERATIONS = {
   readiness: { method: 'GET', path: '/readyz' },
   metrics: { method: 'GET', path: '/metrics' },
   rank: { method: 'POST', path: '/v1/rank' },
+  score: { method: 'POST', path: '/v1/score' },
+  recall: { method: 'POST', path: '/v1/recall' },
   events: { method: 'POST', path: '/v1/events' },
   reload: { method: 'POST', path: '/v1/admin/reload' },
   rollback: { method: 'POST', path: '/v1/admin/rollback' },
   unload: { method: 'DELETE', path: '/v1/admin/bundles/{alias}' },
+  changeUsers: { method: 'PATCH', path: '/v1/admin/store/users' },
+  changePois: { method: 'PATCH', path: '/v1/admin/store/pois' },
+  unseenTexts: { method: 'GET', path: '/v1/admin/unseen-texts' },
   state: { method: 'GET', path: '/v1/admin/state' },
   healthReport: { method: 'GET', path: '/v1/admin/health' },
   catalogueUsers: { method: 'GET', path: '/v1/catalogue/users' },

@@ -39,6 +39,7 @@ export * from './prepare/explain.js';
 export { type PrepareOptions, prepare, prepareInto } from './prepare/prepare.js';
 export type { PrepareProgress } from './prepare/progress.js';
 export { type ColumnSql, canonicalSql } from './prepare/sql-values.js';
+export * from './recall/words.js';
 export * from './safetensors/safetensors.js';
 export * from './scene/derive.js';
 export * from './scene/inputs.js';

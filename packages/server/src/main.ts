@@ -17,6 +17,7 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
                           (by default one of this process alone, filled from the bundle at every start)
   --host HOST             address to listen on (127.0.0.1)
   --port PORT             port to listen on, 0 picks a free one (8080)
+  --unseen FILE           list scene texts without an embedding there, for "larr embed --texts"
   --events DIR            take events on POST /v1/events, into an append-only log there
   --sink URL              pass events on: redis://HOST:PORT?stream=NAME or kafka://HOST:PORT/TOPIC (needs --events); may be given again
   --experiments DIR       keep and run experiments there (needs --events)
@@ -71,6 +72,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       watch: values.watch,
       ...(values.bundles === undefined ? {} : { bundles: values.bundles }),
       ...(values.store === undefined ? {} : { store: values.store }),
+      ...(values.unseen === undefined ? {} : { unseen: values.unseen }),
       host: values.host,
       port: wholeNumber('--port', values.port, 0, 65_535),
       ...(values.events === undefined ? {} : { events: values.events }),
@@ -95,6 +97,7 @@ function parse(args: string[]) {
         bundles: { type: 'string' },
         watch: { type: 'boolean', default: false },
         store: { type: 'string' },
+        unseen: { type: 'string' },
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8080' },
         events: { type: 'string' },

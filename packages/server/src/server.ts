@@ -13,6 +13,7 @@ import { loadRankingModel } from './ranking/load-model.js';
 import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 import { RunDirectory } from './run-directories/run-directory.js';
+import { UnseenTexts } from './scene/unseen-texts.js';
 import { type FrontOptions, type OpenFront, openFront } from './security/front.js';
 import { openStore } from './store/open-store.js';
 import type { Store } from './store/store.js';
@@ -36,6 +37,8 @@ export interface ServerOptions {
   host?: string;
   /** 0 picks a free one. */
   port?: number;
+  /** File that scene texts without an embedding are listed in, for `larr embed --texts`. */
+  unseen?: string;
   /** Directory of the event log; without it the server takes no events. */
   events?: string;
   /** Where events are passed on to: `redis://…?stream=NAME`, `kafka://…/TOPIC`; needs `events`. */
@@ -140,12 +143,14 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   let events: EventLog | null;
   let front: OpenFront | null = null;
   let store: Store | null = null;
+  let unseen: UnseenTexts | null = null;
   try {
+    unseen = options.unseen === undefined ? null : await UnseenTexts.open(options.unseen);
     store = await openStore(options.store ?? null);
     front = await openFront(options.front ?? {}, host, metrics);
     events = options.events === undefined ? null : await EventLog.open(options.events);
   } catch (error) {
-    await Promise.all([front?.close(), store?.close()]);
+    await Promise.all([front?.close(), store?.close(), unseen?.close()]);
     lock?.release();
     throw error;
   }
@@ -176,7 +181,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
       const places = { directory: options.experiments, events: options.events!, onExposures };
       experiments = await Experiments.open(places, events!, models);
     } catch (error) {
-      await Promise.all([front.close(), store.close()]);
+      await Promise.all([front.close(), store.close(), unseen?.close()]);
       await events?.close();
       lock?.release();
       bookLock?.release();
@@ -187,6 +192,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     models,
     events,
     experiments,
+    unseen,
     runs,
     console: options.console ?? true,
     stopping: false,
@@ -205,7 +211,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     where = [adminHost, options.front?.adminPort ?? 0];
     adminPort = await front.listenAdmin(app);
   } catch (error) {
-    await Promise.all([app.close(), front.close(), store.close()]);
+    await Promise.all([app.close(), front.close(), store.close(), unseen?.close()]);
     await events?.close();
     lock?.release();
     bookLock?.release();
@@ -251,7 +257,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         bookLock?.release();
         await ready.catch(() => {});
         await models.close();
-        await store.close();
+        await Promise.all([store.close(), unseen?.close()]);
       })();
       return closing;
     },

@@ -16,6 +16,11 @@ const byLength: RankingModel = {
   directory: '/nowhere',
   explainable: false,
   queuedRows: 0,
+  drift: () => [],
+  store: null,
+  poiTable: { pois: 0, bytes: 0 },
+  score: async () => [],
+  recall: async () => ({ pois: [], matched: [], unmatched: [] }),
   broken: false,
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
   async rank({ candidates, user, k }) {
@@ -231,6 +236,8 @@ describe('the HTTP layer', () => {
       '/v1/catalogue/scene',
       '/v1/catalogue/users',
       '/v1/rank',
+      '/v1/recall',
+      '/v1/score',
     ]);
     const { examples } = document.paths['/v1/rank'].post.requestBody.content['application/json'];
     for (const { value } of Object.values(examples) as { value: object }[])

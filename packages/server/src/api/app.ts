@@ -22,7 +22,9 @@ import { healthRoutes } from './routes/health.js';
 import { openApiRoutes } from './routes/openapi.js';
 import { probeRoutes } from './routes/probes.js';
 import { rankRoutes } from './routes/rank.js';
+import { recallRoutes } from './routes/recall.js';
 import { runRoutes } from './routes/runs.js';
+import { scoreRoutes } from './routes/score.js';
 import type { RouteContext } from './state.js';
 
 /** Sent with every answer. The API has no pages, so nothing may be embedded, cached or guessed at. CORS is off: no Access-Control header. */
@@ -116,7 +118,8 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
     return sendError(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
   });
 
-  for (const routes of [probeRoutes, rankRoutes, eventRoutes, adminRoutes, healthRoutes]) app.register(routes, context);
+  for (const routes of [probeRoutes, rankRoutes, scoreRoutes, recallRoutes, eventRoutes, adminRoutes, healthRoutes])
+    app.register(routes, context);
   for (const routes of [catalogueRoutes, experimentRoutes, runRoutes, consoleRoutes]) app.register(routes, context);
   app.register(async (scope) => openApiRoutes(scope, operations));
   return app;

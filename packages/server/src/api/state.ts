@@ -3,6 +3,7 @@ import type { Experiments } from '../experiments/experiments.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { ModelRegistry } from '../ranking/model-registry.js';
 import type { RunDirectory } from '../run-directories/run-directory.js';
+import type { UnseenTexts } from '../scene/unseen-texts.js';
 
 export interface Limits {
   /** Largest request body, bytes. */
@@ -22,6 +23,8 @@ export interface AppState {
   readonly events: EventLog | null;
   /** null where no experiments run */
   readonly experiments: Experiments | null;
+  /** scene texts that no bundle has an embedding for; null where they are not kept */
+  readonly unseen?: UnseenTexts | null;
   /** run directories that may be looked at, where the server was given any */
   readonly runs?: RunDirectory;
   /** whether the console is served */

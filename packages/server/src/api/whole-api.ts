@@ -17,6 +17,7 @@ export async function wholeApi(): Promise<object> {
     }),
     events: {},
     experiments: {},
+    unseen: { texts: [] },
     runs: {},
     console: false,
     stopping: false,

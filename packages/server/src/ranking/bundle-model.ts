@@ -1,9 +1,10 @@
 import type { DatasetSchema } from '@larr/core';
-import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts/index.js';
+import type { Fallbacks, ModelIdentity, RankedPoi } from '../api/contracts/index.js';
 import { ApiError } from '../api/errors.js';
 import type { BundleFeatures } from '../bundle/contents.js';
 import type { ScoreDrift } from '../observability/drift.js';
 import type { RankStage } from '../observability/metrics.js';
+import type { Recall } from '../recall/recall.js';
 import type { Attention, SceneVectors } from '../scene/scene-vectors.js';
 import { type FeatureStore, StoreAway } from '../store/feature-store.js';
 import type { UserRecord } from '../store/user-record.js';
@@ -14,7 +15,14 @@ import { bestFirst } from './order.js';
 import type { PoiTable } from './poi-table.js';
 import type { Ranker } from './ranker.js';
 import type { RankerJob } from './ranker-messages.js';
-import type { RankingModel, ScoredCandidates, ScoreRequest } from './ranking-model.js';
+import type {
+  RankingModel,
+  RankingRequest,
+  RecallAnswer,
+  RecallRequest,
+  ScoredCandidates,
+  ScoreRequest,
+} from './ranking-model.js';
 import type { RowAssembly } from './row-assembly.js';
 import { SceneInput } from './scene-input.js';
 
@@ -43,6 +51,8 @@ export interface BundleParts {
   /** whether the ranker takes the vector of the POI itself */
   takesPoi: boolean;
   ranker: Ranker;
+  /** null where the bundle was exported without vectors */
+  recall: Recall | null;
   drifts: Drifts;
 }
 
@@ -56,7 +66,7 @@ interface Prepared {
 
 /** Ranks with a bundle's parts. */
 export class BundleModel implements RankingModel {
-  readonly examples: readonly RankRequest[];
+  readonly examples: readonly RankingRequest[];
   readonly identity: ModelIdentity;
   readonly directory: string;
   readonly store: FeatureStore;
@@ -93,7 +103,7 @@ export class BundleModel implements RankingModel {
   }
 
   async rank(
-    request: RankRequest,
+    request: RankingRequest,
     timing: (stage: RankStage, seconds: number) => void,
   ): Promise<{ ranked: RankedPoi[]; fallbacks: Fallbacks }> {
     const { ranker, drifts } = this.#parts;
@@ -156,6 +166,33 @@ export class BundleModel implements RankingModel {
     });
   }
 
+  async recall(request: RecallRequest): Promise<RecallAnswer> {
+    const { recall, schema, assembly, pois } = this.#parts;
+    if (recall === null) {
+      throw new ApiError(
+        400,
+        'NO_RECALL',
+        'the loaded bundle was exported without vectors, so nothing can be recalled',
+      );
+    }
+    const { event, texts } = this.#input.read(request.scene);
+    const { user } = request.user === undefined ? { user: null } : await this.#user(request.user);
+    if (request.user !== undefined) event[schema.keys.user] = request.user;
+    const follows = assembly.sharedScene(event, user?.row);
+    const scene = new Map<string, string>();
+    this.#parts.features.scene.forEach(({ field }, i) => {
+      const text = texts.has(field) ? texts.get(field)! : follows[i];
+      if (text !== null && text !== undefined) scene.set(field, text);
+    });
+    const query = { text: request.text, scene, history: historyOf(user) };
+    const found = await recall.nearest(query, request.k, pois, request.within);
+    return {
+      pois: found.rows.map((row, i) => ({ poi: pois.idOf(row), similarity: found.similarities[i]! })),
+      matched: found.matched,
+      unmatched: found.unmatched,
+    };
+  }
+
   drift(): ReturnType<RankingModel['drift']> {
     const { ctr, ctcvr } = this.#parts.drifts;
     return [{ task: 'ctr', ...ctr.now() }, ...(ctcvr === null ? [] : [{ task: 'ctcvr' as const, ...ctcvr.now() }])];
@@ -178,7 +215,7 @@ export class BundleModel implements RankingModel {
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#following !== null) clearTimeout(this.#following);
-    await this.#parts.ranker.close();
+    await Promise.all([this.#parts.ranker.close(), this.#parts.recall?.close()]);
     this.#parts.scene?.dispose();
   }
 
@@ -193,12 +230,13 @@ export class BundleModel implements RankingModel {
       const { last, rows } = await this.store.changedPois(this.#followed);
       if (last === this.#followed) return;
       this.#parts.pois.put(rows);
+      this.#parts.recall?.put(rows, this.#parts.pois);
       this.#followed = last;
     }
   }
 
   /** @throws ApiError TASK_UNKNOWN (400) */
-  #rankedBy(by: RankRequest['by']): 'pCtr' | 'pCtcvr' {
+  #rankedBy(by: RankingRequest['by']): 'pCtr' | 'pCtcvr' {
     const orders = this.#parts.tasks.includes('order');
     if (by === 'pCtcvr' && !orders)
       throw new ApiError(400, 'TASK_UNKNOWN', 'by: this model learnt no orders, so it has no pCtcvr', 'by');
@@ -282,6 +320,16 @@ export class BundleModel implements RankingModel {
     const present = fields.map((field, i) => [field, attention[i]!] as const).filter(([, share]) => share > 0);
     return Object.fromEntries(present);
   }
+}
+
+/** POIs of a user's sequences, by their number in the data; of their pairs where the model has no sequences. */
+function historyOf(user: UserRecord | null): number[] {
+  if (user === null) return [];
+  const sequences = Object.entries(user.row).flatMap(([name, value]) =>
+    name.startsWith('seq_') && Array.isArray(value) ? (value as number[]) : [],
+  );
+  const entries = sequences.filter((entry) => entry > 0).map((entry) => entry - 1);
+  return entries.length > 0 ? entries : [...(user.pairs?.poi ?? [])];
 }
 
 /** The same row so many times. */

@@ -1,8 +1,8 @@
 import type { DatasetSchema, Row, ValueSpec } from '@larr/core';
-import type { RankRequest } from '../api/contracts/index.js';
 import type { BundleFeatures } from '../bundle/contents.js';
 import type { SceneVectors } from '../scene/scene-vectors.js';
 import type { PoiTable } from './poi-table.js';
+import type { RankingRequest } from './ranking-model.js';
 import type { RowAssembly } from './row-assembly.js';
 import type { SceneInput } from './scene-input.js';
 
@@ -20,7 +20,7 @@ export interface ExampleOf {
  * A request with known POIs and a known scene: the time, the columns whose values the features tell, and the first text of each keyword
  * that does not follow from those. The document is open to whoever reaches the server, so the user is nobody's.
  */
-export function exampleRequest({ schema, features, input, scene, assembly, pois }: ExampleOf): RankRequest {
+export function exampleRequest({ schema, features, input, scene, assembly, pois }: ExampleOf): RankingRequest {
   /** Whether every scene text that follows from these columns has an embedding. */
   const known = (event: Row): boolean => {
     if (scene === null) return true;

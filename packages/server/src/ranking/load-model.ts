@@ -17,6 +17,7 @@ import { mapFile } from '@larr/native-cuda';
 import type { z } from 'zod';
 import { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
 import { ScoreDrift } from '../observability/drift.js';
+import { Recall } from '../recall/recall.js';
 import { SceneVectors } from '../scene/scene-vectors.js';
 import { FeatureStore, StoreAway } from '../store/feature-store.js';
 import { parquetRows } from '../store/parquet-rows.js';
@@ -93,6 +94,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     histories,
     takesPoi: inputs.poi,
     ranker,
+    recall: await Recall.open(bundle, mapFile, options.threads ?? Math.min(8, availableParallelism())),
     drifts: driftsFrom(parity),
   });
   try {

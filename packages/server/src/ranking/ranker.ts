@@ -173,7 +173,16 @@ const overloaded = (): ApiError =>
  * Buffers that a job gives away. Not z: the scene encoder pins the buffer it has written, which then cannot be transferred, and it is
  * small (one vector a scene), so it is copied.
  */
-function ownBuffers({ context, contextIds, ids, contextDense, dense, behaviour, history, poi }: RankerJob): ArrayBuffer[] {
+function ownBuffers({
+  context,
+  contextIds,
+  ids,
+  contextDense,
+  dense,
+  behaviour,
+  history,
+  poi,
+}: RankerJob): ArrayBuffer[] {
   const arrays = [context, contextIds, ids, contextDense, dense, behaviour, history, poi];
   return arrays.flatMap((array) => (array === null ? [] : [array.buffer as ArrayBuffer]));
 }

@@ -6,7 +6,10 @@ import type { FeatureStore } from '../store/feature-store.js';
 export type SceneValues = RankRequest['scene'];
 
 /** One user in one scene, and the POIs to score there. */
-export type ScoreRequest = Pick<RankRequest, 'user' | 'scene' | 'candidates'>;
+export type ScoreRequest = Pick<RankRequest, 'user' | 'scene'> & { candidates: string[] };
+
+/** A ranking whose candidates are known. */
+export type RankingRequest = ScoreRequest & Pick<RankRequest, 'k' | 'by' | 'explain'>;
 
 /** Probabilities in the order of the candidates. */
 export interface ScoredCandidates {
@@ -14,6 +17,25 @@ export interface ScoredCandidates {
   /** null where the model learnt no orders */
   pCtcvr: Float32Array | null;
   fallbacks: Fallbacks;
+}
+
+/** What recalled POIs shall be like: any of a text, a user and a scene. */
+export interface RecallRequest {
+  text?: string | undefined;
+  user?: string | undefined;
+  scene: SceneValues;
+  k: number;
+  /** POI columns and the value that each must have */
+  within: Readonly<Record<string, string>>;
+}
+
+export interface RecallAnswer {
+  /** best first */
+  pois: { poi: string; similarity: number }[];
+  /** terms and scene texts that the query was made of */
+  matched: { field: string; text: string }[];
+  /** words and texts that nothing is known of */
+  unmatched: string[];
 }
 
 /** What the HTTP layer needs of a loaded model; it knows nothing of embeddings or graphs. */
@@ -24,7 +46,7 @@ export interface RankingModel {
   /** Whether it can tell the attention per scene keyword. */
   readonly explainable: boolean;
   /** Requests that this model answers, of a new user and with no other fallbacks: shown in the OpenAPI document. */
-  readonly examples: readonly RankRequest[];
+  readonly examples: readonly RankingRequest[];
   /** Whether it can rank no more, until the server is started again. */
   readonly broken: boolean;
   /** Candidates that wait for the ranker now. */
@@ -36,7 +58,7 @@ export interface RankingModel {
    * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID, TASK_UNKNOWN, NOT_EXPLAINABLE (400)
    */
   rank(
-    request: RankRequest,
+    request: RankingRequest,
     timing: (stage: RankStage, seconds: number) => void,
   ): Promise<{ ranked: RankedPoi[]; fallbacks: Fallbacks }>;
   /**
@@ -47,6 +69,11 @@ export interface RankingModel {
     requests: readonly ScoreRequest[],
     timing: (stage: RankStage, seconds: number) => void,
   ): Promise<ScoredCandidates[]>;
+  /**
+   * POIs that suit a text, a scene or a user, without a language model.
+   * @throws ApiError NO_RECALL, RECALL_EMPTY, COLUMN_UNKNOWN and those of scenes (400)
+   */
+  recall(request: RecallRequest): Promise<RecallAnswer>;
   /** users' and POIs' features, which may be changed there; null for a model without a store */
   readonly store: FeatureStore | null;
   /** how many POIs its table has, and the memory that takes */

@@ -53,6 +53,10 @@ export class FeatureStore {
     return this.#name;
   }
 
+  get kind(): Store['kind'] {
+    return this.#store.kind;
+  }
+
   get reachable(): boolean {
     return this.#store.reachable;
   }

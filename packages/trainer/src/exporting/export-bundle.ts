@@ -1,4 +1,4 @@
-import { access } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import {
@@ -35,6 +35,7 @@ import {
   sceneWeights,
 } from './parity.js';
 import { type ContextFeatures, type RankerGraph, rankerGraph, withFoldedPois } from './ranker-graph.js';
+import { type RecallFiles, recallFiles } from './recall-files.js';
 
 /** Test rows whose scores are compared and left in the bundle for the server's self-test. */
 const PARITY_ROWS = 10_000;
@@ -44,6 +45,11 @@ export interface ExportOptions {
   run: string;
   /** Dataset directory it was trained on. */
   data: string;
+  /**
+   * What `larr embed` wrote for the dataset: recall searches with these. By default those that the model was trained with; a model that was trained
+   * with none has no recall then.
+   */
+  vectors?: string | undefined;
   /** Bundle directory to write; an existing one is replaced when all is well, and left alone otherwise. */
   out: string;
 }
@@ -54,6 +60,8 @@ export interface ExportResult {
   parameters: number;
   /** test rows compared, and the largest difference between the trainer's scores and the bundle's */
   parity: { rows: number; largestDifference: number };
+  /** POIs that recall finds, and terms that it knows; null where the bundle has no recall */
+  recall: { pois: number; terms: number } | null;
 }
 
 /**
@@ -90,6 +98,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     graph.inputs.poi,
   );
 
+  const recall = await recallOf(options, dataset);
   const files: Record<string, BundleFile> = {
     'ranker.onnx': graph.onnx,
     'embeddings.safetensors': tables(graph, state),
@@ -97,6 +106,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     'schema.json': { from: join(options.data, 'schema.json') },
     'parity.safetensors': parityTensors(parity, scores),
     ...(await storesOf(options.data)),
+    ...recall?.files,
     ...(scene === null ? {} : sceneFiles(scene, dataset, inputs)),
     ...(graph.inputs.behaviour === null
       ? {}
@@ -126,8 +136,35 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     model,
     parameters: result.parameters,
     parity: { rows: parity.rows, largestDifference },
+    recall: recall === null ? null : { pois: recall.pois, terms: recall.terms },
   };
 }
+
+/** Recall's part of the bundle. Vectors that were asked for must do; those that the model happens to name are left out where they do not. */
+async function recallOf({ run, vectors }: ExportOptions, dataset: Dataset): Promise<RecallFiles | null> {
+  if (vectors !== undefined) return recallFiles(dataset, vectors);
+  const own = await vectorsOf(run);
+  if (own === null) return null;
+  try {
+    return await recallFiles(dataset, own);
+  } catch (error) {
+    if (error instanceof DataError) return null;
+    throw error;
+  }
+}
+
+/** The vectors that a model was trained with, where its run record names them and they are still there. */
+async function vectorsOf(run: string): Promise<string | null> {
+  const record = await readFile(join(run, 'run.json'), 'utf8').then(JSON.parse, () => null);
+  const path = (record as { inputs?: { vectors?: { path?: unknown } } } | null)?.inputs?.vectors?.path;
+  return typeof path === 'string' && (await exists(join(path, 'vectors.json'))) ? path : null;
+}
+
+const exists = (file: string): Promise<boolean> =>
+  access(file).then(
+    () => true,
+    () => false,
+  );
 
 /** Features of the user and the moment are the same for all POIs of a request. */
 function contextFeatures(schema: DatasetSchema): ContextFeatures {
@@ -205,13 +242,12 @@ async function featuresOf(dataset: Dataset, inputs: ModelInputs): Promise<Bundle
 /** The state of users, POIs and pairs at the end of the data, as `prepare` left it. */
 async function storesOf(data: string): Promise<Record<string, BundleFile>> {
   const files: Record<string, BundleFile> = {};
+  // what people are shown of POIs
+  const texts = join(data, 'texts', 'pois.parquet');
+  if (await exists(texts)) files['store/poi-texts.parquet'] = { from: texts };
   for (const file of ['store/users.parquet', 'store/pois.parquet', 'store/pairs.parquet']) {
     const from = join(data, file);
-    const there = await access(from).then(
-      () => true,
-      () => false,
-    );
-    if (there) files[file] = { from };
+    if (await exists(from)) files[file] = { from };
     else if (file !== 'store/pairs.parquet')
       throw new DataError('STORE_MISSING', `${from} is missing: run "larr prepare" again`);
   }

@@ -34,6 +34,10 @@ export const UnloadReply = z.object({ requestId: z.string(), alias: z.string() }
 export const ServerState = z
   .object({
     requestId: z.string(),
+    store: z.object({
+      kind: z.enum(['lmdb', 'redis']).nullable().meta({ description: 'null where the loaded bundle has none.' }),
+      reachable: z.boolean(),
+    }),
     bundles: z.array(
       z.object({
         alias: z.string(),
@@ -45,6 +49,9 @@ export const ServerState = z
         inFlight: z.int().min(0),
         queuedRows: z.int().min(0),
         broken: z.boolean(),
+        pois: z.int().min(0).meta({ description: 'POIs whose features are in memory.' }),
+        poiBytes: z.int().min(0).meta({ description: "Memory that they take, without the bundle's own tables." }),
+        data: z.string().nullable().meta({ description: 'Name of the users and POIs in the online store.' }),
         previous: z.string().nullable().meta({ description: 'Digest of the bundle that a rollback goes back to.' }),
         failure: z
           .object({ code: z.string(), message: z.string(), at: z.string() })
@@ -54,3 +61,37 @@ export const ServerState = z
     ),
   })
   .meta({ id: 'ServerState' });
+
+/** Reply of `GET /v1/admin/unseen-texts`. */
+export const UnseenTextsReply = z
+  .object({
+    requestId: z.string(),
+    total: z.int().min(0),
+    texts: z.array(z.object({ field: z.string(), text: z.string() })).meta({ description: 'The newest first.' }),
+  })
+  .meta({ id: 'UnseenTextsReply' });
+
+export const UnseenTextsQuery = z.object({ limit: z.coerce.number().int().min(1).max(10_000).default(1000) });
+
+const ColumnValue = z.union([
+  z.string().max(4096),
+  z.number(),
+  z.boolean(),
+  z.null(),
+  z.array(z.number()).max(1000).meta({ description: 'Sequences: POIs from 1, most recent first.' }),
+]);
+
+/** Request body of `PATCH /v1/admin/store/users` and `…/pois`. */
+export const FeaturesRequest = z
+  .strictObject({
+    rows: z.record(z.string().min(1).max(512), z.record(z.string().min(1).max(128), ColumnValue)).meta({
+      description: 'Columns to change by id; other columns stay. Ids that are new are added.',
+      maxProperties: 1000,
+      minProperties: 1,
+    }),
+    alias: Alias.default('current').meta({ description: 'The bundle whose data this is.' }),
+  })
+  .meta({ id: 'FeaturesRequest' });
+export type FeaturesRequest = z.infer<typeof FeaturesRequest>;
+
+export const FeaturesReply = z.object({ requestId: z.string(), written: z.int().min(0) }).meta({ id: 'FeaturesReply' });

@@ -8,4 +8,6 @@ export * from './fastify-schema.js';
 export * from './health.js';
 export * from './probes.js';
 export * from './rank.js';
+export * from './recall.js';
 export * from './runs.js';
+export * from './score.js';

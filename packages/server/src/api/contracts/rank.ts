@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Id, ModelIdentity, Probability, Scene } from './common.js';
+import { RecallMatch, recallOf } from './recall.js';
 
 /** Request body of `POST /v1/rank`. */
 export function rankRequest(maxCandidates: number) {
@@ -11,7 +12,12 @@ export function rankRequest(maxCandidates: number) {
         .array(Id)
         .min(1)
         .max(maxCandidates)
-        .meta({ description: 'POI ids to rank, each once. Unknown ones are ranked as new POIs.', uniqueItems: true }),
+        .meta({ description: 'POI ids to rank, each once. Unknown ones are ranked as new POIs.', uniqueItems: true })
+        .optional(),
+      recall: recallOf(maxCandidates).optional().meta({
+        description:
+          'Instead of candidates: rank the POIs that suit this text, or the user and scene where there is none.',
+      }),
       k: z
         .int()
         .min(1)
@@ -79,6 +85,7 @@ export const RankReply = z
     model: ModelIdentity,
     ranked: z.array(RankedPoi),
     fallbacks: Fallbacks,
+    recall: RecallMatch.optional().meta({ description: 'Where candidates were recalled: what was understood.' }),
     experiments: z
       .array(z.object({ experiment: z.string(), arm: z.string() }))
       .optional()

@@ -3,20 +3,25 @@ import { basename, isAbsolute, relative, resolve, sep } from 'node:path';
 import { LarrError } from '@larr/core';
 import type { FastifyInstance } from 'fastify';
 import { CURRENT } from '../../ranking/model-registry.js';
+import type { FeatureStore } from '../../store/feature-store.js';
 import {
   AliasParameter,
+  FeaturesReply,
+  FeaturesRequest,
   ReloadReply,
   ReloadRequest,
   RollbackRequest,
   ServerState,
   UnloadReply,
+  UnseenTextsQuery,
+  UnseenTextsReply,
 } from '../contracts/index.js';
 import { ApiError } from '../errors.js';
 import { route } from '../operation.js';
 import type { RouteContext } from '../state.js';
 
 /** What is loaded: reload, rollback, unload, state. */
-export async function adminRoutes(app: FastifyInstance, { state: { models } }: RouteContext): Promise<void> {
+export async function adminRoutes(app: FastifyInstance, { state: { models, unseen } }: RouteContext): Promise<void> {
   if (models.options === null) return;
   const { home, root } = models.options;
   /** A path as an answer may show it. */
@@ -89,6 +94,42 @@ export async function adminRoutes(app: FastifyInstance, { state: { models } }: R
     },
   );
 
+  for (const what of ['users', 'pois'] as const) {
+    app.patch<{ Body: FeaturesRequest }>(
+      `/v1/admin/store/${what}`,
+      route({
+        id: what === 'users' ? 'changeUsers' : 'changePois',
+        summary:
+          what === 'users'
+            ? "Changes users' features in the online store; the next request reads them"
+            : "Changes POIs' features in the online store; every server has them within about a second",
+        scope: 'admin',
+        body: FeaturesRequest,
+        replies: { 200: { description: 'They are written.', schema: FeaturesReply } },
+      }),
+      async ({ body: { rows, alias }, id }) =>
+        models.use(alias, async ({ store }) => ({ requestId: id, written: await change(store, what, rows) })),
+    );
+  }
+
+  if (unseen != null) {
+    app.get<{ Querystring: { limit: number } }>(
+      '/v1/admin/unseen-texts',
+      route({
+        id: 'unseenTexts',
+        summary: 'Scene texts that were asked for and have no embedding',
+        scope: 'admin',
+        query: UnseenTextsQuery,
+        replies: { 200: { description: 'The texts.', schema: UnseenTextsReply } },
+      }),
+      async ({ id, query: { limit } }) => ({
+        requestId: id,
+        total: unseen.texts.length,
+        texts: unseen.texts.slice(-limit).reverse(),
+      }),
+    );
+  }
+
   app.get(
     '/v1/admin/state',
     route({
@@ -99,6 +140,7 @@ export async function adminRoutes(app: FastifyInstance, { state: { models } }: R
     }),
     async ({ id }) => ({
       requestId: id,
+      store: { kind: models.current?.store?.kind ?? null, reachable: models.current?.store?.reachable ?? false },
       bundles: models.loaded.map(({ alias, model, path, since, inFlight }) => {
         const failure = models.failure(alias);
         return {
@@ -109,6 +151,9 @@ export async function adminRoutes(app: FastifyInstance, { state: { models } }: R
           inFlight,
           queuedRows: model.queuedRows,
           broken: model.broken,
+          pois: model.poiTable.pois,
+          poiBytes: model.poiTable.bytes,
+          data: model.store?.name ?? null,
           previous: models.previous(alias)?.bundle ?? null,
           failure:
             failure === null
@@ -122,6 +167,26 @@ export async function adminRoutes(app: FastifyInstance, { state: { models } }: R
       }),
     }),
   );
+}
+
+/** Changes columns of users or POIs. @throws ApiError NO_STORE, COLUMN_UNKNOWN (400), STORE_AWAY, STORE_NOT_LOADED (503) */
+async function change(
+  store: FeatureStore | null,
+  what: 'users' | 'pois',
+  rows: FeaturesRequest['rows'],
+): Promise<number> {
+  if (store === null) throw new ApiError(400, 'NO_STORE', 'the loaded model has no store of features');
+  const changed = new Map(Object.entries(rows));
+  try {
+    await (what === 'users' ? store.putUsers(changed) : store.putPois(changed));
+  } catch (error) {
+    if (!(error instanceof LarrError)) throw error;
+    if (error.code === 'COLUMN_UNKNOWN') throw new ApiError(400, error.code, error.message, error.field);
+    if (error.code === 'STORE_AWAY' || error.code === 'STORE_NOT_LOADED')
+      throw new ApiError(503, error.code, 'the online store does not answer, or is not filled yet', undefined, 1);
+    throw error;
+  }
+  return changed.size;
 }
 
 /** A directory below the root, links followed. @throws ApiError BUNDLES_NOT_SET, BUNDLE_UNKNOWN (400) */

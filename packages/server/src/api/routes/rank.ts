@@ -1,14 +1,16 @@
 import type { FastifyInstance } from 'fastify';
+import type { RankingModel, RankingRequest, RecallAnswer } from '../../ranking/ranking-model.js';
 import { RankReply, type RankRequest, rankRequest } from '../contracts/index.js';
-import { ApiError, modelFailed, notReady } from '../errors.js';
+import { ApiError } from '../errors.js';
 import { route } from '../operation.js';
 import { JsonWriter, writeRanked } from '../reply-json.js';
 import type { RouteContext } from '../state.js';
+import { countFallbacks, ready } from './answering.js';
 
 /** `POST /v1/rank`: candidates for a user in a scene, best first. */
 export async function rankRoutes(
   app: FastifyInstance,
-  { state: { models, experiments }, metrics, limits }: RouteContext,
+  { state: { models, experiments, unseen }, metrics, limits }: RouteContext,
 ): Promise<void> {
   const json = new JsonWriter();
   app.post<{ Body: RankRequest }>(
@@ -22,11 +24,7 @@ export async function rankRoutes(
         replies: { 200: { description: 'The ranked candidates.', schema: RankReply } },
         examples: () => models.current?.examples ?? [],
       }),
-      // A request that would be refused anyway should not wait for its body to be read and checked.
-      preParsing: async () => {
-        if (models.current === null) throw notReady();
-        if (models.current.broken) throw modelFailed();
-      },
+      preParsing: ready(models),
     },
     async (request, reply) => {
       const { user, bundle } = request.body;
@@ -34,21 +32,26 @@ export async function rankRoutes(
       const assigned = experiments === null || bundle !== undefined ? [] : experiments.assign(user);
       const settings = assigned.length === 0 ? undefined : experiments!.settingsOf(assigned);
       const wanted = settings === undefined ? request.body : { ...request.body, ...settings.parameters };
-      const { identity, ranked, fallbacks } = await models.use(bundle ?? settings?.bundle, async (model) => ({
-        identity: model.identity,
-        ...(await model.rank(wanted, (stage, seconds) => metrics.stages.observe({ stage }, seconds))),
-      }));
+      const { identity, recalled, ranked, fallbacks } = await models.use(bundle ?? settings?.bundle, async (model) => {
+        const { candidates, recalled } = await candidatesOf(request.body, model);
+        metrics.candidates.inc(candidates.length);
+        const answer = await model.rank({ ...wanted, candidates }, (stage, seconds) =>
+          metrics.stages.observe({ stage }, seconds),
+        );
+        return { identity: model.identity, recalled, ...answer };
+      });
       if (ranked.some(({ score, pCtr }) => !Number.isFinite(score) || !Number.isFinite(pCtr)))
         throw notFinite(request.body.scene);
-      metrics.candidates.inc(request.body.candidates.length);
-      if (fallbacks.user) metrics.fallbacks.inc({ kind: fallbacks.store === true ? 'store' : 'user' });
-      if (fallbacks.pois.length > 0) metrics.fallbacks.inc({ kind: 'poi' }, fallbacks.pois.length);
-      if (fallbacks.scene.length > 0) metrics.fallbacks.inc({ kind: 'scene' }, fallbacks.scene.length);
-      if (fallbacks.features.length > 0) metrics.fallbacks.inc({ kind: 'feature' }, fallbacks.features.length);
+      countFallbacks(fallbacks, metrics);
+      unseen?.add(fallbacks.scene);
       if (ranked[0] !== undefined) metrics.score.observe(ranked[0].score);
       json.raw(`{"requestId":${JSON.stringify(request.id)},"model":${JSON.stringify(identity)},"ranked":`);
       writeRanked(json, ranked);
       json.raw(`,"fallbacks":${JSON.stringify(fallbacks)}`);
+      if (recalled !== null) {
+        const { matched, unmatched } = recalled;
+        json.raw(`,"recall":${JSON.stringify({ matched, unmatched })}`);
+      }
       if (experiments !== null) {
         const arms = assigned.map(({ experiment, arm }) => ({ experiment: experiment.definition.name, arm: arm.name }));
         json.raw(`,"experiments":${JSON.stringify(arms)}`);
@@ -59,6 +62,25 @@ export async function rankRoutes(
       return reply.type('application/json; charset=utf-8').send(bytes);
     },
   );
+}
+
+/**
+ * The candidates that a request names, or those that it wants recalled: by its text, else by its user and scene.
+ * @throws ApiError BODY_INVALID (400) where it has both or neither, and those of recall
+ */
+async function candidatesOf(
+  { user, scene, candidates, recall }: RankRequest,
+  model: RankingModel,
+): Promise<{ candidates: RankingRequest['candidates']; recalled: RecallAnswer | null }> {
+  if ((candidates === undefined) === (recall === undefined)) {
+    const message = `candidates: ${candidates === undefined ? 'is missing; give them, or recall' : 'give them or recall, not both'}`;
+    throw new ApiError(400, 'BODY_INVALID', message, 'candidates');
+  }
+  if (candidates !== undefined) return { candidates, recalled: null };
+  const { text, k } = recall!;
+  const like = text === undefined ? { user, scene } : { text, scene: {} };
+  const recalled = await model.recall({ ...like, k, within: {} });
+  return { candidates: recalled.pois.map(({ poi }) => poi), recalled };
 }
 
 /**

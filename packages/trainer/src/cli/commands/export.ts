@@ -4,6 +4,7 @@ import { action, type OptionsOf, withOptions } from '../command-context.js';
 
 interface ExportCommandOptions extends OptionsOf<'threads'> {
   run: string;
+  vectors?: string;
   data: string;
   out: string;
 }
@@ -18,16 +19,20 @@ export function registerExport(program: Command): void {
       "run directory of one model: `larr train`'s --out, or models/<name>-seed<n> of a comparison",
     )
     .requiredOption('--data <dir>', 'the dataset it was trained on')
+    .option('--vectors <dir>', 'what `larr embed` wrote, for recall (by default what the model was trained with)')
     .requiredOption('--out <dir>', 'directory of the bundle')
     .action(
       action<ExportCommandOptions, ExportResult>(
-        async ({ run, data, out }) => {
+        async ({ run, data, vectors, out }) => {
           const { exportBundle } = await import('../../exporting/export-bundle.js');
-          return exportBundle({ run, data, out });
+          return exportBundle({ run, data, vectors, out });
         },
-        ({ bundle, model, parity }) =>
+        ({ bundle, model, parity, recall }) =>
           `${bundle}: ${model}; on ${parity.rows} test rows its scores differ from the trainer's by ` +
-          `${parity.largestDifference.toExponential(1)} at most`,
+          `${parity.largestDifference.toExponential(1)} at most; ` +
+          (recall === null
+            ? 'no recall, as it has no vectors'
+            : `recall over ${recall.pois} POIs by ${recall.terms} terms`),
       ),
     );
 }
