@@ -76,6 +76,9 @@ export const FinetuneConfig = z.strictObject({
     .describe('Share of user–POI batches drawn from one place, where the schema says which that is (`place.poi`).'),
   heldOutPois: count.default(1000).describe('POIs kept out of every pair and evaluated on; at most a third of all.'),
   heldOutUsers: count.default(500).describe('Users kept out of user–user pairs; at most a tenth of all.'),
+  heldOutDishes: count
+    .default(100)
+    .describe('Dishes kept out of dish–description pairs, with all their descriptions; at most a twentieth.'),
   precision,
   recompute,
   lora,
@@ -91,7 +94,12 @@ export const FinetuneConfig = z.strictObject({
         .number()
         .default(0.6)
         .describe('Share of held-out POIs found among the nearest ten by their other half.'),
-      withinCityAuc: z.number().default(0.6).describe("AUC of users' later choices among POIs of the same place."),
+      withinCityAuc: z
+        .number()
+        .default(0.6)
+        .describe(
+          "AUC of users' later choices among POIs of the same place, by the mean vector of what a user clicked before (by the user's text, where nobody clicked).",
+        ),
       probeGain: z.number().default(0.01).describe('R² of the true attributes must pass the stage-1 states by this.'),
     })
     .prefault({})

@@ -67,7 +67,11 @@ describe('finetune', () => {
     expect(result.after.poiPoi!.candidates).toBe(30);
     expect(result.after.poiPoi!.recallAt10).toBeGreaterThan(0.75);
     expect(result.after.poiPoi!.recallAt10).toBeGreaterThan(result.before.poiPoi!.recallAt10 + 0.2);
-    expect(result.after.withinCityAuc).toBeGreaterThan(0.5);
+    const { behaviour, text } = result.after.withinCity;
+    expect(text!.auc).toBeGreaterThan(0.5);
+    expect(behaviour!.auc).toBeGreaterThan(0.5);
+    expect(text!.choices).toBeGreaterThanOrEqual(behaviour!.choices);
+    expect(result.after.userPoi!.candidates).toBe(30);
     expect(result.after.probe).toBeNull();
     const gate = JSON.parse(await readFile(join(output, 'gate.json'), 'utf8'));
     expect(gate.verdict).toBe('passed');

@@ -61,12 +61,12 @@ function poiPoiCheck({ poiPoi }: EmbeddingQuality, config: FinetuneConfig): Gate
   return judged(name, value, error, threshold);
 }
 
-function withinCityCheck(after: EmbeddingQuality, config: FinetuneConfig): GateCheck {
+/** By the vector that stage 3 is given: of behaviour; of the text, where nobody clicked anything before. */
+function withinCityCheck({ withinCity }: EmbeddingQuality, config: FinetuneConfig): GateCheck {
   const name = 'withinCityAuc';
   const threshold = config.gate.withinCityAuc;
-  const { withinCityAuc: value, choices } = after;
-  const error = after.withinCityError ?? 0;
-  if (value === null) {
+  const found = withinCity.behaviour ?? withinCity.text;
+  if (found === null) {
     return unjudged(
       name,
       null,
@@ -75,12 +75,15 @@ function withinCityCheck(after: EmbeddingQuality, config: FinetuneConfig): GateC
       'no user took a held-out POI in the validation part that others could be told from',
     );
   }
+  const { auc: value, error, choices } = found;
   // With a larger error, vectors would pass that are nearer to chance than to the threshold.
   if (threshold > 0.5 && error > (threshold - 0.5) / 2) {
     const reason = `its standard error over ${choices} choices is ${error.toFixed(3)}: too few to tell ${threshold} from chance (0.5)`;
     return unjudged(name, value, error, threshold, reason);
   }
-  return judged(name, value, error, threshold);
+  const check = judged(name, value, error, threshold);
+  const by = withinCity.behaviour === null ? 'the vector of the text' : 'the mean vector of what was clicked before';
+  return { ...check, reason: `${check.reason}, over ${choices} choices by ${by}` };
 }
 
 function probeCheck(before: EmbeddingQuality, after: EmbeddingQuality, config: FinetuneConfig): GateCheck {

@@ -3,21 +3,19 @@ import type { Dataset } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import { type PoiFacts, readPoiFacts } from './attributes.js';
 import type { FinetuneConfig } from './config.js';
+import { type LaterChoices, laterChoices } from './later-choices.js';
 import { itemPairs, type PairKind, type PairSource, type StageTexts, stageTexts, userPoiPairs } from './pairs.js';
-import type { Choice } from './retrieval.js';
 import type { TextEmbedder } from './text-embedder.js';
 
 /** The four kinds' token texts, and who is held out of which. */
-export interface Material {
+export interface Material extends LaterChoices {
   texts: StageTexts;
   facts: PoiFacts;
   heldOutPois: Uint8Array;
   heldOutUsers: Uint8Array;
+  /** By group: a dish with all its descriptions. */
+  heldOutDishes: Uint8Array;
   pairs: { user: Int32Array; poi: Int32Array };
-  choices: Choice[];
-  /** Rows of `choices` → user and POI numbers. */
-  choiceUsers: number[];
-  choicePois: number[];
 }
 
 /** Encodes a dataset's texts and chooses who is held out; the seed decides both choices. */
@@ -61,78 +59,22 @@ export async function gatherMaterial(
     (i) => texts.user.profile[i] !== null && texts.user.behaviour[i] !== null,
     'held-out users',
   );
-  const pairs = await dataset.pairs();
-  return {
-    texts,
-    facts,
-    heldOutPois,
-    heldOutUsers,
-    pairs,
-    ...(await laterChoices(dataset, texts, facts, heldOutPois, pairs, seed)),
-  };
-}
-
-/** At most so many users are asked for their later choices. */
-const CHOOSING_USERS = 2000;
-
-/**
- * What users took in the validation part among held-out POIs: texts of users are from the train part, so these choices are
- * in none of them. A choice's negatives are the other held-out POIs of its city that the user is not known to have taken.
- */
-async function laterChoices(
-  dataset: Dataset,
-  texts: StageTexts,
-  facts: PoiFacts,
-  heldOut: Uint8Array,
-  pairs: { user: Int32Array; poi: Int32Array },
-  seed: number,
-): Promise<Pick<Material, 'choices' | 'choiceUsers' | 'choicePois'>> {
-  const known = new Map<number, Set<number>>();
-  const note = (user: number, poi: number) => {
-    if (!known.has(user)) known.set(user, new Set());
-    known.get(user)!.add(poi);
-  };
-  for (let i = 0; i < pairs.user.length; i++) note(pairs.user[i]!, pairs.poi[i]!);
-  const before = new Map([...known].map(([user, taken]) => [user, new Set(taken)]));
-  const validation = await dataset.loadPart('validation');
-  const label = validation.order ?? validation.click;
-  const later = new Map<number, Set<number>>();
-  for (let i = 0; i < validation.rows; i++) {
-    if (label[i] !== 1) continue;
-    const user = validation.user[i]!;
-    const poi = validation.poi[i]!;
-    note(user, poi);
-    if (!heldOut[poi] || before.get(user)?.has(poi) || !texts.user.all[user]) continue;
-    if (!later.has(user)) later.set(user, new Set());
-    later.get(user)!.add(poi);
-  }
-  const choicePois = [...heldOut.keys()].filter((poi) => heldOut[poi]);
-  const rowOf = new Map(choicePois.map((poi, row) => [poi, row]));
-  const users = [...later.keys()].sort((a, b) => a - b);
-  const asked = Array.from(
-    shuffled(users.length, draws(seed, 'choosing users')).subarray(0, CHOOSING_USERS),
-    (i) => users[i]!,
+  const dishes = texts.dishes.reduce((most, { group }) => Math.max(most, group + 1), 0);
+  const heldOutDishes = chosen(
+    dishes,
+    Math.min(config.heldOutDishes, Math.floor(dishes / 20)),
+    () => true,
+    'held-out dishes',
   );
-  const choices: Choice[] = [];
-  const choiceUsers: number[] = [];
-  for (const user of asked) {
-    const byCity = new Map<number, number[]>();
-    for (const poi of later.get(user)!) {
-      const where = facts.city?.[poi] ?? -1;
-      byCity.set(where, [...(byCity.get(where) ?? []), poi]);
-    }
-    for (const [where, positives] of byCity) {
-      const negatives = choicePois.filter((poi) => (facts.city?.[poi] ?? -1) === where && !known.get(user)!.has(poi));
-      if (negatives.length === 0) continue;
-      choices.push({
-        user: choiceUsers.length,
-        positives: positives.map((poi) => rowOf.get(poi)!),
-        negatives: negatives.map((poi) => rowOf.get(poi)!),
-      });
-    }
-    choiceUsers.push(user);
-  }
-  return { choices, choiceUsers, choicePois };
+  const pairs = await dataset.pairs();
+  const choices = await laterChoices(dataset, {
+    heldOut: heldOutPois,
+    city: facts.city,
+    pairs,
+    askable: (user) => texts.user.all[user] != null,
+    seed,
+  });
+  return { texts, facts, heldOutPois, heldOutUsers, heldOutDishes, pairs, ...choices };
 }
 
 /** Where batches of each kind come from; kinds without texts or weight are left out, with a notice. */
@@ -142,7 +84,7 @@ export function pairSources(
   seed: number,
   onNotice: ((message: string) => void) | undefined,
 ): Map<PairKind, PairSource> {
-  const { texts, heldOutPois, heldOutUsers, pairs, facts } = material;
+  const { texts, heldOutPois, heldOutUsers, heldOutDishes, pairs, facts } = material;
   const sources = new Map<PairKind, PairSource>();
   const both = (a: readonly (Int32Array | null)[], b: readonly (Int32Array | null)[], heldOut: Uint8Array) =>
     a.flatMap((own, i) => (own !== null && b[i] && !heldOut[i] ? [{ a: own, b: b[i], group: i }] : []));
@@ -163,7 +105,9 @@ export function pairSources(
     'dish',
     config.dishWeight,
     fromItems(
-      texts.dishes.map(({ dish, description, group }) => ({ a: dish, b: description, group })),
+      texts.dishes.flatMap(({ dish, description, group }) =>
+        heldOutDishes[group] ? [] : [{ a: dish, b: description, group }],
+      ),
       'dishes',
     ),
     'the dataset has no corpus/dishes.jsonl',

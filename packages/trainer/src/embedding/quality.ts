@@ -1,81 +1,198 @@
 import { noGrad, tensor, tidy } from '@larr/torch';
 import type { Material } from './material.js';
 import { linearProbe } from './probe.js';
-import { choiceAuc, type RetrievalMetrics, retrieval } from './retrieval.js';
+import {
+  type ChoiceMetrics,
+  choiceAuc,
+  type RetrievalMetrics,
+  retrieval,
+  retrievalMetrics,
+  similarities,
+} from './retrieval.js';
 import type { TextEmbedder } from './text-embedder.js';
 
 /** How good the vectors are, on what stage 2 never saw; null where the dataset has no such texts, pairs or controls. */
 export interface EmbeddingQuality {
-  /** Menu → introduction among held-out POIs. */
+  /** Business text → basic information among held-out POIs. */
   poiPoi: RetrievalMetrics | null;
   /** Profile → behaviour among held-out users. */
   userUser: RetrievalMetrics | null;
+  /** User's text → a POI taken later, among the held-out ones; those of the user's own place are easier to tell by the place. */
+  userPoi: RetrievalMetrics | null;
+  /** Dish → description among held-out dishes. */
+  dish: RetrievalMetrics | null;
   /** Users' later choices among held-out POIs of one city (of all held-out POIs where cities are unknown). */
-  withinCityAuc: number | null;
-  /** Its standard error over choices: a day has few, so it is not small. */
-  withinCityError: number | null;
-  choices: number;
+  withinCity: WithinCity;
   /** R² of a whitened linear probe of the world's true dish attributes, on held-out POIs. */
   probe: number | null;
 }
 
-/** Measures the vectors on held-out POIs and users. */
+/** Later choices as a user's two vectors tell them. */
+export interface WithinCity {
+  /**
+   * By the mean vector of the POIs clicked in the train part, each as often as it was clicked: what stage 3 is given. The POI that is
+   * asked for is left out of the mean, else a vector would find itself.
+   */
+  behaviour: ChoiceMetrics | null;
+  /** By the vector of the user's text. */
+  text: ChoiceMetrics | null;
+}
+
+/** Measures the vectors on held-out POIs, users and dishes. */
 export async function measureQuality(
   embedder: TextEmbedder,
   material: Material,
   signal: AbortSignal | undefined,
   { probing }: { probing: boolean },
 ): Promise<EmbeddingQuality> {
-  const { texts, facts, heldOutPois, heldOutUsers, choices, choiceUsers, choicePois } = material;
+  const { texts, facts, heldOutPois, heldOutUsers, heldOutDishes, choosers, choicePois } = material;
   const { dimension } = embedder;
   const embed = (all: Int32Array[], side: 'a' | 'b' = 'a') =>
     side === 'b' && embedder.embedOther !== undefined
       ? embedder.embedOther(all, { signal })
       : embedder.embed(all, { signal });
-  const lookUp = async (
-    a: readonly (Int32Array | null)[],
-    b: readonly (Int32Array | null)[],
-    mask: Uint8Array,
-  ): Promise<RetrievalMetrics | null> => {
-    const rows = [...mask.keys()].filter((i) => mask[i] && a[i] && b[i]);
+  const lookUp = async (rows: readonly { a: Int32Array; b: Int32Array }[]): Promise<RetrievalMetrics | null> => {
     if (rows.length < 2) return null;
+    const a = await embed(rows.map((row) => row.a));
     return retrieval(
-      await embed(rows.map((i) => a[i]!)),
+      a,
       await embed(
-        rows.map((i) => b[i]!),
+        rows.map((row) => row.b),
         'b',
       ),
       dimension,
       embedder.similarity,
     );
   };
-  const heldOut = await embed(
-    choicePois.map((poi) => texts.poi.all[poi]!),
-    'b',
+  const both = (a: readonly (Int32Array | null)[], b: readonly (Int32Array | null)[], mask: Uint8Array) =>
+    [...mask.keys()].flatMap((i) => (mask[i] && a[i] && b[i] ? [{ a: a[i], b: b[i] }] : []));
+  // One description of each dish.
+  const dishes = [
+    ...new Map(
+      texts.dishes.flatMap(({ dish, description, group }): [number, { a: Int32Array; b: Int32Array }][] =>
+        heldOutDishes[group] ? [[group, { a: dish, b: description }]] : [],
+      ),
+    ).values(),
+  ];
+  const probes = probing && facts.attributes !== null;
+  const clicked = choosers.flatMap(({ clicked }) => clicked.map(({ poi }) => poi));
+  const wanted = probes ? texts.poi.all.map((_, poi) => poi) : [...new Set([...clicked, ...choicePois])];
+  const pois = wanted.filter((poi) => texts.poi.all[poi] !== null);
+  const vectors = await embed(pois.map((poi) => texts.poi.all[poi]!));
+  const rowOf = new Map(pois.map((poi, row) => [poi, row]));
+  const vectorOf = (poi: number): Float32Array | null => {
+    const row = rowOf.get(poi);
+    return row === undefined ? null : vectors.subarray(row * dimension, (row + 1) * dimension);
+  };
+  const candidates = choicePois.map((poi) => texts.poi.all[poi]!);
+  const users = await scoresOf(
+    await embed(choosers.map(({ user }) => texts.user.all[user]!)),
+    embedder.embedOther === undefined ? null : await embed(candidates, 'b'),
   );
-  const users = await embed(choiceUsers.map((user) => texts.user.all[user]!));
-  const within = choiceAuc(users, heldOut, dimension, choices, embedder.similarity);
-  let probe: number | null = null;
-  if (probing && facts.attributes !== null) {
-    const rows = texts.poi.all.flatMap((ids, i) => (ids === null ? [] : [i]));
-    const { values, width } = facts.attributes;
-    const targets = Float32Array.from(rows.flatMap((i) => Array.from(values.subarray(i * width, (i + 1) * width))));
-    probe = linearProbe(
-      await embed(rows.map((i) => texts.poi.all[i]!)),
+  return {
+    poiPoi: await lookUp(both(texts.poi.business, texts.poi.basic, heldOutPois)),
+    userUser: await lookUp(both(texts.user.profile, texts.user.behaviour, heldOutUsers)),
+    userPoi: userPoiRetrieval(material, users),
+    dish: await lookUp(dishes),
+    withinCity: {
+      behaviour: behaviourAuc(material, embedder, vectorOf),
+      text: choiceAuc(material.choices, (choice, i) => ({
+        positive: users(choice.user, choice.positives[i]!),
+        negatives: choice.negatives.map((poi) => users(choice.user, poi)),
+      })),
+    },
+    probe: probes ? probeOf(facts.attributes!) : null,
+  };
+
+  /** Similarity of each chooser to each candidate, by rows. */
+  async function scoresOf(own: Float32Array, other: Float32Array | null) {
+    const m = choicePois.length;
+    if (own.length === 0 || m === 0) return () => 0;
+    const rows = other ?? Float32Array.from(choicePois.flatMap((poi) => Array.from(vectorOf(poi)!)));
+    const scores = noGrad(() =>
+      tidy(() =>
+        similarities(
+          tensor(own, [own.length / dimension, dimension]),
+          tensor(rows, [m, dimension]),
+          embedder.similarity,
+        ).toFloat32Array(),
+      ),
+    );
+    return (user: number, poi: number) => scores[user * m + poi]!;
+  }
+
+  function probeOf({ values, width }: NonNullable<typeof facts.attributes>): number {
+    const targets = Float32Array.from(pois.flatMap((i) => Array.from(values.subarray(i * width, (i + 1) * width))));
+    return linearProbe(
+      vectors,
       dimension,
       targets,
       width,
-      rows.map((i) => !heldOutPois[i]),
+      pois.map((i) => !heldOutPois[i]),
     );
   }
-  return {
-    poiPoi: await lookUp(texts.poi.business, texts.poi.basic, heldOutPois),
-    userUser: await lookUp(texts.user.profile, texts.user.behaviour, heldOutUsers),
-    withinCityAuc: within?.auc ?? null,
-    withinCityError: within?.error ?? null,
-    choices: choices.length,
-    probe,
-  };
+}
+
+/** Each later choice among all held-out POIs that the user is not known to have taken, and itself. */
+function userPoiRetrieval(
+  { choices, choosers, choicePois }: Material,
+  score: (user: number, poi: number) => number,
+): RetrievalMetrics | null {
+  const ranks = choices.flatMap(({ user, positives }) =>
+    positives.map((positive) => {
+      const own = score(user, positive);
+      let rank = 1;
+      for (let poi = 0; poi < choicePois.length; poi++) {
+        if (choosers[user]!.taken.has(poi)) continue;
+        const other = score(user, poi);
+        rank += other > own ? 1 : other === own ? 0.5 : 0;
+      }
+      return rank;
+    }),
+  );
+  return ranks.length < 2 ? null : retrievalMetrics(ranks, choicePois.length);
+}
+
+function behaviourAuc(
+  { choices, choosers, choicePois }: Material,
+  { dimension, similarity }: TextEmbedder,
+  vectorOf: (poi: number) => Float32Array | null,
+): ChoiceMetrics | null {
+  const sums = choosers.map(({ clicked }) => {
+    const sum = new Float64Array(dimension);
+    let times = 0;
+    for (const one of clicked) {
+      const vector = vectorOf(one.poi);
+      if (vector === null) continue;
+      times += one.times;
+      for (let d = 0; d < dimension; d++) sum[d]! += one.times * vector[d]!;
+    }
+    return { sum, times };
+  });
+  return choiceAuc(choices, ({ user, positives, negatives }, i) => {
+    const poi = choicePois[positives[i]!]!;
+    const own = vectorOf(poi)!;
+    const again = choosers[user]!.clicked.find((one) => one.poi === poi)?.times ?? 0;
+    const { sum, times } = sums[user]!;
+    if (times <= again) return null;
+    const mean = Float64Array.from(sum, (value, d) => (value - again * own[d]!) / (times - again));
+    const score = (of: Float32Array) => rowSimilarity(mean, of, similarity);
+    return { positive: score(own), negatives: negatives.map((row) => score(vectorOf(choicePois[row]!)!)) };
+  });
+}
+
+/** As `similarities`, of one row each. */
+function rowSimilarity(a: Float64Array, b: Float32Array, similarity: TextEmbedder['similarity']): number {
+  let product = 0;
+  let squareA = 0;
+  let squareB = 0;
+  for (let d = 0; d < a.length; d++) {
+    product += a[d]! * b[d]!;
+    squareA += a[d]! ** 2;
+    squareB += b[d]! ** 2;
+  }
+  if (similarity === 'cosine') return product / Math.sqrt(Math.max(squareA * squareB, 1e-24));
+  return similarity === 'dot' ? product : 2 * product - squareA - squareB;
 }
 
 /** Vectors have collapsed when POIs, whose texts all differ, nearly coincide: mean cosine above this. */

@@ -1,6 +1,6 @@
-import { auc } from '@larr/core';
 import { noGrad, type Tensor, tensor, tidy } from '@larr/torch';
 import type { Similarity } from './embedder.js';
+import type { Choice } from './later-choices.js';
 
 export interface RetrievalMetrics {
   /** Share of queries whose partner is the nearest, or among the ten nearest, of all candidates. */
@@ -42,53 +42,53 @@ export function retrieval(
       return above.add(equal.mul(0.5)).add(1).toFloat32Array();
     }),
   );
-  const share = (k: number) => ranks.reduce((sum, rank) => sum + (rank <= k ? 1 : 0), 0) / n;
+  return retrievalMetrics(ranks, n);
+}
+
+/** Of the rank of each query's partner, 1 the best, among so many candidates. */
+export function retrievalMetrics(ranks: ArrayLike<number>, candidates: number): RetrievalMetrics {
+  const all = Array.from(ranks);
+  const share = (k: number) => all.filter((rank) => rank <= k).length / all.length;
   return {
     recallAt1: share(1),
     recallAt10: share(10),
-    mrr: ranks.reduce((sum, rank) => sum + 1 / rank, 0) / n,
-    candidates: n,
+    mrr: all.reduce((sum, rank) => sum + 1 / rank, 0) / all.length,
+    candidates,
   };
 }
 
-/** One user's choice among the POIs of one city: which were taken, which were not. */
-export interface Choice {
-  user: number;
-  positives: number[];
-  negatives: number[];
+/** How well later choices are told from others of the same place. */
+export interface ChoiceMetrics {
+  auc: number;
+  /** Its standard error; a user's choices count as one observation, since they are alike. */
+  error: number;
+  /** Taken POIs that it is the mean over. */
+  choices: number;
 }
 
 /**
- * How well users' vectors tell the POIs they took from others of the same city: the mean over choices of the AUC, weighted by
- * the number of positives, with its standard error over choices. Rows of `users` and `pois` are numbered as in `choices`.
- * @returns null without choices
+ * The mean over taken POIs of the share of its choice's negatives that score below it, ties half.
+ * @param scores of the choice's positive number i and then its negatives, by a query that may depend on the positive; null leaves it out
+ * @returns null where there is none
  */
 export function choiceAuc(
-  users: Float32Array,
-  pois: Float32Array,
-  dimension: number,
   choices: readonly Choice[],
-  similarity: Similarity,
-): { auc: number; error: number } | null {
-  if (choices.length === 0) return null;
-  const n = users.length / dimension;
-  const m = pois.length / dimension;
-  const scores = noGrad(() =>
-    tidy(() => similarities(tensor(users, [n, dimension]), tensor(pois, [m, dimension]), similarity).toFloat32Array()),
-  );
-  const each = choices.map(({ user, positives, negatives }) => {
-    const of = [...positives, ...negatives];
-    const labels = of.map((_, i) => (i < positives.length ? 1 : 0));
-    return {
-      auc: auc(
-        labels,
-        of.map((poi) => scores[user * m + poi]!),
-      ),
-      weight: positives.length,
-    };
-  });
-  const total = each.reduce((sum, { weight }) => sum + weight, 0);
-  const mean = each.reduce((sum, one) => sum + one.weight * one.auc, 0) / total;
-  const variance = each.reduce((sum, one) => sum + (one.weight * (one.auc - mean)) ** 2, 0);
-  return { auc: mean, error: Math.sqrt(variance) / total };
+  scores: (choice: Choice, positive: number) => { positive: number; negatives: readonly number[] } | null,
+): ChoiceMetrics | null {
+  const each: { user: number; auc: number }[] = [];
+  for (const choice of choices) {
+    for (let i = 0; i < choice.positives.length; i++) {
+      const scored = scores(choice, i);
+      if (scored === null) continue;
+      const { positive, negatives } = scored;
+      const below = negatives.reduce((sum, score) => sum + (score < positive ? 1 : score === positive ? 0.5 : 0), 0);
+      each.push({ user: choice.user, auc: below / negatives.length });
+    }
+  }
+  if (each.length === 0) return null;
+  const mean = each.reduce((sum, one) => sum + one.auc, 0) / each.length;
+  const ofUser = new Map<number, number>();
+  for (const one of each) ofUser.set(one.user, (ofUser.get(one.user) ?? 0) + one.auc - mean);
+  const squares = [...ofUser.values()].reduce((sum, value) => sum + value ** 2, 0);
+  return { auc: mean, error: Math.sqrt(squares) / each.length, choices: each.length };
 }

@@ -129,7 +129,8 @@ export async function writeFinetuneReport(directory: string, result: FinetuneRes
           [
             over('POI–POI recall@10', 0, recall),
             over('user–user recall@10', 1, (quality) => quality.userUser?.recallAt10),
-            over('user–POI AUC within a city', 2, (quality) => quality.withinCityAuc),
+            over('AUC within a city, by behaviour', 2, (quality) => quality.withinCity.behaviour?.auc),
+            over("AUC within a city, by the user's text", 3, (quality) => quality.withinCity.text?.auc),
           ],
           { title: 'Held-out retrieval', x: 'step', y: 'share', markers: true },
         ),
@@ -147,7 +148,7 @@ export async function writeFinetuneReport(directory: string, result: FinetuneRes
 function gateTable({ checks }: Gate): string {
   const names: Record<Gate['checks'][number]['name'], string> = {
     poiPoiRecallAt10: 'POI–POI recall@10',
-    withinCityAuc: 'user–POI AUC within a city',
+    withinCityAuc: 'user–POI AUC within a city, by behaviour',
     probe: 'R² of a probe of the true attributes',
   };
   const number = (value: number | null) => (value === null ? '<td class="none">–</td>' : value.toFixed(3));
@@ -167,20 +168,30 @@ function gateTable({ checks }: Gate): string {
   );
 }
 
+const RETRIEVED: [name: string, of: (quality: EmbeddingQuality) => EmbeddingQuality['poiPoi']][] = [
+  ['POI–POI', ({ poiPoi }) => poiPoi],
+  ['user–user', ({ userUser }) => userUser],
+  ['user–POI', ({ userPoi }) => userPoi],
+  ['dish–description', ({ dish }) => dish],
+];
+
 function qualityTable(before: EmbeddingQuality, after: EmbeddingQuality): string {
   const rows: [string, (quality: EmbeddingQuality) => number | null | undefined][] = [
-    ['POI–POI recall@1', (quality) => quality.poiPoi?.recallAt1],
-    ['POI–POI recall@10', (quality) => quality.poiPoi?.recallAt10],
-    ['POI–POI mean reciprocal rank', (quality) => quality.poiPoi?.mrr],
-    ['user–user recall@10', (quality) => quality.userUser?.recallAt10],
-    ['user–POI AUC within a city', (quality) => quality.withinCityAuc],
+    ...RETRIEVED.flatMap(([name, of]): typeof rows => [
+      [`${name} recall@1`, (quality) => of(quality)?.recallAt1],
+      [`${name} recall@10`, (quality) => of(quality)?.recallAt10],
+      [`${name} mean reciprocal rank`, (quality) => of(quality)?.mrr],
+    ]),
+    ['user–POI AUC within a city, by behaviour', (quality) => quality.withinCity.behaviour?.auc],
+    ["user–POI AUC within a city, by the user's text", (quality) => quality.withinCity.text?.auc],
     ['R² of a probe of the true attributes', (quality) => quality.probe],
   ];
   const cell = (value: number | null | undefined) => (value == null ? '<td class="none">–</td>' : value.toFixed(3));
   const candidates = [
     ...(after.poiPoi ? [`${after.poiPoi.candidates.toLocaleString('en')} POIs`] : []),
     ...(after.userUser ? [`${after.userUser.candidates.toLocaleString('en')} users`] : []),
-    `${after.choices.toLocaleString('en')} later choices`,
+    ...(after.dish ? [`${after.dish.candidates.toLocaleString('en')} dishes`] : []),
+    `${(after.withinCity.text?.choices ?? 0).toLocaleString('en')} later choices`,
   ];
   return `${htmlTable(
     ['', 'stage 1, whitened', 'stage 2'],

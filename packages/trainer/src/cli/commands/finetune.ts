@@ -19,7 +19,10 @@ export function qualityTable({ before, after, gate, alarms }: FinetuneResult): s
     ['POI–POI recall@10', (quality) => quality.poiPoi?.recallAt10],
     ['POI–POI MRR', (quality) => quality.poiPoi?.mrr],
     ['user–user recall@10', (quality) => quality.userUser?.recallAt10],
-    ['user–POI AUC within a city', (quality) => quality.withinCityAuc],
+    ['user–POI recall@10', (quality) => quality.userPoi?.recallAt10],
+    ['dish–description recall@10', (quality) => quality.dish?.recallAt10],
+    ['AUC within a city, by behaviour', (quality) => quality.withinCity.behaviour?.auc],
+    ["AUC within a city, by the user's text", (quality) => quality.withinCity.text?.auc],
     ["probe of true attributes' R²", (quality) => quality.probe],
   ];
   return [
