@@ -11,7 +11,7 @@ const benches = {
   train: 'packages/trainer/bench/train.mjs',
   loader: 'packages/core/bench/loader.mjs',
   lm: 'packages/trainer/bench/lm.mjs',
-  serve: 'packages/server/bench/serve.mjs',
+  serve: 'packages/trainer/bench/serve.mjs',
 };
 const available = Object.keys(benches).filter((name) => existsSync(join(root, benches[name])));
 
