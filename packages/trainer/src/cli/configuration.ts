@@ -18,6 +18,10 @@ const PrepareConfig = z.strictObject({
 });
 
 const EmbedConfig = z.strictObject({
+  precision: z
+    .enum(['f32', 'bf16'])
+    .default('f32')
+    .describe("Arithmetic of a language model's products; the vectors are f32 either way."),
   saveSeconds: z.number().min(0).default(20).describe('Seconds between saves of what is embedded so far.'),
 });
 

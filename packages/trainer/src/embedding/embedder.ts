@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError } from '@larr/core';
 import {
+  autocast,
   init,
   loadSafetensors,
   manualSeed,
@@ -114,6 +115,8 @@ export interface MapOptions {
   known?: ((sequence: number) => Float32Array | undefined) | undefined;
   /** Which batches, by number, are read here; the rows of the others, unless they are known, are left zero. Default all. */
   mine?: ((batch: number) => boolean) | undefined;
+  /** Arithmetic of the products, under autocast; vectors are f32. Default f32. */
+  precision?: 'f32' | 'bf16' | undefined;
   /** The rows of each batch that was read, as soon as they are there. */
   onRows?: ((sequences: readonly number[], rows: Float32Array) => Promise<void>) | undefined;
 }
@@ -129,7 +132,10 @@ export function mapSequences(
   read: (batch: Int32Array[]) => Tensor,
   options: MapOptions = {},
 ): Promise<Float32Array> {
-  const rows = (batch: Int32Array[]) => noGrad(() => tidy(() => read(batch).to('f32').contiguous().toFloat32Array()));
+  const inPrecision = (batch: Int32Array[]) =>
+    autocast(() => read(batch), { dtype: 'bf16', enabled: options.precision === 'bf16' });
+  const rows = (batch: Int32Array[]) =>
+    noGrad(() => tidy(() => inPrecision(batch).to('f32').contiguous().toFloat32Array()));
   return mapBatches(sequences, width, rows, options);
 }
 
@@ -182,7 +188,10 @@ export function embedSequences(
   return mapSequences(
     sequences,
     embedder.projection.shape[0]!,
-    (batch) => pooledStates(embedder.model, batch, embedder.pooling).linear(embedder.projection),
+    (batch) => {
+      const pooled = pooledStates(embedder.model, batch, embedder.pooling);
+      return autocast(() => pooled.linear(embedder.projection), { enabled: false });
+    },
     options,
   );
 }

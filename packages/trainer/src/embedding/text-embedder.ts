@@ -30,20 +30,22 @@ export interface TextEmbedder {
   dispose(): void;
 }
 
-/** A language model with its projection as a `TextEmbedder`, which then owns it. */
-export function languageModelEmbedder(embedder: Embedder): TextEmbedder {
+/** A language model with its projection as a `TextEmbedder`, which then owns it. `precision`: of products where no other is asked for. */
+export function languageModelEmbedder(embedder: Embedder, precision: 'f32' | 'bf16' = 'f32'): TextEmbedder {
   const { model, otherProjection } = embedder;
   const { contextLength } = model.decoder.config;
+  const read = (side: Embedder, sequences: readonly Int32Array[], options: MapOptions = {}) =>
+    embedSequences(side, sequences, { ...options, precision: options.precision ?? precision });
   return {
     dimension: embedder.projection.shape[0]!,
     similarity: embedder.similarity,
     contextLength,
     phrase: wrapText,
     tokens: (text) => embeddableText(model.tokenizer, text, contextLength),
-    embed: (sequences, options) => embedSequences(embedder, sequences, options),
+    embed: (sequences, options) => read(embedder, sequences, options),
     ...(otherProjection !== null && {
       embedOther: (sequences: readonly Int32Array[], options?: MapOptions) =>
-        embedSequences({ ...embedder, projection: otherProjection }, sequences, options),
+        read({ ...embedder, projection: otherProjection }, sequences, options),
     }),
     dispose: () => disposeEmbedder(embedder),
   };

@@ -44,6 +44,8 @@ export interface EmbedOptions {
   device?: string;
   /** Thresholds of the gate, which judges the vectors of a sentence encoder. */
   config?: FinetuneConfigInput | undefined;
+  /** Arithmetic of a language model's products; vectors of one precision are not taken for another's. Default f32. */
+  precision?: 'f32' | 'bf16';
   /** Only batch `index`, `index + count`, … is computed here, other processes compute the others at the same time. */
   shard?: Shard | undefined;
   /** Seconds between savings of what was computed; a run that is killed loses no more. Default 20. */
@@ -159,9 +161,9 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
     const run = {
       stage: 'embed' as const,
       identity: createHash('sha256')
-        .update(JSON.stringify([manifest, options.users === true]))
+        .update(JSON.stringify([manifest, options.users === true, source.precision]))
         .digest('hex'),
-      config: { users: options.users === true, dimension: manifest.dimension },
+      config: { users: options.users === true, dimension: manifest.dimension, precision: source.precision },
       seed,
       device,
       dataset: runDataset(dataset),
@@ -203,7 +205,13 @@ export async function embedShare(options: EmbedOptions & { shard: Shard }): Prom
     try {
       identity = createHash('sha256')
         .update(
-          JSON.stringify([source.digest, dataset.manifest.contentDigest, dataset.splitName, options.users === true]),
+          JSON.stringify([
+            source.digest,
+            source.precision,
+            dataset.manifest.contentDigest,
+            dataset.splitName,
+            options.users === true,
+          ]),
         )
         .digest('hex');
       const parts = await partTexts(dataset, sceneEntries(dataset), options.users === true);
@@ -257,8 +265,9 @@ interface Source {
   kind: 'model' | 'encoder';
   path: string;
   embedder: TextEmbedder;
-  /** Of everything that decides the vectors. */
+  /** Of everything that decides the vectors, but for the precision. */
   digest: string;
+  precision: 'f32' | 'bf16';
   finetuned: LearntPairs | null;
   /** Puts gate.json beside the vectors: stage 2's, or the findings on a sentence encoder, which are returned. */
   judge(): Promise<Gate | null>;
@@ -280,12 +289,12 @@ async function openSource(options: Omit<EmbedOptions, 'shard'>, dataset: Dataset
       else await writeFileAtomic(gateFile, findings);
       return null;
     };
-    return { kind: 'model', path: model, embedder, digest, finetuned, judge };
+    return { kind: 'model', path: model, embedder, digest, precision: options.precision ?? 'f32', finetuned, judge };
   }
   await mkdir(output, { recursive: true });
   const { openEncoder } = await import('./sentence-encoder/open.js');
   const opened = await openEncoder(model.encoder, dataset, { output, seed, config, signal, onNotice });
-  return { kind: 'encoder', path: model.encoder, finetuned: null, ...opened };
+  return { kind: 'encoder', path: model.encoder, precision: 'f32', finetuned: null, ...opened };
 }
 
 /** What is embedded, by the file that it goes to. */
@@ -371,7 +380,7 @@ function userTexts(dataset: Dataset, users: readonly KeywordText[][]): Keywords[
 async function embedFile(
   path: string,
   texts: readonly Keywords[],
-  { embedder, digest: model }: Source,
+  { embedder, digest: model, precision }: Source,
   tally: Tally,
   options: {
     signal: AbortSignal | undefined;
@@ -385,7 +394,7 @@ async function embedFile(
   const out = new Float32Array(texts.length * dimension);
   const digests = texts.map((text) => createHash('sha256').update(wrapText(text)).digest('base64').slice(0, 22));
   const digestPath = path.replace(/\.safetensors$/, '.digests.json');
-  const present = await presentVectors(path, digestPath, model, dimension);
+  const present = await presentVectors(path, digestPath, { model, precision }, dimension);
   const wanted = new Map<string, { text: Keywords; rows: number[] }>();
   texts.forEach((text, row) => {
     if (text.length === 0) return;
@@ -406,7 +415,12 @@ async function embedFile(
     return ids;
   });
   const writer = shard === undefined ? '' : `${shard.index}-of-${shard.count}`;
-  const partial = await PartialVectors.open(path.replace(/\.safetensors$/, '.partial'), model, dimension, writer);
+  const partial = await PartialVectors.open(
+    path.replace(/\.safetensors$/, '.partial'),
+    `${model} ${precision}`,
+    dimension,
+    writer,
+  );
   const base = tally.step;
   let computed = 0;
   let saved = performance.now();
@@ -415,6 +429,7 @@ async function embedFile(
   try {
     vectors = await embedder.embed(sequences, {
       signal,
+      precision,
       mine: shard && ((batch) => batch % shard.count === shard.index),
       onBatch: (done, tokens) => {
         const now = performance.now();
@@ -453,28 +468,34 @@ async function embedFile(
     await writeSafetensors(
       path,
       { embeddings: { dtype: 'F32', shape: [texts.length, dimension], data: out } },
-      { model },
+      { model, precision },
     );
-    await writeFileAtomic(digestPath, JSON.stringify({ model, digests }));
+    await writeFileAtomic(digestPath, JSON.stringify({ model, precision, digests }));
   }
   await partial.remove();
   return { vectors: texts.length, computed };
 }
 
-/** Vectors already in a file, by their text's digest; none where the file is of another model. */
+/** Vectors already in a file, by their text's digest; none where the file is of another model or precision. */
 async function presentVectors(
   path: string,
   digestPath: string,
-  model: string,
+  { model, precision }: { model: string; precision: string },
   dimension: number,
 ): Promise<Map<string, Float32Array> & { rows?: number }> {
   const present: Map<string, Float32Array> & { rows?: number } = new Map();
   if (!existsSync(path) || !existsSync(digestPath)) return present;
   try {
-    const known = JSON.parse(await readFile(digestPath, 'utf8')) as { model: string; digests: string[] };
+    const known = JSON.parse(await readFile(digestPath, 'utf8')) as {
+      model: string;
+      precision?: string;
+      digests: string[];
+    };
     const { tensors, metadata } = await readSafetensors(path);
     const table = tensors.embeddings;
     if (known.model !== model || metadata.model !== model || table === undefined) return present;
+    // Files of before there was a choice are f32.
+    if ((known.precision ?? 'f32') !== precision || (metadata.precision ?? 'f32') !== precision) return present;
     if (table.shape[0] !== known.digests.length || table.shape[1] !== dimension) return present;
     const data = table.data as Float32Array;
     known.digests.forEach((digest, row) => {

@@ -55,6 +55,7 @@ export function registerEmbed(program: Command): void {
             users: options.users,
             config: finetune,
             saveSeconds: embed.saveSeconds,
+            precision: embed.precision,
             seed: options.seed,
             device: options.device,
             signal: context.signal,

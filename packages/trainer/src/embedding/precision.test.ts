@@ -1,0 +1,61 @@
+import { manualSeed, randn } from '@larr/torch';
+import { describe, expect, it } from 'vitest';
+import { createDecoder } from '../language-model/decoder.js';
+import type { Tokenizer } from '../language-model/tokenizer.js';
+import type { Embedder } from './embedder.js';
+import { languageModelEmbedder } from './text-embedder.js';
+
+const SHAPE = {
+  family: 'llama',
+  vocabularySize: 60,
+  hiddenSize: 64,
+  layers: 2,
+  heads: 2,
+  keyValueHeads: 2,
+  headSize: 32,
+  feedForwardSize: 96,
+  contextLength: 64,
+  rotaryBase: 10_000,
+  rotaryStretch: null,
+  normEpsilon: 1e-5,
+  tiedHead: true,
+  attentionBias: false,
+  queryKeyNorm: false,
+  normalisedHead: false,
+} as const;
+
+function embedder(): Embedder {
+  manualSeed(3);
+  return {
+    model: { decoder: createDecoder(SHAPE), tokenizer: { bosId: 0 } as Tokenizer } as Embedder['model'],
+    projection: randn([16, SHAPE.hiddenSize]),
+    otherProjection: null,
+    pooling: 'mean',
+    similarity: 'cosine',
+  };
+}
+
+describe('vectors by bf16 products', () => {
+  it('point where those by f32 do, and are not the same', async () => {
+    const sequences = Array.from({ length: 9 }, (_, i) =>
+      Int32Array.from({ length: 5 + i }, (_, t) => (t * 7 + i * 11) % 60),
+    );
+    const texts = languageModelEmbedder(embedder());
+    const exact = await texts.embed(sequences);
+    const rounded = await texts.embed(sequences, { precision: 'bf16' });
+    texts.dispose();
+    const otherwise = languageModelEmbedder(embedder(), 'bf16');
+    expect(await otherwise.embed(sequences)).toEqual(rounded);
+    expect(await otherwise.embed(sequences, { precision: 'f32' })).toEqual(exact);
+    otherwise.dispose();
+    expect(rounded).not.toEqual(exact);
+    sequences.forEach((_, row) => {
+      const [a, b] = [exact, rounded].map((all) => all.subarray(16 * row, 16 * row + 16)) as [
+        Float32Array,
+        Float32Array,
+      ];
+      const dot = a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+      expect(dot / (Math.hypot(...a) * Math.hypot(...b))).toBeGreaterThan(0.999);
+    });
+  });
+});
