@@ -2,10 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import {
+  AdamW,
   addRmsNorm,
   autocast,
+  blockLinear,
   getNumThreads,
   linearCrossEntropy,
+  linearSwiGlu,
   noGrad,
   packedAttention,
   randn,
@@ -146,6 +149,107 @@ describe('under autocast', () => {
       }).backward();
       expect([x, update, gain, up, head].map((leaf) => leaf.grad!.dtype)).toEqual(['f32', 'bf16', 'f32', 'f32', 'f32']);
     });
+  });
+});
+
+describe('products', () => {
+  const bf16 = <T>(f: () => T): T => autocast(f, { dtype: 'bf16' });
+
+  it('are of the weight as it is now: after an optimiser step, a write in place and a copy', () => {
+    tidy(() => {
+      const x = randn([40, 24]);
+      const weight = randn([16, 24]).requiresGrad_();
+      const fresh = () => {
+        const leaf = x.clone().requiresGrad_();
+        const out = bf16(() => blockLinear(leaf, weight));
+        const gated = bf16(() => linearSwiGlu(leaf, weight));
+        out.sum().add(gated.sum()).backward();
+        return [out, gated, leaf.grad!].map((t) => t.toFloat32Array());
+      };
+      const again = () => {
+        const got = fresh();
+        const copy = weight.detach().clone();
+        const leaf = x.clone().requiresGrad_();
+        const out = bf16(() => blockLinear(leaf, copy));
+        const gated = bf16(() => linearSwiGlu(leaf, copy));
+        out.sum().add(gated.sum()).backward();
+        expect(got).toEqual([out, gated, leaf.grad!].map((t) => t.toFloat32Array()));
+        return got[0]!;
+      };
+      const seen = [again()];
+      const optimizer = new AdamW([weight], { lr: 0.1 });
+      optimizer.step();
+      seen.push(again());
+      noGrad(() => weight.mul_(-2));
+      seen.push(again());
+      noGrad(() => weight.copy_(randn([16, 24])));
+      seen.push(again());
+      expect(new Set(seen.map((values) => values.join())).size).toBe(seen.length);
+      optimizer.dispose();
+    });
+  });
+
+  it('refuse a gradient through a weight that was written over', () => {
+    tidy(() => {
+      const weight = randn([16, 24]).requiresGrad_();
+      const out = bf16(() => blockLinear(randn([40, 24]).requiresGrad_(), weight));
+      noGrad(() => weight.mul_(2));
+      expect(() => out.sum().backward()).toThrow(/modified by an inplace operation/);
+    });
+  });
+
+  it('give the same bits on one thread and on three, and rows their own whatever the others', () => {
+    const threads = getNumThreads();
+    tidy(() => {
+      const [x, up, down] = [randn([1203, 96]), randn([400, 96]), randn([130, 200])] as const;
+      const target = zeros([1203], { dtype: 'i64' });
+      const head = randn([50, 130]);
+      const run = (count: number, dtype: 'bf16' | 'f32', rows = 1203) => {
+        setNumThreads(count);
+        const leaves = [x.narrow(0, 0, rows), up, down].map((t) => t.clone().requiresGrad_()) as [
+          Tensor,
+          Tensor,
+          Tensor,
+        ];
+        const y = autocast(() => blockLinear(linearSwiGlu(leaves[0], leaves[1]), leaves[2]), {
+          dtype: 'bf16',
+          enabled: dtype === 'bf16',
+        });
+        linearCrossEntropy(y, head.to(y.dtype), target.narrow(0, 0, rows)).backward();
+        return [y, ...leaves.map((leaf) => leaf.grad!)].map((t) => t.toFloat32Array());
+      };
+      for (const dtype of ['bf16', 'f32'] as const) {
+        const once = run(1, dtype);
+        expect(run(3, dtype)).toEqual(once);
+        expect(run(1, dtype, 101)[0]).toEqual(once[0]!.slice(0, 101 * 130));
+      }
+    });
+    setNumThreads(threads);
+  });
+
+  it('leave a gradient of f32 weights unrounded under autocast, and add to one that is there', () => {
+    tidy(() => {
+      const x = randn([64, 24]);
+      const weight = randn([8, 24]).requiresGrad_();
+      const step = () =>
+        bf16(() => blockLinear(x, weight))
+          .sum()
+          .backward();
+      step();
+      const first = weight.grad!.toFloat32Array();
+      expect(weight.grad!.to('bf16').to('f32').toFloat32Array()).not.toEqual(first);
+      step();
+      expect(weight.grad!.toFloat32Array()).toEqual(first.map((value) => 2 * value));
+    });
+  });
+
+  it.each([
+    ['x of another width', () => blockLinear(zeros([40, 3]), zeros([5, 4])), /must share in/],
+    ['a bias of another length', () => blockLinear(zeros([40, 4]), zeros([5, 4]), zeros([4])), /bias must be \[5\]/],
+    ['half a gate', () => linearSwiGlu(zeros([40, 4]), zeros([5, 4])), /gate \| up/],
+    ['two dtypes without autocast', () => blockLinear(zeros([40, 4]), zeros([5, 4], { dtype: 'bf16' })), /dtype/],
+  ])('refuse %s', (_, f, message) => {
+    tidy(() => expect(f).toThrow(message));
   });
 });
 

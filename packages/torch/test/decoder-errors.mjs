@@ -2,7 +2,9 @@
 // largest error of a gradient], …] as JSON. decoder.test.ts runs it once for each instruction set (LARR_ISA).
 import {
   addRmsNorm,
+  blockLinear,
   linearCrossEntropy,
+  linearSwiGlu,
   manualSeed,
   packedAttention,
   randint,
@@ -107,6 +109,36 @@ for (const dtype of ['f32', 'bf16']) {
       ([x]) => [swiGlu(x)],
     );
   }
+  for (const [count, width, out] of [
+    [32, 2, 2],
+    [33, 1, 1],
+    [50, 37, 70],
+    [67, 96, 200],
+    [1100, 64, 48],
+    [40, 4101, 66],
+    [1, 16, 8],
+    [0, 16, 8],
+  ]) {
+    check(
+      `product [${count}, ${width}] to ${out}`,
+      dtype,
+      () => [normal(count, width), normal(out, width), normal(out)],
+      (inputs) => [blockLinear(...inputs)],
+    );
+    check(
+      `SwiGLU of a product [${count}, ${width}] to ${2 * out}`,
+      dtype,
+      () => [normal(count, width).div(Math.sqrt(width)), normal(2 * out, width)],
+      (inputs) => [linearSwiGlu(...inputs)],
+    );
+  }
+  // Rows that lie across memory, and in more dims than two.
+  check(
+    'product of a transposed view',
+    dtype,
+    () => [normal(24, 70), normal(24, 50)],
+    ([x, weight]) => [blockLinear(x.transpose(0, 1).reshape([7, 10, 24]).transpose(0, 1), weight.transpose(0, 1))],
+  );
   for (const [count, width, classes] of [
     [1, 4, 2],
     [9, 16, 37],

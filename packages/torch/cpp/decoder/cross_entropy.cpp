@@ -1,6 +1,6 @@
 #include <atomic>
 
-#include "shared.h"
+#include "products.h"
 
 namespace larr {
 namespace {
@@ -21,9 +21,13 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const int64_t rows = s.size(0), classes = w.size(0);
     const bool fused = isFused(s);
     const int64_t chunk = std::max<int64_t>(1, chunkBytes(s.is_cpu()) / std::max<int64_t>(1, classes * static_cast<int64_t>(s.element_size())));
+    const bool here = multipliesHere(s, type, rows);
     at::Tensor stateGradient, weightGradient;
+    Packed forScores, forStates;
+    if (here) forScores = packed(w, type, /*transposed=*/true);
+    if (here && differentiate) forStates = packed(w, type, /*transposed=*/false);
     if (differentiate) {
-      stateGradient = at::empty_like(s);
+      stateGradient = here ? at::empty(s.sizes(), s.options().dtype(states.scalar_type())) : at::empty_like(s);
       weightGradient = at::zeros_like(w, w.options().dtype(sums));
     }
     double loss = 0;
@@ -31,7 +35,13 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     for (int64_t start = 0; start < rows; start += chunk) {
       const int64_t count = std::min(chunk, rows - start);
       const at::Tensor some = s.narrow(0, start, count), wanted = targets.narrow(0, start, count);
-      at::Tensor scores = at::mm(some, w.t());  // [count, classes]
+      at::Tensor scores;  // [count, classes]
+      if (here) {
+        scores = at::empty({count, classes}, s.options());
+        multiply(some, forScores, scores);
+      } else {
+        scores = at::mm(some, w.t());
+      }
       if (fused) {
         loss += fusedChunk(scores, wanted, differentiate);
       } else {
@@ -41,6 +51,11 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       }
       if (!differentiate) continue;
       at::Tensor place = stateGradient.narrow(0, start, count);
+      if (here) {
+        multiply(scores, forStates, place);
+        multiplyOuter(scores, some, weightGradient, /*add=*/true);
+        continue;
+      }
       at::mm_out(place, scores, w);
       if (sums == type) weightGradient.addmm_(scores.t(), some);
       else weightGradient.add_(at::mm(scores.t(), some));

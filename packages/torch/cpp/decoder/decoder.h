@@ -21,6 +21,12 @@ std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Ten
 /// silu(gate) · up of [..., gate | up].
 at::Tensor swiGlu(const at::Tensor& gateUp);
 
+/// x · weightᵀ + bias: x [..., in], weight [out, in], bias [out] → [..., out].
+at::Tensor blockLinear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
+
+/// swiGlu(x · weightᵀ): x [..., in], weight [gate | up, in].
+at::Tensor linearSwiGlu(const at::Tensor& x, const at::Tensor& weight);
+
 /// Σ −ln softmax(states · weightᵀ)[target], [] ; states [n, d], weight [classes, d], target int [n]. The [n, classes] scores are never held
 /// in full, and the gradients are made together with the loss.
 at::Tensor linearCrossEntropy(const at::Tensor& states, const at::Tensor& weight, const at::Tensor& target);

@@ -53,6 +53,38 @@ struct Gate {
   Matrix gradient;   // [T, 2 width]
 };
 
+/// A right operand [depth, columns] laid out as products read it: panels of a few dozen columns, a lane of 32 bits after another (a float,
+/// or two bf16 numbers that follow each other along the depth), zeros in the padding.
+struct Packing {
+  Dtype type;      // of the product's operands; `from` is rounded to it
+  int64_t depth, columns;
+  Matrix from;
+  bool transposed;  // from is [columns, depth], else [depth, columns]
+  bool gate;        // transposed ones alone: every panel holds as many columns of the first half as of the second, for `gated` below
+};
+
+/// out = a · packed + bias.
+struct Product {
+  int64_t depth, columns, panels;
+  int64_t begin, end;   // the part of the depth to sum; begin is even
+  Matrix a;             // [rows, depth]
+  const float* packed;
+  const float* bias;    // [columns]; may be null
+  Matrix out;           // [rows, columns]; no data where only `gated` is wanted
+  Matrix gated;         // [rows, columns / 2] where the columns are [gate | up]: silu(gate) · up
+  bool add;             // to out, which is f32 then
+};
+
+/// out (+)= aᵀ · b, f32.
+struct Outer {
+  Dtype type;           // of the operands in the product
+  int64_t depth, rows, columns;
+  Matrix a;             // [depth, rows]
+  const float* packed;  // b: [depth, columns]
+  float* out;           // [rows, columns]
+  bool add;
+};
+
 struct Kernels {
   /// Floats of scratch that attention over a sequence of `length` takes.
   size_t (*attentionScratch)(const Attention&, int64_t length, bool backward);
@@ -67,6 +99,18 @@ struct Kernels {
   /// −ln softmax(row)[target] summed over rows [row, end) of `logits` [rows, classes]; with `differentiate` the logits are replaced by
   /// its gradient, softmax − one-hot.
   double (*crossEntropy)(const Matrix& logits, int64_t classes, const int64_t* targets, int64_t row, int64_t end, bool differentiate);
+
+  /// Whether there are products of operands of this type here; without, the rest must not be called.
+  bool (*multiplies)(Dtype);
+  /// Panels of a packed operand, and the floats that one takes.
+  int64_t (*panels)(Dtype, int64_t columns, bool gate);
+  size_t (*panelFloats)(Dtype, int64_t depth);
+  void (*pack)(const Packing&, int64_t panel, int64_t end, float* to);
+  /// Rows [row, end) of a product.
+  void (*product)(const Product&, int64_t row, int64_t end);
+  /// Blocks [block, end) of `outerRows` rows; scratch: outerRows · depth floats.
+  void (*outer)(const Outer&, int64_t block, int64_t end, float* scratch);
+  int64_t outerRows;
 };
 
 extern const Kernels plain, avx2, avx512, avx512bf16;

@@ -544,7 +544,12 @@ double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* target
   return loss;
 }
 
-constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, crossEntropy};
+// ---- products ----
+
+#include "products.inl"
+
+constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, crossEntropy,
+                        multiplies, panelsOf, panelFloats, pack, product, outer, outerRows};
 
 }  // namespace
 }  // namespace larr::decoder

@@ -1,11 +1,13 @@
 import {
   addRmsNorm,
   autocast,
+  blockLinear,
   cat,
   embedding,
   getRngState,
   init,
   keep,
+  linearSwiGlu,
   noGrad,
   ones,
   packedAttention,
@@ -244,12 +246,17 @@ function throughLayer(
   { starts, cache, training }: LayerContext,
 ): [x: Tensor, update: Tensor] {
   const layer = decoder.layers[index]!;
+  // Frozen weights may be bf16; outside autocast products are f32.
+  const weightFor = (y: Tensor, matrix: Matrix) => (y.dtype === 'f32' ? layer[matrix].to('f32') : layer[matrix]);
   const product = (y: Tensor, matrix: Matrix, bias?: Tensor): Tensor => {
-    // Frozen weights may be bf16; outside autocast products are f32.
-    const weight = y.dtype === 'f32' ? layer[matrix].to('f32') : layer[matrix];
-    const own = y.linear(weight, bias);
+    const own = blockLinear(y, weightFor(y, matrix), bias);
     const update = loraUpdate(decoder, index, matrix, y, training);
     return update === null ? own : own.add(update);
+  };
+  const gated = (y: Tensor): Tensor => {
+    const update = loraUpdate(decoder, index, 'gateUp', y, training);
+    const weight = weightFor(y, 'gateUp');
+    return update === null ? linearSwiGlu(y, weight) : swiGlu(blockLinear(y, weight).add(update));
   };
   const { normEpsilon } = decoder.config;
   const [sum, normed] = addRmsNorm(input, layer.attentionNorm, before, normEpsilon);
@@ -257,7 +264,7 @@ function throughLayer(
   const attended =
     cache === undefined ? attention(decoder, fused, starts.index) : cachedAttention(decoder, fused, cache, index);
   const [x, y] = addRmsNorm(sum, layer.feedForwardNorm, product(attended, 'attentionOutput'), normEpsilon);
-  return [x, product(swiGlu(product(y, 'gateUp')), 'down')];
+  return [x, product(gated(y), 'down')];
 }
 
 /** After the final norm. What reads the states may sum many of them: they stay f32. */

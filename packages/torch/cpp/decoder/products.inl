@@ -1,0 +1,255 @@
+// Products of matrices over the register type V, included by kernels.inl: blocks of MR rows by NV vectors whose sums stay in registers for
+// the whole depth. The right operand is packed; the left is read where it lies.
+
+// The columns of a packed panel.
+template <class P>
+constexpr int64_t panelWidth = P::NV * W;
+constexpr int64_t outerRows = 48;  // of a packed left operand; a multiple of every MR
+
+// sum[r][·] += Σ_k a(r, k) · b[k][·] over lanes; steps of `a` in bytes.
+template <class P, int R, int64_t depthBytes>
+__attribute__((always_inline)) inline void accumulate(const char* a, int64_t rowBytes, const float* b, int64_t depth, F (&sum)[R][P::NV]) {
+  using Lane = float __attribute__((may_alias, aligned(1)));
+  constexpr int NV = P::NV;
+  for (int64_t k = 0; k < depth; k++) {
+    F x[NV];
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) x[v] = P::load(b + (k * NV + v) * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      const F y = P::set(*reinterpret_cast<const Lane*>(a + r * rowBytes + k * depthBytes));
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) sum[r][v] = P::dot(y, x[v], sum[r][v]);
+    }
+  }
+}
+
+// Calls f<R>(row) for rows [begin, end), MR at a time and then the rest at once.
+template <class P, class Body>
+inline void overBlocks(int64_t begin, int64_t end, const Body& body) {
+  for (; begin + P::MR <= end; begin += P::MR) body.template operator()<P::MR>(begin);
+  switch (end - begin) {
+    case 5: if constexpr (P::MR > 5) body.template operator()<5>(begin); break;
+    case 4: if constexpr (P::MR > 4) body.template operator()<4>(begin); break;
+    case 3: if constexpr (P::MR > 3) body.template operator()<3>(begin); break;
+    case 2: body.template operator()<2>(begin); break;
+    case 1: body.template operator()<1>(begin); break;
+    default: break;
+  }
+}
+
+// What becomes of a block's sums, [R, panel], where they are not just stored: bias, addition, the gate, a panel with fewer columns.
+template <class P>
+__attribute__((noinline)) void finish(const Product& p, int64_t row, int64_t rows, int64_t panel, const float* sums) {
+  constexpr int64_t width = panelWidth<P>;
+  if (p.gated.data) {
+    const int64_t half = p.columns / 2, first = panel * (width / 2);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t i = 0; i < smaller(width / 2, half - first); i += W) {
+        const F gate = V::load(sums + r * width + i), up = V::load(sums + r * width + width / 2 + i);
+        const int64_t c = first + i, n = half - c;
+        if (p.out.data) {
+          put(p.out, (row + r) * p.columns + c, gate, n);
+          put(p.out, (row + r) * p.columns + half + c, up, n);
+        }
+        put(p.gated, (row + r) * half + c, V::mul(V::mul(gate, sigmoid(gate)), up), n);
+      }
+    return;
+  }
+  const Matrix bias{const_cast<float*>(p.bias), Dtype::f32};
+  for (int64_t i = 0; i < smaller(width, p.columns - panel * width); i += W) {
+    const int64_t c = panel * width + i, n = p.columns - c;
+    const F more = p.bias ? get(bias, c, n) : V::set(0);
+    for (int64_t r = 0; r < rows; r++) {
+      F sum = V::add(V::load(sums + r * width + i), more);
+      if (p.add) sum = V::add(sum, get(p.out, (row + r) * p.columns + c, n));
+      put(p.out, (row + r) * p.columns + c, sum, n);
+    }
+  }
+}
+
+template <class P, int R>
+__attribute__((noinline)) void productBlock(const Product& p, int64_t row, int64_t panel) {
+  constexpr int NV = P::NV;
+  constexpr int64_t width = panelWidth<P>;
+  const int64_t size = P::per == 2 ? 2 : 4, rowBytes = p.depth * size, deep = up(p.depth, P::per) / P::per;
+  const char* a = static_cast<const char*>(p.a.data) + row * rowBytes + p.begin * size;
+  const float* b = p.packed + (panel * deep + p.begin / P::per) * width;
+  const int64_t depth = (p.end - p.begin) / P::per;
+  F sum[R][NV];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) sum[r][v] = V::set(0);
+  accumulate<P, R, 4>(a, rowBytes, b, depth, sum);
+  const bool odd = P::per == 2 && (p.end - p.begin) % 2;
+  if (!odd && !p.bias && !p.add && !p.gated.data && p.columns - panel * width >= width) {
+    const int64_t at = row * p.columns + panel * width;
+    if (p.out.dtype == Dtype::bf16) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v++) V::store16(static_cast<uint16_t*>(p.out.data) + at + r * p.columns + v * W, sum[r][v]);
+    } else {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v++) V::store(static_cast<float*>(p.out.data) + at + r * p.columns + v * W, sum[r][v]);
+    }
+    return;
+  }
+  float sums[R * width];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) V::store(sums + r * width + v * W, sum[r][v]);
+  if constexpr (P::per == 2)
+    if (odd)  // The last number has no partner: what lies behind it is another's.
+      for (int r = 0; r < R; r++) {
+        uint16_t last;
+        __builtin_memcpy(&last, a + r * rowBytes + depth * 4, 2);
+        const uint32_t lane = last;
+        float alone;
+        __builtin_memcpy(&alone, &lane, 4);
+        for (int64_t i = 0; i < width; i += W) V::store(sums + r * width + i, P::dot(V::set(alone), P::load(b + depth * width + i), V::load(sums + r * width + i)));
+      }
+  finish<P>(p, row, R, panel, sums);
+}
+
+template <class P>
+void productOf(const Product& p, int64_t begin, int64_t end) {
+  // As many rows as stay in the second cache while every panel passes.
+  const int64_t bytes = larger<int64_t>(1, (p.end - p.begin) * (P::per == 2 ? 2 : 4));
+  const int64_t rows = larger<int64_t>(8, smaller<int64_t>(64, (int64_t{128} << 10) / bytes / P::MR)) * P::MR;
+  for (int64_t row = begin; row < end; row += rows)
+    for (int64_t panel = 0; panel < p.panels; panel++)
+      overBlocks<P>(row, smaller(end, row + rows), [&]<int R>(int64_t at) { productBlock<P, R>(p, at, panel); });
+}
+
+constexpr int64_t lanesAhead = 16;  // rows: a panel is a short piece of each
+
+// Lane row `k` of [rows, width]: columns [c, c + W).
+template <class P>
+inline F laneOf(const Matrix& m, int64_t k, int64_t rows, int64_t width, int64_t c) {
+  const int64_t n = width - c;
+  if (n <= 0) return V::set(0);
+  if constexpr (P::per == 2) {
+    const int64_t at = 2 * k * width + c;
+    prefetch(m, at + lanesAhead * width, 1);
+    prefetch(m, at + (lanesAhead + 1) * width, 1);
+    const bool both = 2 * k + 1 < rows;
+    if (both && n >= W && m.dtype == Dtype::bf16) return P::zip(static_cast<const uint16_t*>(m.data) + at, static_cast<const uint16_t*>(m.data) + at + width);
+    return P::pair(get(m, at, n), both ? get(m, at + width, n) : V::set(0));
+  } else {
+    return get(m, k * width + c, n);
+  }
+}
+
+template <class P>
+void packOf(const Packing& p, int64_t begin, int64_t end, float* to) {
+  constexpr int64_t width = panelWidth<P>;
+  const int64_t deep = up(p.depth, P::per) / P::per;
+  for (int64_t panel = begin; panel < end; panel++) {
+    float* at = to + panel * deep * width;
+    if (!p.transposed) {
+      for (int64_t k = 0; k < deep; k++)
+        for (int64_t i = 0; i < width; i += W) V::store(at + k * width + i, laneOf<P>(p.from, k, p.depth, p.columns, panel * width + i));
+      continue;
+    }
+    constexpr int64_t lanesAtOnce = 32;
+    float part[width][lanesAtOnce];
+    const Matrix rows{part, P::per == 2 ? Dtype::bf16 : Dtype::f32};
+    for (int64_t k = 0; k < deep; k += lanesAtOnce) {
+      const int64_t count = smaller(lanesAtOnce, deep - k);
+      for (int64_t i = 0; i < width; i++) {
+        const int64_t half = width / 2, place = panel * half + i % half;
+        const int64_t column = !p.gate ? panel * width + i : place < p.columns / 2 ? place + i / half * (p.columns / 2) : p.columns;
+        for (int64_t c = 0; c < lanesAtOnce; c++) part[i][c] = 0;
+        if (column >= p.columns) continue;
+        const int64_t numbers = smaller(count * P::per, p.depth - k * P::per);
+        for (int64_t c = 0; c < numbers; c += W)
+          put(rows, i * lanesAtOnce * P::per + c, get(p.from, column * p.depth + k * P::per + c, numbers - c), numbers - c);
+      }
+      for (int64_t c = 0; c < count; c++)
+        for (int64_t i = 0; i < width; i++) at[(k + c) * width + i] = part[i][c];
+    }
+  }
+}
+
+// c [R, n], rows `step` apart, (+)= Σ_k a[k][r] b[k][·]; n <= the panel's width.
+template <class P, int R>
+__attribute__((noinline)) void outerBlock(const float* a, const float* b, int64_t deep, float* c, int64_t step, int64_t n, bool add) {
+  constexpr int NV = P::NV;
+  constexpr int64_t width = panelWidth<P>;
+  float edge[R * width];
+  float* to = c;
+  const int64_t rowStep = step;
+  if (n < width) {
+    to = edge;
+    step = width;
+    for (int64_t r = 0; r < R; r++)
+      for (int64_t i = 0; i < width; i++) edge[r * width + i] = add && i < n ? c[r * rowStep + i] : 0;
+  }
+  F sum[R][NV];
+  if (add) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) sum[r][v] = V::load(to + r * step + v * W);
+  } else {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) sum[r][v] = V::set(0);
+  }
+  accumulate<P, R, outerRows * 4>(reinterpret_cast<const char*>(a), 4, b, deep, sum);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) V::store(to + r * step + v * W, sum[r][v]);
+  if (n < width)
+    for (int64_t r = 0; r < R; r++)
+      for (int64_t i = 0; i < n; i++) c[r * rowStep + i] = edge[r * width + i];
+}
+
+template <class P>
+void outerOf(const Outer& p, int64_t begin, int64_t end, float* scratch) {
+  constexpr int64_t width = panelWidth<P>;
+  const int64_t deep = up(p.depth, P::per) / P::per, panels = up(p.columns, width) / width;
+  for (int64_t block = begin; block < end; block++) {
+    const int64_t first = block * outerRows, rows = smaller(outerRows, p.rows - first);
+    for (int64_t k = 0; k < deep; k++)
+      for (int64_t i = 0; i < outerRows; i += W) V::store(scratch + k * outerRows + i, laneOf<P>(p.a, k, p.depth, p.rows, first + i));
+    for (int64_t panel = 0; panel < panels; panel++)
+      overBlocks<P>(0, rows, [&]<int R>(int64_t row) {
+        outerBlock<P, R>(scratch + row, p.packed + panel * deep * width, deep, p.out + (first + row) * p.columns + panel * width, p.columns,
+                         smaller(width, p.columns - panel * width), p.add);
+      });
+  }
+}
+
+bool multiplies(Dtype type) { return W >= 16 && (type == Dtype::f32 || Half::per == 2); }
+
+int64_t panelsOf(Dtype type, int64_t columns, bool gate) {
+  const int64_t width = type == Dtype::bf16 ? panelWidth<Half> : panelWidth<V>;
+  return gate ? up(columns / 2, width / 2) / (width / 2) : up(columns, width) / width;
+}
+
+size_t panelFloats(Dtype type, int64_t depth) {
+  return size_t(type == Dtype::bf16 ? up(depth, Half::per) / Half::per * panelWidth<Half> : depth * panelWidth<V>);
+}
+
+void pack(const Packing& p, int64_t begin, int64_t end, float* to) {
+  if (p.type == Dtype::bf16) packOf<Half>(p, begin, end, to);
+  else packOf<V>(p, begin, end, to);
+}
+
+void product(const Product& p, int64_t begin, int64_t end) {
+  if (p.a.dtype == Dtype::bf16) productOf<Half>(p, begin, end);
+  else productOf<V>(p, begin, end);
+}
+
+void outer(const Outer& p, int64_t begin, int64_t end, float* scratch) {
+  if (p.type == Dtype::bf16) outerOf<Half>(p, begin, end, scratch);
+  else outerOf<V>(p, begin, end, scratch);
+}
