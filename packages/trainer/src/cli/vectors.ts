@@ -3,6 +3,7 @@ import { openDataset } from '@larr/core';
 import type { LanguageStagesTaken } from '../models/index.js';
 import type { CommandContext } from './command-context.js';
 import { type Configuration, checkVectorWidth } from './configuration.js';
+import { modelDirectory } from './model-directory.js';
 import { stageReporter } from './reporters.js';
 
 interface VectorsWanted {
@@ -14,6 +15,8 @@ interface VectorsWanted {
   /** --vectors-no-cpt, --vectors-no-ft */
   vectorsNoCpt?: string | undefined;
   vectorsNoFt?: string | undefined;
+  /** --language-model */
+  languageModel?: string | undefined;
   out: string;
   config: Configuration;
   seed: number;
@@ -21,11 +24,11 @@ interface VectorsWanted {
 }
 
 /** Vectors by the stages that their language model took; those that no model asks for are left out. */
-export type VectorsFound = { [K in LanguageStagesTaken]?: string };
+export type VectorsFound = { [K in LanguageStagesTaken | 'languageModel']?: string };
 
 /**
  * The vectors that these models need: those given, which are checked before anything is trained, or those that the language stages
- * make in `out`: the whole model's in vectors/, those without stage 1 or stage 2 in no-cpt/ and no-ft/.
+ * make in `out`: the whole model's in vectors/, those without stage 1 or stage 2 in no-cpt/ and no-ft/. And the language model that P5 asks.
  * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; ConfigError `NEEDS_SEQUENCE`, `NEEDS_FIELDS` where the data lack what a model reads; DataError `NO_VECTORS`, `VECTORS_MISMATCH`
  */
 export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<VectorsFound> {
@@ -38,7 +41,12 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
     if (path !== undefined && !needed.has(stages as LanguageStagesTaken))
       context.say(`${models.join(', ')}: no model here takes such vectors; ${path} is not read`);
   }
-  if (needed.size === 0) return {};
+  const asks = models.some((name) => modelKind(name).languageModel);
+  if (wanted.languageModel !== undefined && !asks)
+    context.say(`${models.join(', ')}: no model here asks a language model; ${wanted.languageModel} is not read`);
+  const asked = async (found: VectorsFound): Promise<VectorsFound> =>
+    asks ? { ...found, languageModel: await languageModelFor(wanted, context) } : found;
+  if (needed.size === 0) return asked({});
   const dataset = await openDataset(data, split);
   const { resolveTrainConfig } = await import('../training/config.js');
   const inputs = modelInputs(dataset.split, dataset.manifest.orders, dataset.manifest.pois);
@@ -55,10 +63,18 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
     found[stages] = path;
   }
   const missing = [...needed].filter((stages) => found[stages] === undefined);
-  if (missing.length === 0) return found;
+  if (missing.length === 0) return asked(found);
   checkVectorWidth(config);
   const { ensureVectorsOf } = await import('../pipeline/language-stages.js');
   const stages = { data, split, out, config, seed, device, signal: context.signal, ...stageReporter(context) };
   for (const taken of missing) found[taken] = await ensureVectorsOf(taken, stages);
-  return found;
+  return asked(found);
+}
+
+/** The model that P5 asks: the one given, or that of stage 1, which is made in `out` where it is missing. */
+async function languageModelFor(wanted: VectorsWanted, context: CommandContext): Promise<string> {
+  if (wanted.languageModel !== undefined) return modelDirectory(wanted.languageModel, context);
+  const { ensureStage1 } = await import('../pipeline/language-stages.js');
+  const { data, split, out, config, seed, device } = wanted;
+  return ensureStage1({ data, split, out, config, seed, device, signal: context.signal, ...stageReporter(context) });
 }

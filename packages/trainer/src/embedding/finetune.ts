@@ -103,7 +103,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   };
   try {
     await mkdir(output, { recursive: true });
-    const texts = languageModelEmbedder(embedder);
+    const texts = languageModelEmbedder(embedder, config.precision);
     const material = await gatherMaterial(dataset, options.dataset, texts, config, seed, onNotice);
     const sources = pairSources(material, config, seed, onNotice);
     if (sources.size === 0) {
@@ -152,7 +152,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
       // The batch of the last step, for what is logged of it.
       let last: { kind: PairKind; loss: number; groups: Int32Array; temperature: number } | undefined;
       const cursor = await runStageLoop<Cursor>({
-        number: 2,
+        name: 'Stage 2',
         output,
         identity: run.identity,
         steps: config.steps,

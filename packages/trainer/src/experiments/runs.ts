@@ -1,7 +1,7 @@
 // What every experiment does: train some candidates with some seeds, and tabulate what came out.
 import { join } from 'node:path';
 import { TrainingError, UsageError } from '@larr/core';
-import { type LanguageStagesTaken, modelKind } from '../models/index.js';
+import { type LanguageStagesTaken, modelKind, needsLanguageModel } from '../models/index.js';
 import type { TrainConfigInput } from '../training/config.js';
 import type { TrainingData } from '../training/data.js';
 import type { RankingMetrics, Slice } from '../training/evaluate.js';
@@ -26,15 +26,19 @@ export interface CandidateRun {
   result: TrainResult;
 }
 
-/** What `larr embed` wrote: of the whole language model, and of those that the ablations noCPT and noFT take. */
-export type VectorsGiven = string | { [K in LanguageStagesTaken]?: string | undefined };
+/** What `larr embed` wrote, and for P5 the language model itself: of the whole language model, and of those that the ablations noCPT and noFT take. */
+export type VectorsGiven = string | { [K in LanguageStagesTaken | 'languageModel']?: string | undefined };
 
 /**
  * The directory of vectors that a model takes; undefined where it takes none.
  * @throws UsageError `NEEDS_VECTORS`, `UNKNOWN_MODEL`
  */
 export function vectorsOf(model: string, given: VectorsGiven | undefined): string | undefined {
-  const { vectors } = modelKind(model);
+  const { vectors, languageModel } = modelKind(model);
+  if (languageModel) {
+    if (typeof given === 'object' && given.languageModel !== undefined) return given.languageModel;
+    throw needsLanguageModel(model);
+  }
   if (vectors === null) return undefined;
   const found = typeof given === 'string' ? { both: given } : (given ?? {});
   if (found[vectors] !== undefined) return found[vectors];

@@ -13,11 +13,11 @@ import {
   fullName,
   type LinearLayer,
   type Lora,
-  type LoraConfig,
   linearLayers,
   mergeLora,
   placeOf,
 } from './lora.js';
+import type { LoraConfig } from './lora-config.js';
 import { checkTokenizerFits, type LanguageModel, loadLanguageModel, saveLanguageModel } from './model-directory.js';
 import { loadTokenizer } from './tokenizer.js';
 

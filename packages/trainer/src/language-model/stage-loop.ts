@@ -55,7 +55,7 @@ export function stageSpeed(
 /** A stage of language-model training: what differs between them. */
 export interface StageLoop<Cursor extends StageCursor> {
   /** For messages. */
-  number: 1 | 2;
+  name: string;
   /** The stage's directory: checkpoint and metrics.jsonl. */
   output: string;
   identity: string;
@@ -98,7 +98,7 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
   for (const parameter of all) parameter.requiresGrad_();
   using optimizer = adamW(parameters, config.learningRate, config.weightDecay);
   const cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? stage.beginning;
-  if (cursor.step > 0) stage.onNotice?.(`Stage ${stage.number} goes on from step ${cursor.step}.`);
+  if (cursor.step > 0) stage.onNotice?.(`${stage.name} goes on from step ${cursor.step}.`);
   const metrics = join(output, 'metrics.jsonl');
   await rewindMetrics(metrics, cursor.step);
   const save = () => saveStage(output, identity, { parameters, optimizer, cursor });
@@ -120,7 +120,7 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
     optimizer.zeroGrad();
     const taken = stage.step(cursor);
     const norm = Number.isFinite(taken.loss) ? clipGradNorm(all, config.clipNorm) : Number.NaN;
-    if (!Number.isFinite(norm)) throw notFinite(stage.number, cursor.step, taken.loss, output);
+    if (!Number.isFinite(norm)) throw notFinite(stage.name, cursor.step, taken.loss, output);
     optimizer.step();
     cursor.step++;
     const spent = (performance.now() - started) / 1000;
@@ -171,7 +171,7 @@ export function adamW(parameters: Record<string, Tensor>, lr: number, weightDeca
 
 /** What failed, and the settings that would take less, those that change no result first. */
 function outOfMemory<Cursor extends StageCursor>(
-  { number, config, device, smaller, output }: StageLoop<Cursor>,
+  { name, config, device, smaller, output }: StageLoop<Cursor>,
   cause: TensorError,
 ): TrainingError {
   const remedies = [
@@ -184,14 +184,14 @@ function outOfMemory<Cursor extends StageCursor>(
   ];
   return new TrainingError(
     'OUT_OF_MEMORY',
-    `Stage ${number} ran out of memory on ${device} (${cause.message}). In this order: ${remedies.join('; ')}. Checkpoints in ${output} are kept; other settings start the stage afresh, in another --out`,
+    `${name} ran out of memory on ${device} (${cause.message}). In this order: ${remedies.join('; ')}. Checkpoints in ${output} are kept; other settings start afresh, in another --out`,
     { cause },
   );
 }
 
-function notFinite(stage: number, step: number, loss: number, output: string): TrainingError {
+function notFinite(stage: string, step: number, loss: number, output: string): TrainingError {
   return new TrainingError(
     'LOSS_NOT_FINITE',
-    `Stage ${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number. The last good checkpoint is kept in ${output}. Lower learningRate, or use precision f32.`,
+    `${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number. The last good checkpoint is kept in ${output}. Lower learningRate, or use precision f32.`,
   );
 }

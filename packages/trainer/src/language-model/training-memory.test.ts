@@ -32,7 +32,8 @@ import {
   trainedParameters,
 } from './decoder.js';
 import { draws } from './draws.js';
-import { addLora, compactFrozenWeights, LoraConfig, mergeLora } from './lora.js';
+import { addLora, compactFrozenWeights, mergeLora } from './lora.js';
+import { LoraConfig } from './lora-config.js';
 import { loadLanguageModel } from './model-directory.js';
 import { runStageLoop, type StageCursor } from './stage-loop.js';
 
@@ -237,7 +238,7 @@ describe('adapters', () => {
 it('a step that runs out of memory says what would take less', async () => {
   const weight = withDecoder((decoder) => decoder.finalNorm.clone());
   const run = runStageLoop<StageCursor>({
-    number: 1,
+    name: 'Stage 1',
     output: join(root, 'memory'),
     identity: 'x',
     steps: 2,

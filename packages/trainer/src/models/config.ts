@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { P5Config } from '../p5/config.js';
 
 const widths = z.array(z.number().int().positive());
 
@@ -124,6 +125,7 @@ export const modelConfigSchema = z.object({
         .describe('Controls: random and shuffled take the meaning out of the vectors and leave everything else.'),
     })
     .prefault({}),
+  p5: P5Config.prefault({}),
   align: z
     .strictObject({
       lambda: z.number().min(0).default(0.05).describe('λ of L = L_rec + λ L_al; 0 leaves the alignment out.'),

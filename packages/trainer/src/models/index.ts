@@ -22,6 +22,8 @@ interface ModelKind {
   network: NetworkName | null;
   /** wants the language model's vectors, and these; null: none */
   vectors: LanguageStagesTaken | null;
+  /** is a language model that is asked in text, and not a network */
+  languageModel?: true;
   /** what it reads of a simulated world's truth: a control, never a model for use; null: nothing */
   truth: Truth | null;
   /** what makes a variant: nobody's settings change it */
@@ -48,7 +50,16 @@ const kinds: Record<string, ModelKind> = {
   /** upper bounds: the base that is told what only the simulator knows */
   'ple-true-attributes': told('attributes'),
   'ple-true-taste': told('taste'),
+  /** the language model asked in text (src/p5) */
+  p5: { create: refuseNetwork, network: null, vectors: null, truth: null, languageModel: true },
 };
+
+function refuseNetwork(): never {
+  throw new UsageError(
+    'NOT_A_NETWORK',
+    'the model "p5" is a language model that is asked in text: it is trained and compared, not tuned, swept or exported',
+  );
+}
 
 function onBase(vectors: LanguageStagesTaken, overrides: Record<string, unknown> = {}): ModelKind {
   return { create: createLarr, network: null, vectors, truth: null, overrides };
@@ -89,6 +100,13 @@ function baseline(
 /** The base that is told the truth of a simulated world. */
 function told(truth: Truth): ModelKind {
   return { ...baseline(null, (p, inputs) => createTruth(p, inputs, truth)), truth };
+}
+
+export function needsLanguageModel(model: string): UsageError {
+  return new UsageError(
+    'NEEDS_LANGUAGE_MODEL',
+    `the model "${model}" is a language model that is asked in text: give one that can write, such as what "larr pretrain" wrote (--language-model)`,
+  );
 }
 
 /** The names that `train`, `compare` and the others accept. */

@@ -84,6 +84,14 @@ export async function ensureVectorsOf(
   return vectors;
 }
 
+/** Stage 1 alone, in `out`/stage1, where it is missing. @returns its directory @throws what stage 1 throws */
+export async function ensureStage1(options: LanguageStagesOptions): Promise<string> {
+  const { data, split, out, config, seed, device, signal, onProgress, onNotice } = options;
+  const output = join(out, 'stage1');
+  await pretrain({ dataset: data, split, seed, device, signal, onProgress, onNotice, output, config: config.pretrain });
+  return output;
+}
+
 /** Before stage 1 takes its time: whether stage 2, if it is there, is of these data, settings and seed. */
 async function claimStage2({ data, split, config, seed }: LanguageStagesOptions, directory: string): Promise<void> {
   const dataset = runDataset(await openDataset(data, split));

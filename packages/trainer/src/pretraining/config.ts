@@ -1,6 +1,6 @@
 import { ConfigError } from '@larr/core';
 import { z } from 'zod';
-import { LoraConfig } from '../language-model/lora.js';
+import { LoraConfig } from '../language-model/lora-config.js';
 
 const count = z.int().positive();
 

@@ -182,7 +182,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         return documents;
       };
       const cursor = await runStageLoop<Cursor>({
-        number: 1,
+        name: 'Stage 1',
         output,
         identity: run.identity,
         steps,

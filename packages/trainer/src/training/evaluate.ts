@@ -4,7 +4,7 @@ import { clickLogitShift, type ModelInputs, type RecommendationModel } from '../
 import type { EvaluatedPart, EvaluationSamples, TrainingPart } from './part.js';
 
 const PREDICTION_BATCH = 8192;
-const CALIBRATION_BINS = 20;
+export const CALIBRATION_BINS = 20;
 
 /** Probabilities of a part, in the order of its rows. */
 export interface Predictions {

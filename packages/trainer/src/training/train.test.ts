@@ -27,7 +27,9 @@ const lines = (dir: string) =>
 
 const bases = networkNames.filter((network) => network !== 'ple');
 const learners: { model: string; base?: NetworkName }[] = [
-  ...modelNames.filter((name) => modelKind(name).truth === null).map((model) => ({ model })),
+  ...modelNames
+    .filter((name) => modelKind(name).truth === null && !modelKind(name).languageModel)
+    .map((model) => ({ model })),
   ...bases.map((base) => ({ model: 'larr', base })),
 ];
 

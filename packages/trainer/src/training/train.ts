@@ -59,7 +59,7 @@ export interface TrainOptions {
   seed: number;
   /** overrides of defaults and of the dataset's recommendation */
   config?: TrainConfigInput | undefined;
-  /** the directory that `larr embed` wrote; needed by LARR and its variants */
+  /** the directory that `larr embed` wrote; needed by LARR and its variants. Of P5: the directory of the language model that is asked */
   vectors?: string | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: TrainProgress) => void) | undefined;
@@ -107,6 +107,10 @@ export interface ModelDescription {
  * UsageError `NEEDS_VECTORS`, `UNKNOWN_MODEL`; ConfigError `BAD_CONFIG`, `NEEDS_SEQUENCE`, `NEEDS_FIELDS`; DataError of the vectors
  */
 export async function trainModel(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
+  if (modelKind(options.model).languageModel) {
+    const { trainP5 } = await import('../p5/train.js');
+    return trainP5(data, options);
+  }
   return runTraining(data, options, {
     share: 1,
     measure: (model, config) => evaluate(model, data.test, data.dataset.split, data.inputs, config),
@@ -491,7 +495,7 @@ function identityOf(
     .digest('hex');
 }
 
-async function readFinished<T extends object>(path: string, identity: string): Promise<T | null> {
+export async function readFinished<T extends object>(path: string, identity: string): Promise<T | null> {
   if (!existsSync(path)) return null;
   const { identity: of, ...result } = await readRunFile<T & { identity: string }>(path);
   if (of === identity) return result as unknown as T;

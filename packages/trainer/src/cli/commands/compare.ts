@@ -27,6 +27,7 @@ interface CompareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' |
   vectors?: string;
   vectorsNoCpt?: string;
   vectorsNoFt?: string;
+  languageModel?: string;
   limit?: number;
 }
 
@@ -72,6 +73,7 @@ export function registerCompare(program: Command): void {
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
     .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
     .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
+    .option('--language-model <dir or id>', 'the model that p5 asks; without it, stage 1 runs in --out')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<CompareCommandOptions, CompareResult>(

@@ -13,6 +13,7 @@ interface TrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
   out: string;
   base?: NetworkName;
   vectors?: string;
+  languageModel?: string;
   limit?: number;
 }
 
@@ -30,6 +31,7 @@ export function registerTrain(program: Command): void {
     .addOption(baseOption())
     .requiredOption('--out <dir>', 'run directory; a stopped run goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, LARR runs the language stages in --out')
+    .option('--language-model <dir or id>', 'the model that p5 asks; without it, stage 1 runs in --out')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<TrainCommandOptions, TrainResult>(
