@@ -1,6 +1,6 @@
 // Serving speed: POST /v1/rank with 500 candidates, from a load generator in a second process (packages/server/bench/load.mjs).
 //   steady      100 requests/s on a timetable: p50 and p99 of the latency from when each was due, and the share of a request's time that is not
-//               ranking (HTTP, JSON, validation)
+//               ranking (HTTP, JSON, validation); what a server refuses with 503, as one that cannot keep up does after two seconds, is not among them
 //   saturation  8 connections that ask again as soon as they are answered: candidates/s
 // Peer `onnxruntime`: the same model as one unfused graph, scene encoder included, behind the same HTTP layer (serve/peer-server.mjs). Both give the
 // same scores, which is checked first. Ours and the peer take turns; the figure of each is that of its best round, so that a busy machine tells least.

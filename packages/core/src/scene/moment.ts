@@ -106,7 +106,7 @@ export interface CompiledValue {
   /** The value in a moment: a text or a number; null = missing. Markers in `missing` count as missing inputs. */
   evaluate(moment: Moment, missing: ReadonlySet<string>): unknown;
   /**
-   * The i-th of `inputs` in a moment, as a text where the value is the column itself, else as its derivation takes it; null = missing.
+   * The i-th of `inputs` in a moment, as it stands where the value is the column itself, else as its derivation takes it; null = missing.
    * A derivation with a missing argument is missing; with all of them, it is `derivation.apply(arguments)`.
    */
   argument(i: number, moment: Moment, missing: ReadonlySet<string>): DerivationArgument | null;
@@ -122,7 +122,10 @@ export function compileValue(schema: DatasetSchema, spec: ValueSpec): CompiledVa
   const argument = (i: number, moment: Moment, missing: ReadonlySet<string>): DerivationArgument | null => {
     const raw = readers[i]!(moment);
     const kind = derivation?.takes[i];
+    // A number is known by its text only where markers are: writing and reading it again would give it back.
+    const plain = typeof raw === 'number' && missing.size === 0 && !Number.isNaN(raw);
     if (kind === undefined) {
+      if (plain) return raw;
       const text = canonicalText(raw);
       return text === null || text === '' || missing.has(text) ? null : text;
     }
@@ -134,6 +137,7 @@ export function compileValue(schema: DatasetSchema, spec: ValueSpec): CompiledVa
       return time === null || Number.isNaN(time) ? null : time;
     }
     if (kind === 'text') return keywordText(raw, missing);
+    if (plain) return Number.isFinite(raw) ? raw : null;
     const text = canonicalText(raw);
     const x = text === null || text === '' || missing.has(text) ? Number.NaN : numberOf(text);
     return Number.isNaN(x) ? null : x;

@@ -1,5 +1,6 @@
 import {
   type CompiledValue,
+  canonicalText,
   compileValue,
   type DatasetSchema,
   type DerivationArgument,
@@ -76,7 +77,7 @@ export class PairValues {
 
   text(poi: Row, column: number): string | null {
     const value = this.#readers.text[column]!(poi);
-    return value === null ? null : String(value);
+    return canonicalText(value);
   }
 }
 

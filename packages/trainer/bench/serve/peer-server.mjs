@@ -13,6 +13,8 @@ const [
   { BundleModel },
   { RowAssembly },
   { PoiTable },
+  { DEFAULT_QUEUE },
+  { ApiError },
 ] = await Promise.all(
   [
     'api/app.js',
@@ -84,13 +86,17 @@ const worker = new Worker(new URL('./peer-worker.mjs', import.meta.url), {
   },
 });
 await once(worker, 'message');
-const limit = 4096;
+const { batchRows, deadlineMs } = DEFAULT_QUEUE;
 const waiting = [];
 let running = null;
 const next = () => {
-  if (running !== null || waiting.length === 0) return;
+  if (running !== null) return;
+  const now = performance.now();
+  while (waiting.length > 0 && now - waiting[0].since > deadlineMs)
+    waiting.shift().reject(new ApiError(503, 'OVERLOADED', 'too many requests wait already', undefined, 1));
+  if (waiting.length === 0) return;
   running = [];
-  for (let rows = 0; waiting.length > 0 && (running.length === 0 || rows + waiting[0].job.rows <= limit); ) {
+  for (let rows = 0; waiting.length > 0 && (running.length === 0 || rows + waiting[0].job.rows <= batchRows); ) {
     rows += waiting[0].job.rows;
     running.push(waiting.shift());
   }
@@ -106,13 +112,13 @@ worker.on('message', ({ pCtr, pCtcvr }) => {
   running = null;
   next();
 });
-/** Requests that come while it computes are answered together in its next run, as the server's ranker does. */
+/** Requests that come while it computes are answered together in its next run, and refused after two seconds, as the server's ranker does. */
 const ranker = {
   broken: false,
   queuedRows: 0,
   score: (job) =>
-    new Promise((resolve) => {
-      waiting.push({ job, resolve });
+    new Promise((resolve, reject) => {
+      waiting.push({ job, resolve, reject, since: performance.now() });
       setImmediate(next);
     }),
   close: () => worker.terminate(),

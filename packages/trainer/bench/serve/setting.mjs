@@ -87,7 +87,7 @@ async function madeUpVectors(data, vectors) {
 }
 
 async function writeBodies(data, bundle, file) {
-  using db = await DuckdbSession.open();
+  const db = await DuckdbSession.open();
   const events = await db.rows(
     `SELECT user_id AS user, CAST(time AS VARCHAR) AS time, weather, temperature, city, district, latitude, longitude, travel, holiday
      FROM read_parquet('${join(data, 'tables', 'events.parquet')}') USING SAMPLE ${REQUESTS} ROWS (reservoir, 7)`,
@@ -100,6 +100,7 @@ async function writeBodies(data, bundle, file) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 4294967296) * n);
   };
+  db[Symbol.dispose]();
   const lines = events.map(({ user, ...scene }) => {
     const candidates = new Set();
     while (candidates.size < CANDIDATES) candidates.add(pois[next(pois.length)]);
