@@ -1,5 +1,6 @@
 // Where a command that trains gets the language model's vectors from: given, or made by the stages before.
 import { openDataset } from '@larr/core';
+import { Option } from 'commander';
 import type { LanguageStagesTaken } from '../models/index.js';
 import type { CommandContext } from './command-context.js';
 import { type Configuration, checkVectorWidth } from './configuration.js';
@@ -15,6 +16,8 @@ interface VectorsWanted {
   /** --vectors-no-cpt, --vectors-no-ft */
   vectorsNoCpt?: string | undefined;
   vectorsNoFt?: string | undefined;
+  /** --ignore-gate */
+  ignoreGate?: boolean | undefined;
   /** --language-model */
   languageModel?: string | undefined;
   out: string;
@@ -26,10 +29,16 @@ interface VectorsWanted {
 /** Vectors by the stages that their language model took; those that no model asks for are left out. */
 export type VectorsFound = { [K in LanguageStagesTaken | 'languageModel']?: string };
 
+/** `--ignore-gate` of the commands that train. */
+export function ignoreGateOption(): Option {
+  return new Option('--ignore-gate', 'take vectors that fail their gate (gate.json), and say so').default(false);
+}
+
 /**
  * The vectors that these models need: those given, which are checked before anything is trained, or those that the language stages
  * make in `out`: the whole model's in vectors/, those without stage 1 or stage 2 in no-cpt/ and no-ft/. And the language model that P5 asks.
- * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; ConfigError `NEEDS_SEQUENCE`, `NEEDS_FIELDS` where the data lack what a model reads; DataError `NO_VECTORS`, `VECTORS_MISMATCH`
+ * The whole model's, given or made, must pass their gate; those without a stage are there to be worse.
+ * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; ConfigError `NEEDS_SEQUENCE`, `NEEDS_FIELDS` where the data lack what a model reads; DataError `NO_VECTORS`, `VECTORS_MISMATCH`, `GATE_FAILED`, `GATE_CORRUPT`
  */
 export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<VectorsFound> {
   const { checkModelInputs, modelKind } = await import('../models/index.js');
@@ -53,6 +62,8 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
   for (const name of models)
     checkModelInputs(name, resolveTrainConfig(name, dataset.manifest.training, config.train), inputs);
   const { checkVectors } = await import('../embedding/vectors-manifest.js');
+  const { requireGate } = await import('../embedding/vectors-gate.js');
+  const passGate = (path: string) => requireGate(path, { ignore: wanted.ignoreGate === true, say: context.say });
   const found: VectorsFound = {};
   for (const stages of needed) {
     const path = given[stages];
@@ -60,6 +71,7 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
     const { dimension } = await checkVectors(path, dataset);
     for (const name of models.filter((name) => modelKind(name).vectors === stages))
       resolveTrainConfig(name, dataset.manifest.training, config.train, dimension);
+    if (stages === 'both') await passGate(path);
     found[stages] = path;
   }
   const missing = [...needed].filter((stages) => found[stages] === undefined);
@@ -67,7 +79,11 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
   checkVectorWidth(config);
   const { ensureVectorsOf } = await import('../pipeline/language-stages.js');
   const stages = { data, split, out, config, seed, device, signal: context.signal, ...stageReporter(context) };
-  for (const taken of missing) found[taken] = await ensureVectorsOf(taken, stages);
+  for (const taken of missing) {
+    const path = await ensureVectorsOf(taken, stages);
+    if (taken === 'both') await passGate(path);
+    found[taken] = path;
+  }
   return asked(found);
 }
 

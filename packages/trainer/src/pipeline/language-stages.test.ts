@@ -1,9 +1,11 @@
-import { cpSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
+import { readConfig } from '../cli/command-context.js';
+import { vectorsFor } from '../cli/vectors.js';
 import { readRecord } from '../report/run-record.js';
 import { ensureVectors } from './language-stages.js';
 
@@ -40,6 +42,29 @@ it('a finished run is read back, and never made over by other settings or anothe
   await refused({ config: { ...config, finetune: { ...config.finetune, steps: 3 } } }, /stage2.*steps: 2 there, 3 now/);
   await refused({ seed: 2 }, /seed: 1 there, 2 now/);
   expect([madeAt('stage1'), madeAt('stage2')]).toEqual(before);
+});
+
+it('commands that train refuse vectors that fail their gate, given or made, unless told to ignore it', async () => {
+  const out = join(root, 'judged');
+  cpSync(shared.out, out, { recursive: true });
+  const vectors = join(out, 'vectors');
+  const check = { name: 'withinCityAuc', verdict: 'failed', value: 0.5, error: 0.01, threshold: 0.6, reason: '0.500' };
+  const gate = join(out, 'stage2', 'gate.json');
+  writeFileSync(gate, JSON.stringify({ ...JSON.parse(readFileSync(gate, 'utf8')), checks: [check] }));
+  cpSync(gate, join(vectors, 'gate.json'));
+  const said: string[] = [];
+  const context = {
+    signal: new AbortController().signal,
+    say: (line: string) => said.push(line),
+    progress: () => undefined,
+  };
+  const wanted = { ...shared, out, models: ['larr'], config: { ...readConfig(undefined), ...config } };
+  for (const given of [{ vectors }, {}]) {
+    const failed = { code: 'GATE_FAILED', message: expect.stringContaining('withinCityAuc') };
+    await expect(vectorsFor({ ...wanted, ...given }, context)).rejects.toMatchObject(failed);
+    expect(await vectorsFor({ ...wanted, ...given, ignoreGate: true }, context)).toEqual({ both: vectors });
+  }
+  expect(said.filter((line) => line.includes('taken all the same'))).toHaveLength(2);
 });
 
 it('stage 2 of other settings is refused before a missing stage 1 takes its time', async () => {

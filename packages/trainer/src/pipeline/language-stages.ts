@@ -53,7 +53,7 @@ export async function ensureVectors(options: LanguageStagesOptions): Promise<Lan
   const { verdict, reason } = finetuned.gate;
   if (verdict !== 'passed')
     onNotice?.(
-      `stage 2 ${verdict === 'failed' ? 'falls short of its gate' : 'could not be judged by its gate'} (${reason}); stage 3 takes its vectors all the same`,
+      `stage 2 ${verdict === 'failed' ? 'falls short of its gate' : 'could not be judged by its gate'} (${reason})`,
     );
   const embedded = await embedDataset({ ...shared, ...config.embed, model: stage2, output: vectors });
   return { vectors, pretrain: pretrained, finetune: finetuned, embed: embedded };

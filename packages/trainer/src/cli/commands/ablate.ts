@@ -15,7 +15,7 @@ import {
 } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
-import { vectorsFor } from '../vectors.js';
+import { ignoreGateOption, vectorsFor } from '../vectors.js';
 
 interface AblateCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
@@ -27,6 +27,7 @@ interface AblateCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 
   vectors?: string;
   vectorsNoCpt?: string;
   vectorsNoFt?: string;
+  ignoreGate: boolean;
   limit?: number;
 }
 
@@ -77,6 +78,7 @@ export function registerAblate(program: Command): void {
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
     .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1; without it, made in --out')
     .option('--vectors-no-ft <dir>', 'the same of a stage-1 model; without it, made in --out')
+    .addOption(ignoreGateOption())
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<AblateCommandOptions, AblateResult>(

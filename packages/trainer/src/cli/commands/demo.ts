@@ -94,6 +94,9 @@ async function demo(options: DemoOptions, context: CommandContext): Promise<Demo
   const data = await ensureWorld(options, config, context);
   const stages = await ensureVectors({ data, out, config, seed, device, signal, ...stageReporter(context) });
   say(qualityTable(stages.finetune));
+  // The demo shows the whole line, whatever comes of it; every other command refuses vectors that fail.
+  const { requireGate } = await import('../../embedding/vectors-gate.js');
+  await requireGate(stages.vectors, { ignore: true, say });
   const result = await compare({
     data,
     models: ['ple', 'larr'],

@@ -15,7 +15,7 @@ import {
 } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
-import { vectorsFor } from '../vectors.js';
+import { ignoreGateOption, vectorsFor } from '../vectors.js';
 
 interface SweepCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
@@ -29,6 +29,7 @@ interface SweepCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
   vectors?: string;
   vectorsNoCpt?: string;
   vectorsNoFt?: string;
+  ignoreGate: boolean;
   limit?: number;
 }
 
@@ -75,6 +76,7 @@ export function registerSweep(program: Command): void {
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
     .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
     .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
+    .addOption(ignoreGateOption())
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<SweepCommandOptions, SweepResult>(

@@ -4,7 +4,7 @@ import type { TrainResult } from '../../training/train.js';
 import { baseOption, withBase } from '../base.js';
 import { action, type OptionsOf, readConfig, wholeNumber, withOptions } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
-import { vectorsFor } from '../vectors.js';
+import { ignoreGateOption, vectorsFor } from '../vectors.js';
 
 interface TrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   data: string;
@@ -13,6 +13,7 @@ interface TrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
   out: string;
   base?: NetworkName;
   vectors?: string;
+  ignoreGate: boolean;
   languageModel?: string;
   limit?: number;
 }
@@ -31,6 +32,7 @@ export function registerTrain(program: Command): void {
     .addOption(baseOption())
     .requiredOption('--out <dir>', 'run directory; a stopped run goes on')
     .option('--vectors <dir>', 'what `larr embed` wrote; without it, LARR runs the language stages in --out')
+    .addOption(ignoreGateOption())
     .option('--language-model <dir or id>', 'the model that p5 asks; without it, stage 1 runs in --out')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
