@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { LarrError, type Row } from '@larr/core';
 import { parquetColumns, parquetRows } from './parquet-rows.js';
 import { type Store, StoreAway } from './store.js';
@@ -19,8 +19,8 @@ interface Meta {
   poiColumns: string[];
 }
 
-/** How long one process may take to load a bundle's users before another one tries. */
-const CLAIM_MS = 30 * 60_000;
+/** How long after a sign of life of the process that loads a bundle's users another one takes over. */
+const CLAIM_MS = 60_000;
 const WRITE_AT_A_TIME = 2000;
 
 /**
@@ -74,16 +74,24 @@ export class FeatureStore {
 
   /**
    * Loads the export's users and pairs where the store does not have them yet. Where another process does that already, waits for it.
+   * A record that is there is never overwritten: it is the export's, or newer.
+   * @param claimMs how long after its last sign of life a loading process counts as gone
    * @returns how many users this call loaded; 0 where they were there
    * @throws StoreAway; BundleError STORE_UNREADABLE
    */
-  async load(onUsers: (users: number) => void = () => {}): Promise<number> {
+  async load(onUsers: (users: number) => void = () => {}, claimMs = CLAIM_MS): Promise<number> {
+    const owner = randomUUID();
+    const claim = (): Promise<boolean> => this.#store.claim(`${this.#name}:load`, owner, claimMs);
     while (!(await this.loaded())) {
-      if (await this.#store.claim(`${this.#name}:load`, CLAIM_MS)) {
+      if (await claim()) {
+        // A store that is away for the renewal is away for the load too, which says so.
+        const renewing = setInterval(() => claim().catch(() => {}), claimMs / 4).unref();
         try {
-          return await this.#load(onUsers);
+          // Who had the claim before may have finished between the question and the claim.
+          return (await this.loaded()) ? 0 : await this.#load(onUsers);
         } finally {
-          await this.#store.release(`${this.#name}:load`).catch(() => {});
+          clearInterval(renewing);
+          await this.#store.release(`${this.#name}:load`, owner).catch(() => {});
         }
       }
       await new Promise((resolve) => setTimeout(resolve, 250));
@@ -97,13 +105,12 @@ export class FeatureStore {
    */
   async putUsers(users: ReadonlyMap<string, Row>): Promise<void> {
     await this.#known('userColumns', users.values());
-    const entries: [string, Buffer][] = [];
-    for (const [id, columns] of users) {
-      const before = decoded(await this.#store.read(this.#userKey(id)));
-      const row = { ...(before?.row ?? { user: id }), ...columns };
-      entries.push([this.#userKey(id), encodeUser({ row, pairs: before?.pairs ?? null })]);
-    }
-    await this.#store.put(entries);
+    const changes = new Map([...users].map(([id, columns]) => [this.#userKey(id), { id, columns }]));
+    await this.#store.update([...changes.keys()], (key, bytes) => {
+      const { id, columns } = changes.get(key)!;
+      const before = decoded(bytes);
+      return encodeUser({ row: { ...(before?.row ?? { user: id }), ...columns }, pairs: before?.pairs ?? null });
+    });
   }
 
   /**
@@ -112,13 +119,11 @@ export class FeatureStore {
    */
   async putPois(pois: ReadonlyMap<string, Row>): Promise<void> {
     await this.#known('poiColumns', pois.values());
-    const entries: [string, Buffer][] = [];
-    for (const [id, columns] of pois) {
-      const before = await this.#store.read(this.#poiKey(id));
-      const row = { ...(before === null ? {} : (JSON.parse(before.toString()) as Row)), ...columns };
-      entries.push([this.#poiKey(id), Buffer.from(JSON.stringify(row))]);
-    }
-    await this.#store.put(entries);
+    const changes = new Map([...pois].map(([id, columns]) => [this.#poiKey(id), columns]));
+    await this.#store.update([...changes.keys()], (key, before) => {
+      const row = { ...(before === null ? {} : (JSON.parse(before.toString()) as Row)), ...changes.get(key)! };
+      return Buffer.from(JSON.stringify(row));
+    });
     // The records first: who hears of a change finds it.
     await this.#store.announce(this.#name, [...pois.keys()]);
   }
@@ -158,7 +163,7 @@ export class FeatureStore {
     let users = 0;
     let entries: [string, Buffer][] = [];
     const write = async (): Promise<void> => {
-      await this.#store.put(entries);
+      await this.#store.add(entries);
       entries = [];
       onUsers(users);
     };

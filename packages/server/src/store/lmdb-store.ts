@@ -43,6 +43,21 @@ export class LmdbStore implements Store {
     await this.#db.flushed;
   }
 
+  async add(entries: readonly (readonly [string, Buffer])[]): Promise<void> {
+    await this.#db.transaction(() => {
+      for (const [key, value] of entries)
+        if (this.#db.get([VALUE, key]) === undefined) this.#db.put([VALUE, key], value);
+    });
+    await this.#db.flushed;
+  }
+
+  async update(keys: readonly string[], merge: (key: string, before: Buffer | null) => Buffer): Promise<void> {
+    await this.#db.transaction(() => {
+      for (const key of keys) this.#db.put([VALUE, key], merge(key, this.get(key)));
+    });
+    await this.#db.flushed;
+  }
+
   async announce(feed: string, members: readonly string[]): Promise<void> {
     await this.#db.transaction(() => {
       let last = this.#number([FEED_LAST, feed]);
@@ -72,16 +87,19 @@ export class LmdbStore implements Store {
     return { last, members };
   }
 
-  async claim(name: string, milliseconds: number): Promise<boolean> {
+  async claim(name: string, owner: string, milliseconds: number): Promise<boolean> {
     return this.#db.transaction(() => {
-      if (this.#number([CLAIM, name]) > Date.now()) return false;
-      this.#db.put([CLAIM, name], double(Date.now() + milliseconds));
+      const held = this.#claim(name);
+      if (held !== null && held.owner !== owner && held.until > Date.now()) return false;
+      this.#db.put([CLAIM, name], Buffer.concat([double(Date.now() + milliseconds), Buffer.from(owner)]));
       return true;
     });
   }
 
-  async release(name: string): Promise<void> {
-    await this.#db.remove([CLAIM, name]);
+  async release(name: string, owner: string): Promise<void> {
+    await this.#db.transaction(() => {
+      if (this.#claim(name)?.owner === owner) this.#db.remove([CLAIM, name]);
+    });
   }
 
   async keys(prefix: string): Promise<string[]> {
@@ -105,6 +123,11 @@ export class LmdbStore implements Store {
 
   async close(): Promise<void> {
     await this.#db.close();
+  }
+
+  #claim(name: string): { owner: string; until: number } | null {
+    const found = this.#db.get([CLAIM, name]);
+    return found === undefined ? null : { owner: found.toString('utf8', 8), until: found.readDoubleLE() };
   }
 
   #number(key: (string | number)[]): number {

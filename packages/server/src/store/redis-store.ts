@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { UsageError } from '@larr/core';
 import { Cluster, Redis } from 'ioredis';
 import { type Store, StoreAway } from './store.js';
@@ -20,6 +21,23 @@ for _, member in ipairs(ARGV) do
 end
 redis.call('SET', KEYS[1], string.format('%.0f', last))
 return last`;
+
+/** Sets a value where the one before has this digest ('' = there was none): what was merged into is what is replaced. */
+const REPLACE = `
+local before = redis.call('GET', KEYS[1])
+if (before and redis.sha1hex(before) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1`;
+
+const CLAIM = `
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`;
+
+const RELEASE = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`;
 
 /**
  * The store in Redis (redis://, rediss://) or a Redis Cluster (redis-cluster://host:port,host:port). An answer that does not come in time opens a
@@ -72,6 +90,22 @@ export class RedisStore implements Store {
     }
   }
 
+  async add(entries: readonly (readonly [string, Buffer])[]): Promise<void> {
+    for (let from = 0; from < entries.length; from += 1000) {
+      const some = entries.slice(from, from + 1000);
+      await this.#ask((client) => Promise.all(some.map(([key, value]) => client.setnx(PREFIX + key, value))), 100);
+    }
+  }
+
+  async update(keys: readonly string[], merge: (key: string, before: Buffer | null) => Buffer): Promise<void> {
+    // Those that somebody else changed between the look and the write are tried again; each time one of all who try succeeds.
+    for (let left = [...keys]; left.length > 0; ) {
+      const some = left.slice(0, 1000);
+      const done = await this.#ask((client) => Promise.all(some.map((key) => replaced(client, key, merge))), 100);
+      left = [...some.filter((_, i) => !done[i]), ...left.slice(1000)];
+    }
+  }
+
   async announce(feed: string, members: readonly string[]): Promise<void> {
     for (let from = 0; from < members.length; from += 1000) {
       const some = members.slice(from, from + 1000);
@@ -88,13 +122,13 @@ export class RedisStore implements Store {
     return { last: members.length === 0 ? since : Number(found.at(-1)), members };
   }
 
-  async claim(name: string, milliseconds: number): Promise<boolean> {
-    const taken = await this.#ask((client) => client.set(`${PREFIX}claim:${name}`, '1', 'PX', milliseconds, 'NX'), 20);
-    return taken === 'OK';
+  async claim(name: string, owner: string, milliseconds: number): Promise<boolean> {
+    const key = `${PREFIX}claim:${name}`;
+    return (await this.#ask((client) => client.eval(CLAIM, 1, key, owner, Math.ceil(milliseconds)), 20)) === 1;
   }
 
-  async release(name: string): Promise<void> {
-    await this.#ask((client) => client.del(`${PREFIX}claim:${name}`), 20);
+  async release(name: string, owner: string): Promise<void> {
+    await this.#ask((client) => client.eval(RELEASE, 1, `${PREFIX}claim:${name}`, owner), 20);
   }
 
   async keys(prefix: string): Promise<string[]> {
@@ -170,6 +204,17 @@ export class RedisStore implements Store {
       this.#later();
     }
   }
+}
+
+/** @returns false where somebody changed the value meanwhile */
+async function replaced(
+  client: Redis | Cluster,
+  key: string,
+  merge: (key: string, before: Buffer | null) => Buffer,
+): Promise<boolean> {
+  const before = await client.getBuffer(PREFIX + key);
+  const digest = before === null ? '' : createHash('sha1').update(before).digest('hex');
+  return (await client.eval(REPLACE, 1, PREFIX + key, digest, merge(key, before))) === 1;
 }
 
 const counterOf = (feed: string): string => `${PREFIX}feed:{${feed}}:last`;

@@ -55,6 +55,25 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
+const later = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+function signal(): { given: Promise<void>; give: () => void } {
+  let give = (): void => {};
+  const given = new Promise<void>((resolve) => {
+    give = resolve;
+  });
+  return { given, give: () => give() };
+}
+
+/** The store with some of its methods replaced. */
+const changed = (store: Store, methods: Partial<Store>): Store =>
+  new Proxy(store, {
+    get(of, name) {
+      const value = name in methods ? methods[name as keyof Store] : of[name as keyof Store];
+      return typeof value === 'function' ? value.bind(of) : value;
+    },
+  });
+
 const kinds: [string, () => Promise<Store>][] = [
   ['LMDB', () => openStore(join(directory, 'lmdb'))],
   ['LMDB of the process alone', () => openStore(null)],
@@ -66,7 +85,7 @@ const kinds: [string, () => Promise<Store>][] = [
     : []),
 ];
 
-describe.each(kinds)('the online store in %s', (_kind, open) => {
+describe.each(kinds)('the online store in %s', (kind, open) => {
   let store: Store;
   beforeEach(async () => {
     store = await open();
@@ -107,11 +126,46 @@ describe.each(kinds)('the online store in %s', (_kind, open) => {
   });
 
   it('gives a claim to one at a time, until it is released or its time is over', async () => {
-    expect(await store.claim('c', 60_000)).toBe(true);
-    expect(await store.claim('c', 60_000)).toBe(false);
-    await store.release('c');
-    expect(await store.claim('c', 40)).toBe(true);
-    await vi.waitFor(async () => expect(await store.claim('c', 60_000)).toBe(true));
+    expect(await store.claim('c', 'a', 60_000)).toBe(true);
+    expect(await store.claim('c', 'b', 60_000)).toBe(false);
+    await store.release('c', 'b');
+    expect(await store.claim('c', 'b', 60_000)).toBe(false);
+    await store.release('c', 'a');
+    expect(await store.claim('c', 'b', 40)).toBe(true);
+    await vi.waitFor(async () => expect(await store.claim('c', 'a', 60_000)).toBe(true));
+    await store.release('c', 'b');
+    expect(await store.claim('c', 'b', 60_000)).toBe(false);
+    // renewed by who has it
+    expect(await store.claim('c', 'a', 40)).toBe(true);
+    await vi.waitFor(async () => expect(await store.claim('c', 'b', 60_000)).toBe(true));
+  });
+
+  it('adds what is not there yet, and loses no change of those that happen at once', async () => {
+    await store.put([['k:1', Buffer.from('own')]]);
+    await store.add([
+      ['k:1', Buffer.from('other')],
+      ['k:2', Buffer.from('new')],
+    ]);
+    expect([await store.get('k:1'), await store.get('k:2')].map(String)).toEqual(['own', 'new']);
+    const another = await open();
+    try {
+      const one = (letter: string) => (_key: string, before: Buffer | null) =>
+        Buffer.concat([before ?? Buffer.alloc(0), Buffer.from(letter)]);
+      const letters = 'abcdefghijklmnopqrst';
+      // a store of one process alone has no second client
+      const second = kind === 'LMDB of the process alone' ? store : another;
+      await Promise.all([...letters].map((x, i) => (i % 2 ? store : second).update(['k:2', 'k:3'], one(x))));
+      for (const [key, begin] of [
+        ['k:2', 'new'],
+        ['k:3', ''],
+      ] as const) {
+        const now = String(await store.get(key));
+        expect(now.startsWith(begin)).toBe(true);
+        expect([...now.slice(begin.length)].sort().join('')).toBe(letters);
+      }
+    } finally {
+      await another.close();
+    }
   });
 
   it('loads an export once, and has every user with all that belongs to them in one record', async () => {
@@ -140,6 +194,66 @@ describe.each(kinds)('the online store in %s', (_kind, open) => {
     expect(await features.user('nobody')).toBeNull();
     expect(await (await FeatureStore.open(store, 'export2', files)).loaded()).toBe(false);
     expect(await namesOf(store)).toEqual(['export1']);
+  });
+
+  it('loses no column of a user or POI that several change at once', async () => {
+    const features = await FeatureStore.open(store, 'export1', files);
+    const other = await FeatureStore.open(store, 'export1', files);
+    await features.load();
+    await Promise.all([
+      features.putUsers(new Map([['u2', { city: 'Paris' }]])),
+      other.putUsers(new Map([['u2', { dense_user_ctr_all: 9 }]])),
+      features.putPois(new Map([['p3', { price: 99 }]])),
+      other.putPois(new Map([['p3', { city: 'cityX' }]])),
+    ]);
+    expect((await features.user('u2'))?.row).toMatchObject({ city: 'Paris', dense_user_ctr_all: 9 });
+    expect((await features.changedPois(0)).rows).toEqual([{ poi_index: 3, poi: 'p3', city: 'cityX', price: 99 }]);
+  });
+
+  it('lets one load for as long as it needs', async () => {
+    const slow = changed(store, { add: (entries) => later(300).then(() => store.add(entries)) });
+    const loads = [slow, slow].map(async (one) => (await FeatureStore.open(one, 'export1', files)).load(() => {}, 500));
+    expect((await Promise.all(loads)).sort((a, b) => a - b)).toEqual([0, USERS]);
+  });
+
+  it('does not load again what was loaded between the question and the claim', async () => {
+    const features = await FeatureStore.open(store, 'export1', files);
+    const late = changed(store, {
+      claim: async (...of) => {
+        if (!(await features.loaded())) {
+          await features.load();
+          await features.putUsers(new Map([['u2', { city: 'Paris' }]]));
+        }
+        return store.claim(...of);
+      },
+    });
+    expect(await (await FeatureStore.open(late, 'export1', files)).load()).toBe(0);
+    expect((await features.user('u2'))?.row.city).toBe('Paris');
+  });
+
+  it('keeps newer records from one who loads on after another took over', async () => {
+    const [reached, gate] = [signal(), signal()];
+    let claims = 0;
+    const paused = changed(store, {
+      // as a process that was stopped: it does not renew, and writes when it wakes
+      claim: async (...of) => claims++ > 0 || store.claim(...of),
+      add: async (entries) => {
+        reached.give();
+        await gate.given;
+        return store.add(entries);
+      },
+    });
+    const loading = (await FeatureStore.open(paused, 'export1', files)).load(() => {}, 50);
+    await reached.given;
+    const features = await FeatureStore.open(store, 'export1', files);
+    expect(await features.load()).toBe(USERS);
+    await features.putUsers(new Map([['u2', { city: 'Paris' }]]));
+    expect(await store.claim('export1:load', 'a third', 60_000)).toBe(true);
+    gate.give();
+    await loading;
+    expect((await features.user('u2'))?.row.city).toBe('Paris');
+    // nor does its end give back what a third has claimed since
+    expect(await store.claim('export1:load', 'a fourth', 60_000)).toBe(false);
   });
 
   it('changes columns of users and POIs, adds new ones, and refuses columns that nobody reads', async () => {

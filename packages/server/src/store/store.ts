@@ -14,6 +14,13 @@ export interface Store {
   read(key: string): Promise<Buffer | null>;
   /** Writes all; they are on the disk, or with the server, when it resolves. @throws StoreAway */
   put(entries: readonly (readonly [key: string, value: Buffer])[]): Promise<void>;
+  /** Writes those whose key has no value yet; what is there stays. @throws StoreAway */
+  add(entries: readonly (readonly [key: string, value: Buffer])[]): Promise<void>;
+  /**
+   * Puts `merge(key, value)` in place of each key's value (null where there is none), with nobody writing between: of two who change one key at the
+   * same time, the second merges into what the first wrote. `merge` may be asked again, so it must have no effects. @throws StoreAway
+   */
+  update(keys: readonly string[], merge: (key: string, before: Buffer | null) => Buffer): Promise<void>;
   /** Gives each member the next number of a feed; one that has a number already moves up. @throws StoreAway */
   announce(feed: string, members: readonly string[]): Promise<void>;
   /**
@@ -21,9 +28,10 @@ export interface Store {
    * none. @throws StoreAway
    */
   changes(feed: string, since: number, limit: number): Promise<{ last: number; members: string[] }>;
-  /** Takes a name for so long, if nobody has it; `release` gives it back. @throws StoreAway */
-  claim(name: string, milliseconds: number): Promise<boolean>;
-  release(name: string): Promise<void>;
+  /** Takes a name for so long from now, if nobody else has it; the same owner renews it so. @throws StoreAway */
+  claim(name: string, owner: string, milliseconds: number): Promise<boolean>;
+  /** Gives a name back, if this owner has it. @throws StoreAway */
+  release(name: string, owner: string): Promise<void>;
   /** Removes all keys and feeds that begin so. @returns how many keys @throws StoreAway */
   drop(prefix: string): Promise<number>;
   /** The keys that begin so. @throws StoreAway */
