@@ -43,7 +43,8 @@ test('the options that docs/architecture.md gives each command are those it take
     const taken = shared.filter((option) => new RegExp(`^ {2}--${option} `, 'm').test(text)).sort();
     expect([command, taken]).toEqual([command, told.get(command)]);
   }
-});
+  // It starts the program once for each command.
+}, 60_000);
 
 test.each(documents)('the files that %s names are there', (file) => {
   const text = read(file);
