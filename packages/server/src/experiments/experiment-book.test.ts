@@ -107,6 +107,27 @@ describe('the book of experiments', () => {
     await book.start('there');
   });
 
+  it('refuses one layer that sets the bundle and another that sets what ranks: a bundle may not rank by it', async () => {
+    const book = await ExperimentBook.open(directory);
+    const bundle = [{ name: 'a' }, { name: 'b', bundle: 'clicks-only' }];
+    const by = [{ name: 'a' }, { name: 'b', parameters: { by: 'pCtcvr' } }];
+    const k = [{ name: 'a' }, { name: 'b', parameters: { k: 5 } }];
+    for (const [name, arms] of Object.entries({ bundle, by, k })) await book.put(define(name, { layer: name, arms }));
+    const refused = {
+      code: 'EXPERIMENT_CONFLICT',
+      message: expect.stringContaining('sets bundle and this one sets by'),
+    };
+    await book.start('bundle');
+    await expect(book.start('by')).rejects.toMatchObject(refused);
+    await book.start('k'); // how many are returned suits every bundle
+    await book.stop('bundle');
+    await book.start('by');
+    await book.put(define('again', { layer: 'z', arms: bundle }));
+    await expect(book.start('again')).rejects.toMatchObject({ code: 'EXPERIMENT_CONFLICT' });
+    await book.put(define('together', { layer: 'by', arms: bundle, traffic: 0 }));
+    await book.start('together');
+  });
+
   it('holds users out of everything, and those stay out when more are', async () => {
     const book = await ExperimentBook.open(directory);
     await book.put(define('all'));

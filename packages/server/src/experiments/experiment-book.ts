@@ -173,8 +173,8 @@ export class ExperimentBook {
       if (record.state !== 'draft' && record.state !== 'paused')
         throw conflict('EXPERIMENT_STATE', `it is ${record.state}; a draft or a paused one can be started`);
       const at = this.#stamp();
+      mustNotContradict(book, record);
       if (record.state === 'draft') {
-        mustNotContradict(book, record);
         record.slots = this.#slotsFor(book, record, record.definition.traffic);
         record.startedAt = at;
       }
@@ -295,26 +295,41 @@ export class ExperimentBook {
   }
 }
 
-/** Two experiments of different layers may have the same users, so they must not set the same thing. */
+/**
+ * Two experiments of different layers may have the same users, so they must not set the same thing; nor one the bundle and the other what ranks, which that
+ * bundle may not have learnt: each arm was tried by itself.
+ */
 function mustNotContradict(book: BookFile, record: ExperimentRecord): void {
-  const sets = ({ definition }: ExperimentRecord) =>
-    new Set(
-      definition.arms.flatMap(({ bundle, parameters }) => [
-        ...(bundle === undefined ? [] : ['bundle']),
-        ...Object.keys(parameters),
-      ]),
-    );
-  const mine = sets(record);
+  const mine = settingsOf(record);
   for (const other of book.experiments) {
     if (other.state !== 'running' && other.state !== 'paused') continue;
     if (other.definition.layer === record.definition.layer) continue;
-    const both = [...sets(other)].find((what) => mine.has(what));
+    const theirs = settingsOf(other);
+    const { name, layer } = other.definition;
+    const remedy = 'put both into one layer, where a user is in one of them only';
+    const both = [...theirs].find((what) => mine.has(what));
     if (both !== undefined)
-      throw conflict(
-        'EXPERIMENT_CONFLICT',
-        `experiment ${other.definition.name} of layer ${other.definition.layer} sets ${both} too: put both into one layer, where a user is in one of them only`,
-      );
+      throw conflict('EXPERIMENT_CONFLICT', `experiment ${name} of layer ${layer} sets ${both} too: ${remedy}`);
+    for (const [one, another] of [
+      ['bundle', 'by'],
+      ['by', 'bundle'],
+    ] as const)
+      if (theirs.has(one) && mine.has(another))
+        throw conflict(
+          'EXPERIMENT_CONFLICT',
+          `experiment ${name} of layer ${layer} sets ${one} and this one sets ${another}, and not every bundle ranks by everything: ${remedy}`,
+        );
   }
+}
+
+/** What the arms of an experiment set. */
+function settingsOf({ definition }: ExperimentRecord): ReadonlySet<string> {
+  return new Set(
+    definition.arms.flatMap(({ bundle, parameters }) => [
+      ...(bundle === undefined ? [] : ['bundle']),
+      ...Object.keys(parameters),
+    ]),
+  );
 }
 
 function conflict(code: string, message: string): ApiError {
