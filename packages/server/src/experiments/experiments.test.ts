@@ -107,6 +107,26 @@ describe('an experiment over HTTP', () => {
     expect(logged()).toHaveLength(40);
   });
 
+  it('with durable exposures says so where the log cannot be written, and ranks when it can again', async () => {
+    models.install(model('new'), 'new');
+    await call('PUT', '/v1/experiments/test', definition);
+    await call('POST', '/v1/experiments/test/start');
+    const append = log.append.bind(log);
+    log.append = () => Promise.reject(new Error('no space left'));
+    const ask = () => call('POST', '/v1/rank', { user: 'u', candidates: ['p'] });
+    for (const { status, body } of await Promise.all([ask(), ask()]))
+      expect([status, body.error.code]).toEqual([503, 'EXPOSURE_NOT_WRITTEN']);
+    log.append = append;
+    expect((await ask()).status).toBe(200);
+    expect(logged()).toHaveLength(1);
+    await call('POST', '/v1/experiments/test/stop');
+    await call('PUT', '/v1/experiments/lax', { ...definition, durableExposures: false });
+    await call('POST', '/v1/experiments/lax/start');
+    log.append = () => Promise.reject(new Error('no space left'));
+    expect((await ask()).status).toBe(200);
+    log.append = append;
+  });
+
   it('after a restart gives the same arms, and writes no exposure twice', async () => {
     models.install(model('new'), 'new');
     await call('PUT', '/v1/experiments/test', definition);

@@ -5,8 +5,9 @@ import type { EventLog } from '../events/event-log.js';
 import type { ModelRegistry } from '../ranking/model-registry.js';
 import { type Assigned, ExperimentBook, type ExperimentRecord } from './experiment-book.js';
 import { Exposures } from './exposures.js';
+import { SharedWork } from './shared-work.js';
 
-/** A report is worked out at most this often: it reads the whole log of the experiment's days. */
+/** A report is given out this long after it was worked out: it reads the whole log of the experiment's days. */
 const REPORT_TTL_MS = 5_000;
 
 /** What an experiment says so far. */
@@ -36,7 +37,7 @@ export interface ExperimentsOptions {
 
 /** The experiments of a server: kept, assigned, logged and reported. */
 export class Experiments {
-  readonly #reports = new Map<string, { at: number; report: Promise<ExperimentReport> }>();
+  readonly #reports = new SharedWork<ExperimentReport>(REPORT_TTL_MS);
 
   private constructor(
     readonly book: ExperimentBook,
@@ -75,10 +76,21 @@ export class Experiments {
     return settings;
   }
 
-  /** A ranking was made. Resolves at once, or, where an experiment asks for durable exposures, when they are on the disk. */
+  /**
+   * A ranking was made. Resolves at once, or, where an experiment asks for durable exposures, when they are on the disk.
+   * @throws ApiError EXPOSURE_NOT_WRITTEN (503) where a durable exposure could not be written
+   */
   async exposed(user: string, assigned: readonly Assigned[], bundle: string, requestId: string): Promise<void> {
     const written = this.exposures.record(user, assigned, bundle, requestId);
-    if (assigned.some(({ experiment }) => experiment.definition.durableExposures)) await written;
+    if (!assigned.some(({ experiment }) => experiment.definition.durableExposures)) return;
+    if (!(await written))
+      throw new ApiError(
+        503,
+        'EXPOSURE_NOT_WRITTEN',
+        "an experiment counts this user only when the event log has it, and the log cannot be written: see to the server's disk, then try again",
+        undefined,
+        1,
+      );
   }
 
   /**
@@ -116,19 +128,12 @@ export class Experiments {
     for (const alias of aliases) await this.models.load(join(root, alias), alias).catch(() => {});
   }
 
-  /** The report of an experiment that was started, at most five seconds old. @throws ApiError EXPERIMENT_UNKNOWN (404), EXPERIMENT_STATE (409) */
+  /** The report of an experiment that was started, worked out at most five seconds ago. @throws ApiError EXPERIMENT_UNKNOWN (404), EXPERIMENT_STATE (409) */
   async report(name: string): Promise<ExperimentReport> {
     const record = this.book.get(name);
     if (record.startedAt === null)
       throw new ApiError(409, 'EXPERIMENT_STATE', 'it has not been started, so there is nothing to report');
-    const key = `${record.id} ${record.state}`;
-    const known = this.#reports.get(key);
-    if (known !== undefined && Date.now() - known.at < REPORT_TTL_MS) return known.report;
-    for (const [old, { at }] of this.#reports) if (Date.now() - at >= REPORT_TTL_MS) this.#reports.delete(old);
-    const report = this.#analyse(record);
-    this.#reports.set(key, { at: Date.now(), report });
-    report.catch(() => this.#reports.delete(key));
-    return report;
+    return this.#reports.get(`${record.id} ${record.state}`, () => this.#analyse(record));
   }
 
   async #analyse(record: ExperimentRecord): Promise<ExperimentReport> {

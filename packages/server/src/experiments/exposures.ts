@@ -23,8 +23,8 @@ export interface ExposureEvent extends LoggedEvent {
  * this process are not even offered to it. What the log forgot is written again, and the analysis takes the first.
  */
 export class Exposures {
-  /** the newest ones; a Set keeps the order in which they came */
-  readonly #known = new Set<string>();
+  /** the newest ones, in the order in which they came: the write under way, which tells whether it went well, or null for those on the disk */
+  readonly #known = new Map<string, Promise<boolean> | null>();
 
   /** @param counted told of exposures that were written, and of those that could not be, which the user's next ranking tries again */
   constructor(
@@ -33,15 +33,16 @@ export class Exposures {
     private readonly remembered = 1_000_000,
   ) {}
 
-  /** @returns when those that were new are on the disk, or could not be written */
-  async record(user: string, assigned: readonly Assigned[], bundle: string, requestId: string): Promise<void> {
+  /** @returns whether all are on the disk, when that is known; those that another ranking of the user is writing are waited for too */
+  async record(user: string, assigned: readonly Assigned[], bundle: string, requestId: string): Promise<boolean> {
     const now = new Date().toISOString();
     const fresh: ExposureEvent[] = [];
+    const writes = new Set<Promise<boolean>>();
     for (const { experiment, arm } of assigned) {
       const id = `${OWN_EVENTS}exposure:${experiment.id}:${user}`;
-      if (this.#known.has(id)) continue;
-      this.#known.add(id);
-      if (this.#known.size > this.remembered) this.#known.delete(this.#known.values().next().value!);
+      const known = this.#known.get(id);
+      if (known != null) writes.add(known);
+      if (known !== undefined) continue;
       fresh.push({
         id,
         type: 'exposure',
@@ -55,13 +56,27 @@ export class Exposures {
         received: now,
       });
     }
-    if (fresh.length === 0) return;
+    if (fresh.length > 0) {
+      const write = this.#write(fresh);
+      writes.add(write);
+      for (const { id } of fresh) {
+        this.#known.set(id, write);
+        if (this.#known.size > this.remembered) this.#known.delete(this.#known.keys().next().value!);
+      }
+    }
+    return (await Promise.all(writes)).every((written) => written);
+  }
+
+  async #write(events: readonly ExposureEvent[]): Promise<boolean> {
     try {
-      const { accepted } = await this.log.append(fresh);
+      const { accepted } = await this.log.append(events);
       if (accepted > 0) this.counted(accepted, 'written');
+      for (const { id } of events) if (this.#known.has(id)) this.#known.set(id, null);
+      return true;
     } catch {
-      for (const { id } of fresh) this.#known.delete(id);
-      this.counted(fresh.length, 'failed');
+      for (const { id } of events) this.#known.delete(id);
+      this.counted(events.length, 'failed');
+      return false;
     }
   }
 }
