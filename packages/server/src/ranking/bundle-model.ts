@@ -10,7 +10,7 @@ import { type FeatureStore, StoreAway } from '../store/feature-store.js';
 import type { UserRecord } from '../store/user-record.js';
 import type { BehaviourVectors } from './behaviour.js';
 import { exampleRequest } from './example-request.js';
-import type { Histories } from './history.js';
+import { entriesOf, type Histories } from './history.js';
 import { bestFirst } from './order.js';
 import type { PoiTable } from './poi-table.js';
 import type { Ranker } from './ranker.js';
@@ -184,7 +184,7 @@ export class BundleModel implements RankingModel {
       const text = texts.has(field) ? texts.get(field)! : follows[i];
       if (text !== null && text !== undefined) scene.set(field, text);
     });
-    const query = { text: request.text, scene, history: historyOf(user) };
+    const query = { text: request.text, scene, history: historyOf(user, this.store.pois) };
     const found = await recall.nearest(query, request.k, pois, request.within);
     return {
       pois: found.rows.map((row, i) => ({ poi: pois.idOf(row), similarity: found.similarities[i]! })),
@@ -323,10 +323,10 @@ export class BundleModel implements RankingModel {
 }
 
 /** POIs of a user's sequences, by their number in the data; of their pairs where the model has no sequences. */
-function historyOf(user: UserRecord | null): number[] {
+function historyOf(user: UserRecord | null, pois: number): number[] {
   if (user === null) return [];
   const sequences = Object.entries(user.row).flatMap(([name, value]) =>
-    name.startsWith('seq_') && Array.isArray(value) ? (value as number[]) : [],
+    name.startsWith('seq_') ? entriesOf(value, pois) : [],
   );
   const entries = sequences.filter((entry) => entry > 0).map((entry) => entry - 1);
   return entries.length > 0 ? entries : [...(user.pairs?.poi ?? [])];

@@ -4,9 +4,12 @@ import type { Row } from '@larr/core';
 export class Histories {
   /** entries of all sequences together */
   readonly width: number;
+  readonly #pois: number;
   readonly #sequences: readonly { column: string; length: number }[];
 
-  constructor(sequences: readonly { name: string; length: number }[]) {
+  /** @param pois how many POIs the data have */
+  constructor(sequences: readonly { name: string; length: number }[], pois: number) {
+    this.#pois = pois;
     this.#sequences = sequences.map(({ name, length }) => ({ column: `seq_${name}`, length }));
     this.width = sequences.reduce((sum, { length }) => sum + length, 0);
   }
@@ -16,10 +19,15 @@ export class Histories {
     const entries = new Int32Array(this.width);
     let at = 0;
     for (const { column, length } of this.#sequences) {
-      const own = (user?.[column] as number[] | null | undefined) ?? [];
-      entries.set(own.slice(0, length), at);
+      entries.set(entriesOf(user?.[column], this.#pois).slice(0, length), at);
       at += length;
     }
     return entries;
   }
+}
+
+/** Entries of a sequence, 0 in place of what is no number of a POI: a table has no row for it. */
+export function entriesOf(value: unknown, pois: number): number[] {
+  if (!Array.isArray(value)) return [];
+  return value.map((entry) => (Number.isInteger(entry) && entry > 0 && entry <= pois ? entry : 0));
 }

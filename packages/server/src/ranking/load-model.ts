@@ -64,7 +64,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     inputs.behaviour === null
       ? null
       : await behaviourVectors(bundle.path('behaviour.safetensors'), inputs.behaviour, features.sequences);
-  const histories = inputs.history === null ? null : new Histories(features.sequences);
+  const histories = inputs.history === null ? null : new Histories(features.sequences, store.pois);
   if (histories !== null && histories.width !== inputs.history) {
     throw new BundleError(
       'BUNDLE_INVALID',

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { LarrError, type Row } from '@larr/core';
-import { parquetColumns, parquetRows } from './parquet-rows.js';
+import { valueProblem } from './column-values.js';
+import { parquetColumns, parquetLargest, parquetRows, parquetTypes } from './parquet-rows.js';
 import { type Store, StoreAway } from './store.js';
 import { decodeUser, encodeUser, type Pairs, type UserRecord } from './user-record.js';
 
@@ -34,19 +35,22 @@ export class FeatureStore {
   readonly #files: StoreFiles;
   /** columns of pairs.parquet behind the two keys: what a record's pair values are, in this order */
   readonly pairColumns: readonly string[];
+  /** How many POIs the data have: entries of users' sequences go from 1 to this. */
+  readonly pois: number;
 
-  private constructor(store: Store, name: string, files: StoreFiles, pairColumns: readonly string[]) {
+  private constructor(store: Store, name: string, files: StoreFiles, pairColumns: readonly string[], pois: number) {
     this.#store = store;
     this.#name = name;
     this.#files = files;
     this.pairColumns = pairColumns;
+    this.pois = pois;
   }
 
   /** @param name names the data: the same for bundles with the same users, POIs and pairs */
   static async open(store: Store, name: string, files: StoreFiles): Promise<FeatureStore> {
     const columns = files.pairs === null ? [] : await parquetColumns(files.pairs);
     const pairs = columns.filter((column) => column !== 'user_index' && column !== 'poi_index');
-    return new FeatureStore(store, name, files, pairs);
+    return new FeatureStore(store, name, files, pairs, (await parquetLargest(files.pois, 'poi_index')) + 1);
   }
 
   get name(): string {
@@ -101,10 +105,10 @@ export class FeatureStore {
 
   /**
    * Changes columns of users; other columns stay, and users that are new are added.
-   * @throws StoreAway; LarrError STORE_NOT_LOADED, COLUMN_UNKNOWN
+   * @throws StoreAway; LarrError STORE_NOT_LOADED, COLUMN_UNKNOWN, VALUE_INVALID
    */
   async putUsers(users: ReadonlyMap<string, Row>): Promise<void> {
-    await this.#known('userColumns', users.values());
+    await this.#checked('userColumns', users);
     const changes = new Map([...users].map(([id, columns]) => [this.#userKey(id), { id, columns }]));
     await this.#store.update([...changes.keys()], (key, bytes) => {
       const { id, columns } = changes.get(key)!;
@@ -115,10 +119,10 @@ export class FeatureStore {
 
   /**
    * Changes columns of POIs; other columns stay, and POIs that are new are added. Servers take it up within about a second.
-   * @throws StoreAway; LarrError STORE_NOT_LOADED, COLUMN_UNKNOWN
+   * @throws StoreAway; LarrError STORE_NOT_LOADED, COLUMN_UNKNOWN, VALUE_INVALID
    */
   async putPois(pois: ReadonlyMap<string, Row>): Promise<void> {
-    await this.#known('poiColumns', pois.values());
+    await this.#checked('poiColumns', pois);
     const changes = new Map([...pois].map(([id, columns]) => [this.#poiKey(id), columns]));
     await this.#store.update([...changes.keys()], (key, before) => {
       const row = { ...(before === null ? {} : (JSON.parse(before.toString()) as Row)), ...changes.get(key)! };
@@ -193,13 +197,20 @@ export class FeatureStore {
     return found === null ? null : (JSON.parse(found.toString()) as Meta);
   }
 
-  async #known(kind: 'userColumns' | 'poiColumns', rows: Iterable<Row>): Promise<void> {
+  /** Refuses all where one value is wrong. */
+  async #checked(kind: 'userColumns' | 'poiColumns', rows: ReadonlyMap<string, Row>): Promise<void> {
     const { users, pois } = await this.columns();
     const known = new Set(kind === 'userColumns' ? users : pois);
     for (const key of kind === 'userColumns' ? ['user', 'user_index'] : ['poi', 'poi_index']) known.delete(key);
-    for (const row of rows) {
-      for (const column of Object.keys(row)) {
-        if (known.has(column)) continue;
+    const types = await parquetTypes(kind === 'userColumns' ? this.#files.users : this.#files.pois);
+    for (const [id, row] of rows) {
+      for (const [column, value] of Object.entries(row)) {
+        if (known.has(column)) {
+          const problem = valueProblem(column, types.get(column) ?? 'VARCHAR', value, this.pois);
+          if (problem === null) continue;
+          const field = `rows.${id}.${column}${problem.at}`;
+          throw new LarrError('VALUE_INVALID', `${field}: ${problem.reason}`, { field });
+        }
         const message = `"${column}" is not a column of ${kind === 'userColumns' ? 'users' : 'POIs'}; known: ${[...known].join(', ')}`;
         throw new LarrError('COLUMN_UNKNOWN', message, { field: column });
       }

@@ -63,12 +63,31 @@ export async function* parquetRows(file: string, options: ParquetOptions = {}): 
 
 /** The columns of a bundle's Parquet file. @throws BundleError STORE_UNREADABLE */
 export async function parquetColumns(file: string): Promise<string[]> {
+  return [...(await parquetTypes(file)).keys()];
+}
+
+/** DuckDB's type of each column of a bundle's Parquet file, in the file's order. @throws BundleError STORE_UNREADABLE */
+export async function parquetTypes(file: string): Promise<Map<string, string>> {
+  const rows = await asked(file, 'DESCRIBE SELECT * FROM read_parquet($1)');
+  return new Map(rows.map(({ column_name, column_type }) => [String(column_name), String(column_type)]));
+}
+
+/** The largest whole number of a column; −1 where it has none. @throws BundleError STORE_UNREADABLE */
+export async function parquetLargest(file: string, column: string): Promise<number> {
+  const [row] = await asked(
+    file,
+    `SELECT coalesce(max(${ident(column)}), -1)::DOUBLE AS largest FROM read_parquet($1)`,
+  );
+  return row!.largest as number;
+}
+
+/** The answer to one question about a file, $1. */
+async function asked(file: string, sql: string): Promise<Row[]> {
   const instance = await DuckDBInstance.create(':memory:');
   try {
     const connection = await instance.connect();
     try {
-      const described = await connection.runAndReadAll('DESCRIBE SELECT * FROM read_parquet($1)', [file]);
-      return described.getRowObjectsJS().map(({ column_name }) => String(column_name));
+      return (await connection.runAndReadAll(sql, [file])).getRowObjectsJS() as Row[];
     } finally {
       connection.closeSync();
     }

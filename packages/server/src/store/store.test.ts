@@ -10,6 +10,9 @@ import { redisInstalled, startRedis, type TestRedis } from './redis.fixture.js';
 import { RedisStore } from './redis-store.js';
 import { type Store, StoreAway } from './store.js';
 
+// A load takes seconds where the machine is busy.
+vi.setConfig({ testTimeout: 30_000 });
+
 const USERS = 5000;
 let directory: string;
 let files: StoreFiles;
@@ -211,8 +214,8 @@ describe.each(kinds)('the online store in %s', (kind, open) => {
   });
 
   it('lets one load for as long as it needs', async () => {
-    const slow = changed(store, { add: (entries) => later(300).then(() => store.add(entries)) });
-    const loads = [slow, slow].map(async (one) => (await FeatureStore.open(one, 'export1', files)).load(() => {}, 500));
+    const slow = changed(store, { add: (entries) => later(150).then(() => store.add(entries)) });
+    const loads = [slow, slow].map(async (one) => (await FeatureStore.open(one, 'export1', files)).load(() => {}, 300));
     expect((await Promise.all(loads)).sort((a, b) => a - b)).toEqual([0, USERS]);
   });
 
@@ -286,6 +289,19 @@ describe.each(kinds)('the online store in %s', (kind, open) => {
     expect((await features.changedPois(last)).rows).toEqual([]);
     for (const columns of [{ colour: 'red' }, { user_index: 3 }])
       await expect(features.putUsers(new Map([['u1', columns]]))).rejects.toMatchObject({ code: 'COLUMN_UNKNOWN' });
+    for (const [field, columns] of Object.entries({
+      'rows.u1.seq_clicked[1]': { seq_clicked: [50, 51] },
+      'rows.u1.city': { city: 3 },
+      'rows.u1.dense_user_ctr_all': { city: 'x', dense_user_ctr_all: 'much' },
+    })) {
+      const change = features.putUsers(new Map([['u1', columns]]));
+      await expect(change).rejects.toMatchObject({ code: 'VALUE_INVALID', field });
+    }
+    expect((await features.user('u1'))?.row.city).toBeNull();
+    await expect(features.putPois(new Map([['p1', { price: 'low' }]]))).rejects.toMatchObject({
+      code: 'VALUE_INVALID',
+      field: 'rows.p1.price',
+    });
   });
 
   it('keeps apart ids of any length and writing', async () => {

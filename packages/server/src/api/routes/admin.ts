@@ -169,7 +169,7 @@ export async function adminRoutes(app: FastifyInstance, { state: { models, unsee
   );
 }
 
-/** Changes columns of users or POIs. @throws ApiError NO_STORE, COLUMN_UNKNOWN (400), STORE_AWAY, STORE_NOT_LOADED (503) */
+/** Changes columns of users or POIs. @throws ApiError NO_STORE, COLUMN_UNKNOWN, VALUE_INVALID (400), STORE_AWAY, STORE_NOT_LOADED (503) */
 async function change(
   store: FeatureStore | null,
   what: 'users' | 'pois',
@@ -181,7 +181,8 @@ async function change(
     await (what === 'users' ? store.putUsers(changed) : store.putPois(changed));
   } catch (error) {
     if (!(error instanceof LarrError)) throw error;
-    if (error.code === 'COLUMN_UNKNOWN') throw new ApiError(400, error.code, error.message, error.field);
+    if (error.code === 'COLUMN_UNKNOWN' || error.code === 'VALUE_INVALID')
+      throw new ApiError(400, error.code, error.message, error.field);
     if (error.code === 'STORE_AWAY' || error.code === 'STORE_NOT_LOADED')
       throw new ApiError(503, error.code, 'the online store does not answer, or is not filled yet', undefined, 1);
     throw error;
