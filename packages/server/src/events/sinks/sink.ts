@@ -26,6 +26,8 @@ export interface SinkAddress {
   topic: string;
 }
 
+const SCHEME = /^(?:rediss?|kafkas?):\/\//;
+const ENCODED = 'In a name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25';
 const TOPIC = /^[A-Za-z0-9._-]{1,249}$/;
 
 /**
@@ -34,22 +36,30 @@ const TOPIC = /^[A-Za-z0-9._-]{1,249}$/;
  * @throws UsageError SINK_INVALID
  */
 export function parseSink(text: string): SinkAddress {
+  let shown = SCHEME.exec(text)?.[0] ?? '';
   const wrong = (why: string) =>
     new UsageError(
       'SINK_INVALID',
-      `--sink ${text.replace(/\/\/[^/@]*@/, '//…@')}: ${why}. Write redis://host:6379?stream=events or kafka://host:9092/topic`,
+      `--sink ${shown}${shown === '' ? '' : '…'}: ${why}. Write redis://host:6379?stream=events or kafka://host:9092/topic`,
     );
+  if (shown === '') throw wrong('it begins with none of redis://, rediss://, kafka:// and kafkas://');
   // Several brokers are no URL: the others come back in `brokersOf`.
   const first = text.replace(/^(kafkas?:\/\/(?:[^/@]*@)?[^/,]+)(?:,[^/]*)/, '$1');
   let url: URL;
   try {
     url = new URL(first);
+    decodeURIComponent(url.username + url.password);
   } catch {
-    throw wrong('it is no address');
+    throw wrong(`it is no address. ${ENCODED}`);
   }
   const scheme = url.protocol.slice(0, -1);
+  // Then what was taken for the host, or stands behind it, is a part of the password.
+  const rest = text.slice(shown.length);
+  const authority = /^[^/?#]*/.exec(rest)![0];
+  if (rest.slice(authority.length).includes('@') || (scheme.startsWith('kafka') && authority.split('@').length > 2))
+    throw wrong(ENCODED);
+  shown += url.host;
   const kind = scheme.startsWith('redis') ? 'redis' : 'kafka';
-  if (!['redis', 'rediss', 'kafka', 'kafkas'].includes(scheme)) throw wrong(`nothing is known of ${scheme}:`);
   const known = kind === 'redis' ? ['stream', 'maxlen'] : [];
   for (const key of url.searchParams.keys()) if (!known.includes(key)) throw wrong(`"${key}" is none of its settings`);
   const topic = kind === 'redis' ? (url.searchParams.get('stream') ?? 'larr-events') : url.pathname.slice(1);
