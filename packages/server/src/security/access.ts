@@ -9,8 +9,8 @@ import { RateLimit, senderOf } from './rate-limit.js';
 export interface Access {
   /** null: no keys are asked for */
   keys: KeyRing | null;
-  /** without keys: names that a request may call this server by, beside those of the loopback; null for any. Against pages that rebind their name */
-  hosts: readonly string[] | null;
+  /** without keys: whether a request must call this server by a name of the loopback. Against pages that rebind their name */
+  loopbackOnly: boolean;
   /** requests a second of a key that has no rate of its own; null for no limit */
   ratePerKey: number | null;
   /** requests a second of an address, of those that come without a good key; null for no limit */
@@ -24,7 +24,7 @@ export interface Access {
 /** A server of its own machine's alone: no keys, no limits, asked under a name of the loopback. */
 export const LOCAL_ACCESS: Access = {
   keys: null,
-  hosts: [],
+  loopbackOnly: true,
   ratePerKey: null,
   ratePerAddress: null,
   corsOrigins: [],
@@ -67,7 +67,9 @@ export function guardAccess(app: FastifyInstance, access: Access, metrics: Metri
     throw error;
   };
   app.decorateRequest('grant', null);
-  app.addHook('onRoute', ({ url, config }) => {
+  const methods = new Set<string>();
+  app.addHook('onRoute', ({ method, url, config }) => {
+    for (const one of [method].flat()) methods.add(one);
     if (url.startsWith('/v1/') && config?.scope === undefined)
       throw new Error(`${url} says no scope: who may ask it? (config.scope)`);
   });
@@ -75,7 +77,7 @@ export function guardAccess(app: FastifyInstance, access: Access, metrics: Metri
   app.addHook('onRequest', async (request, reply) => {
     const { url: route } = request.routeOptions;
     const scope = request.routeOptions.config?.scope;
-    if (access.keys === null && access.hosts !== null && !isNamed(request, access.hosts)) {
+    if (access.keys === null && access.loopbackOnly && !namesLoopback(request)) {
       refuse(
         'host',
         new ApiError(
@@ -97,7 +99,7 @@ export function guardAccess(app: FastifyInstance, access: Access, metrics: Metri
       // A browser's question before the request: it carries no key.
       return reply
         .code(204)
-        .header('access-control-allow-methods', 'GET, POST, PUT, DELETE')
+        .header('access-control-allow-methods', [...methods].sort().join(', '))
         .header('access-control-allow-headers', 'authorization, content-type, x-request-id')
         .header('access-control-max-age', '600')
         .send();
@@ -173,10 +175,10 @@ function keyOf(request: FastifyRequest, keys: KeyRing): Grant | 'missing' | 'unk
   return 'grant' in checked ? checked.grant : checked.refused;
 }
 
-/** Whether the request calls this server by a name that only its own machine, or its own network, can mean. */
-function isNamed(request: FastifyRequest, hosts: readonly string[]): boolean {
+/** Whether the request calls this server by a name that only its own machine can mean, or by none. */
+function namesLoopback(request: FastifyRequest): boolean {
   const name = request.hostname.toLowerCase().replace(/^\[(.*)\]$/, '$1');
-  return name === '' || isLoopback(name) || hosts.includes(name);
+  return name === '' || isLoopback(name);
 }
 
 /** Whether a host is this machine's own, reached by nobody else. */

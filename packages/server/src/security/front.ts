@@ -111,7 +111,7 @@ export async function openFront(options: FrontOptions, host: string, metrics: Me
   return {
     access: {
       keys,
-      hosts: open || keys !== null ? null : [],
+      loopbackOnly: !open && keys === null,
       ratePerKey: options.ratePerKey ?? null,
       ratePerAddress: options.ratePerAddress ?? (keys === null ? null : RATE_PER_ADDRESS),
       corsOrigins,
