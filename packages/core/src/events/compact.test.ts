@@ -173,6 +173,28 @@ describe('compacting an event log', () => {
     });
   });
 
+  it('other settings make every day anew, and are refused where files of the log were taken away', async () => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), line('click', 'u', 'p', '03T15:00:00'));
+    await write(2, line('impression', 'u', 'p', '09T12:00:00'));
+    expect(await compact({ openDays: true })).toMatchObject({ days: 2, clicks: 1 });
+    // The ninth is not over, so that it isn't made anew now: what was made of it must not be read on.
+    expect(await compact({ windowHours: 1 })).toMatchObject({
+      written: ['2026-01-03'],
+      open: ['2026-01-09'],
+      clicks: 0,
+    });
+    expect(await readdir(join(output, 'events'))).toEqual(['2026-01-03.parquet']);
+    expect(await rows()).toHaveLength(1);
+    await rm(segment(1));
+    const before = await stamps();
+    await expect(compact()).rejects.toMatchObject({
+      code: 'COMPACTION_SETTINGS',
+      message: expect.stringContaining('2026-01-03'),
+    });
+    expect(await stamps()).toEqual(before);
+    expect(await compact({ windowHours: 1 })).toMatchObject({ written: [], days: 1 });
+  });
+
   it('stopped between two days goes on where it was', async () => {
     await write(1, ...['02', '04', '06'].map((day) => line('impression', 'u', 'p', `${day}T12:00:00`)));
     const stop = new AbortController();

@@ -72,6 +72,7 @@ export interface CompactSummary {
 }
 
 const STATE = 'compaction.json';
+const DAY_FILE = /^\d{4}-\d{2}-\d{2}\.parquet$/;
 const DAY = 86_400_000;
 /** The last place on earth to reach midnight is twelve hours behind UTC; times are on the clock of their place. */
 const LAST_ZONE = 12 * 3_600_000;
@@ -83,7 +84,8 @@ const LAST_ZONE = 12 * 3_600_000;
  *
  * A click or an order belongs to the impression of the same user and POI with the same requestId, or else to the latest one before it, within the
  * window. An order counts as a click too. Impressions without a scene have that of another event with their requestId. An event that is in the log twice counts once.
- * @throws UsageError `EVENTS_MISSING`, `OUT_NOT_OURS`, `SCHEMA_NO_TIME`, `HISTORY_UNREADABLE`; DataError `EVENT_LOG_CORRUPT`
+ * @throws UsageError `EVENTS_MISSING`, `OUT_NOT_OURS`, `SCHEMA_NO_TIME`, `HISTORY_UNREADABLE`, `COMPACTION_SETTINGS` where the window or
+ *   the schema is another one and the log no longer has what all days were made of; DataError `EVENT_LOG_CORRUPT`
  */
 export async function compactEvents(options: CompactOptions): Promise<CompactSummary> {
   const { output, schema, windowHours = 24, signal } = options;
@@ -98,11 +100,16 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
   const events = join(output, 'events');
   const staging = join(output, '.staging.duckdb');
   try {
-    const state = await readState(output, settingsOf(options, windowHours));
-    await mkdir(events, { recursive: true });
-    for (const name of await readdir(events)) if (name.endsWith('.part')) await rm(join(events, name), { force: true });
     const schemaText = `${JSON.stringify(schemaFor(options), null, 2)}\n`;
     await using log = await snapshotLog(options.log);
+    const present = new Set(log.files.map(({ segment }) => String(segment)));
+    await mkdir(output, { recursive: true });
+    const state = await readState(output, settingsOf(options, windowHours), present);
+    await mkdir(events, { recursive: true });
+    // Half-written files, and days made under other settings: whatever lies here is read with the rest.
+    for (const name of await readdir(events))
+      if (name.endsWith('.part') || (DAY_FILE.test(name) && state.days[name.slice(0, 10)] === undefined))
+        await rm(join(events, name), { force: true });
     using db = await DuckdbSession.open({
       file: staging,
       memoryLimit: options.memoryLimit ?? '1GB',
@@ -116,7 +123,6 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
       if (known?.bytes === bytes) continue;
       state.segments[segment] = { bytes, days: await reader.daysOf(segment, path) };
     }
-    const present = new Set(log.files.map(({ segment }) => String(segment)));
     const counts = eventsByDay(state);
     const summary: Pick<CompactSummary, 'written' | 'open' | 'late'> = { written: [], open: [], late: [] };
     const work: { day: string; made: string; closed: boolean; segments: string[] }[] = [];
@@ -173,7 +179,7 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
   }
 }
 
-/** What decides the rows: other settings make all of them anew. */
+/** What decides the rows: other settings make all of them anew, which takes every segment that they were made of. */
 function settingsOf({ schema }: CompactOptions, windowHours: number): string {
   return createHash('sha256')
     .update(JSON.stringify([schemaDigest(schema), windowHours]))
@@ -181,7 +187,8 @@ function settingsOf({ schema }: CompactOptions, windowHours: number): string {
     .slice(0, 16);
 }
 
-async function readState(output: string, settings: string): Promise<State> {
+/** @param present segments that the log still has */
+async function readState(output: string, settings: string, present: ReadonlySet<string>): Promise<State> {
   const fresh: State = { format: 'larr-compaction', version: 1, settings, segments: {}, days: {} };
   const path = join(output, STATE);
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -208,7 +215,18 @@ async function readState(output: string, settings: string): Promise<State> {
       { file: path, cause },
     );
   }
-  return state.settings === settings ? state : { ...fresh, segments: state.segments };
+  if (state.settings === settings) return state;
+  const gone = Object.entries(state.segments).filter(([segment]) => !present.has(segment));
+  const lost = new Set(gone.flatMap(([, { days }]) => Object.keys(days)).filter((day) => day in state.days));
+  if (lost.size > 0) {
+    const days = [...lost].sort();
+    throw new UsageError(
+      'COMPACTION_SETTINGS',
+      `${output} was made with another --window or schema, and ${days.length === 1 ? `a day of it (${days[0]}) cannot` : `${days.length} days of it (${days[0]} to ${days.at(-1)}) cannot`} be made anew: files of the log with their events were taken away. Use the settings it was made with, or a new --out`,
+      { file: output },
+    );
+  }
+  return { ...fresh, segments: state.segments };
 }
 
 async function writeState(output: string, state: State): Promise<void> {
