@@ -55,4 +55,5 @@ test('vectors of stage 1 have no findings and are taken; findings that cannot be
   expect(await told(directory)).toBe('');
   writeFileSync(join(directory, 'gate.json'), '{"checks":[{"name":"probe","passed":true}]}');
   await expect(told(directory)).rejects.toMatchObject({ code: 'GATE_CORRUPT' });
+  expect(await told(directory, true)).toMatch(/older version/);
 });

@@ -34,7 +34,15 @@ export async function requireGate(
     throw error;
   });
   if (text === null) return;
-  const short = checksOf(text, path).filter(({ verdict }) => verdict === 'failed');
+  const checks = checksOf(text);
+  if (checks === null) {
+    if (!ignore)
+      throw new DataError('GATE_CORRUPT', `${unreadable(path)}, or take the vectors all the same with --ignore-gate`, {
+        file: path,
+      });
+    return say(unreadable(path));
+  }
+  const short = checks.filter(({ verdict }) => verdict === 'failed');
   const reasons = (some: Check[]) => some.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
   const failed = short.filter((check) => !undecided(check));
   if (failed.length > 0 && !ignore)
@@ -53,14 +61,13 @@ function undecided({ value, error, threshold }: Check): boolean {
   return value !== null && threshold !== null && value + error >= threshold;
 }
 
-function checksOf(text: string, path: string): Check[] {
+function checksOf(text: string): Check[] | null {
   try {
     return Findings.parse(JSON.parse(text)).checks;
-  } catch (cause) {
-    throw new DataError(
-      'GATE_CORRUPT',
-      `${path} is damaged or of an older version: run "larr finetune" and "larr embed" again, or remove it to take the vectors unjudged`,
-      { file: path, cause },
-    );
+  } catch {
+    return null;
   }
 }
+
+const unreadable = (path: string): string =>
+  `${path} is damaged or of an older version: run "larr finetune" and "larr embed" anew to have the vectors judged`;

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { full, loadSafetensors, saveSafetensors, tidy } from '@larr/torch';
 import { expect, test } from 'vitest';
 import { reportPage } from '../../test/report-page.js';
 import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from '../../test/synthetic-data.js';
@@ -96,6 +97,44 @@ test('a trial whose loss does not stay finite loses, and does not end the search
   expect(failed.map(({ index }) => index)).not.toContain(model!.best);
   expect(await tuneOn(data, options)).toEqual(result);
   expect(reportPage(out)).toContain('not finite');
+  data.dispose();
+});
+
+test('a failure is that of its vectors and rows alone: others are tried anew', async () => {
+  const data = withoutTest();
+  const out = temporaryDirectory();
+  const vectors = syntheticVectors(data.inputs, data.dataset.split, 16);
+  const options: TuneOptions = {
+    data: 'in-memory',
+    models: ['larr'],
+    seed: 1,
+    budget: { trials: 1 },
+    out,
+    vectors,
+    space: { learningRate: { choices: [1e-3] } },
+    config: { ...tinyConfig, learningRate: 1e30 },
+  };
+  const marker = join(out, 'trials', 'larr-0-of-1', 'failed.json');
+  const failing = async (change: Partial<TuneOptions> = {}) => {
+    await expect(tuneOn(data, { ...options, ...change })).rejects.toMatchObject({ code: 'LOSS_NOT_FINITE' });
+  };
+  /** Whether the trial is run although a failure is noted. */
+  const triedAnew = async (change: Partial<TuneOptions> = {}) => {
+    const noted = JSON.stringify({ ...JSON.parse(readFileSync(marker, 'utf8')), seconds: 12345 });
+    writeFileSync(marker, noted);
+    await failing(change);
+    return readFileSync(marker, 'utf8') !== noted;
+  };
+  await failing();
+  expect(await triedAnew()).toBe(false);
+  expect(await triedAnew({ limit: 300 })).toBe(true);
+  expect(await triedAnew({ limit: 300 })).toBe(false);
+  tidy(() => {
+    const path = join(vectors, 'scene.safetensors');
+    const { tensors, metadata } = loadSafetensors(path);
+    saveSafetensors(path, { embeddings: full(tensors.embeddings!.shape, 0.1) }, metadata);
+  });
+  expect(await triedAnew({ limit: 300 })).toBe(true);
   data.dispose();
 });
 

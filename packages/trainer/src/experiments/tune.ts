@@ -124,6 +124,7 @@ export async function tuneOn(data: LearningData, options: TuneOptions): Promise<
   const dataset = runDataset(data.dataset);
   const digests = Object.values(vectors).map(({ sha256 }) => sha256);
   const identity = digestOf([described, seed, dataset.contentDigest, dataset.split, digests]);
+  const learntFrom = [dataset.contentDigest, dataset.split, limit ?? null, digests];
   const path = join(out, 'tune.json');
   const run = {
     stage: 'tune' as const,
@@ -141,7 +142,8 @@ export async function tuneOn(data: LearningData, options: TuneOptions): Promise<
     async (): Promise<TuneResult> => {
       const tuned: TunedModel[] = [];
       for (const candidate of candidates) {
-        tuned.push(await tuneModel(data, candidate, spaces[candidate.name]!, configs[candidate.name]!, options));
+        const { name } = candidate;
+        tuned.push(await tuneModel(data, candidate, spaces[name]!, configs[name]!, learntFrom, options));
       }
       return {
         dataset: manifest.name,
@@ -198,6 +200,7 @@ async function tuneModel(
   candidate: Candidate,
   space: SearchSpace,
   configured: TrainConfig,
+  learntFrom: unknown,
   options: TuneOptions,
 ): Promise<TunedModel> {
   const { name } = candidate;
@@ -207,7 +210,7 @@ async function tuneModel(
     const { settings, config } = drawn(name, index, space, options);
     const trial = trials.get(index) ?? { index, settings, steps: [] };
     trials.set(index, trial);
-    const step = await runTrial(data, { ...candidate, config }, index, share, options);
+    const step = await runTrial(data, { ...candidate, config }, index, share, learntFrom, options);
     trial.steps.push(step);
     options.onTrial?.(name, trial, ++done, total);
     return step;
@@ -262,18 +265,22 @@ function countOf(budget: TuneBudget, seconds: number): number {
   return count;
 }
 
-/** Trains one trial, or reads back what a former sitting found. Its weights are let go: a search can hold hundreds of runs. */
+/**
+ * Trains one trial, or reads back what a former sitting found. Its weights are let go: a search can hold hundreds of runs.
+ * @param learntFrom what tells these data and vectors from others: a failure holds for them alone
+ */
 async function runTrial(
   data: LearningData,
   { name, model, config, vectors }: Candidate,
   index: number,
   share: number,
+  learntFrom: unknown,
   { out, seed, signal, onProgress }: TuneOptions,
 ): Promise<TuneStep> {
   if (signal?.aborted) throw new TrainingError('INTERRUPTED', 'the search was stopped between two trials');
   const directory = join(out, 'trials', `${name}-${index}-of-${Math.round(1 / share)}`);
   const failed = join(directory, 'failed.json');
-  const digest = digestOf([config, seed, share]);
+  const digest = digestOf([config, seed, share, learntFrom]);
   if (existsSync(failed)) {
     const before = await readRunFile<{ digest: string; seconds: number }>(failed);
     if (before.digest === digest) return { share, score: null, ctrAuc: null, ctcvrAuc: null, seconds: before.seconds };
