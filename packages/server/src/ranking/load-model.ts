@@ -94,7 +94,9 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     histories,
     takesPoi: inputs.poi,
     ranker,
-    recall: await Recall.open(bundle, mapFile, options.threads ?? Math.min(8, availableParallelism())),
+    recall: await Recall.open(bundle, mapFile, options.threads ?? Math.min(8, availableParallelism()), (since) =>
+      store.patchedPois(since),
+    ),
     drifts: driftsFrom(parity),
   });
   try {

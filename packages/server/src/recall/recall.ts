@@ -2,7 +2,7 @@ import { type Bundle, BundleError, phrasesOf, type Row, readSafetensors, tensorP
 import { z } from 'zod';
 import { ApiError } from '../api/errors.js';
 import type { PoiTable } from '../ranking/poi-table.js';
-import { parquetColumns, parquetRows } from '../store/parquet-rows.js';
+import { type ChangesOfPois, ColumnFilters } from './column-filters.js';
 import { Search } from './search.js';
 import { type MatchedTerm, Terms } from './terms.js';
 
@@ -65,9 +65,15 @@ export class Recall {
 
   /**
    * The recall of a bundle; null where it was exported without vectors.
+   * @param changes what of POIs changed since the export
    * @throws BundleError BUNDLE_INVALID, TENSORS_UNREADABLE
    */
-  static async open(bundle: Bundle, mapped: (file: string) => ArrayBuffer, threads: number): Promise<Recall | null> {
+  static async open(
+    bundle: Bundle,
+    mapped: (file: string) => ArrayBuffer,
+    threads: number,
+    changes: ChangesOfPois,
+  ): Promise<Recall | null> {
     if (bundle.manifest.files['recall/terms.json'] === undefined) return null;
     const parsed = TermFile.safeParse(await bundle.json('recall/terms.json'));
     if (!parsed.success)
@@ -87,7 +93,7 @@ export class Recall {
       { terms: tensors.terms!.data as Float32Array, scene: tensors.scene!.data as Float32Array },
       new Float32Array(mapped(file), byteOffset, pois * dimension),
       new Search({ onnxFile: bundle.path('recall/search.onnx'), file, byteOffset, pois, dimension, threads }),
-      new ColumnFilters(bundle.path('store/pois.parquet')),
+      new ColumnFilters(bundle.path('store/pois.parquet'), changes),
     );
   }
 
@@ -231,76 +237,3 @@ function wordsOfScene(scene: readonly NumberedTerm[]): NumberedTerm[] {
 
 /** A word that so large a share of a field's texts have tells nothing. */
 const COMMON = 0.3;
-
-/** Values of POI columns, read when the first question asks for them: one number a POI, and each different value once. */
-class ColumnFilters {
-  readonly #file: string;
-  #names: Promise<string[]> | null = null;
-  readonly #columns = new Map<string, Promise<FilterColumn>>();
-  readonly #loaded: FilterColumn[] = [];
-
-  constructor(file: string) {
-    this.#file = file;
-  }
-
-  /** @throws ApiError COLUMN_UNKNOWN (400) */
-  async rows(within: Readonly<Record<string, string>>, table: PoiTable): Promise<((row: number) => boolean) | null> {
-    const tests: ((row: number) => boolean)[] = [];
-    for (const [name, value] of Object.entries(within)) {
-      this.#names ??= parquetColumns(this.#file);
-      if (!(await this.#names).includes(name))
-        throw new ApiError(400, 'COLUMN_UNKNOWN', `within.${name}: POIs have no such column`, `within.${name}`);
-      let loading = this.#columns.get(name);
-      if (loading === undefined) {
-        loading = this.#load(name, table);
-        this.#columns.set(name, loading);
-      }
-      const column = await loading;
-      const code = column.codes.get(value);
-      tests.push((row) => code !== undefined && column.of[row] === code);
-    }
-    return tests.length === 0 ? null : (row) => tests.every((test) => test(row));
-  }
-
-  put(pois: readonly Row[], table: PoiTable): void {
-    for (const column of this.#loaded) for (const poi of pois) column.put(poi, table);
-  }
-
-  async #load(name: string, table: PoiTable): Promise<FilterColumn> {
-    const column = new FilterColumn(name);
-    this.#loaded.push(column);
-    for await (const rows of parquetRows(this.#file, { columns: ['poi', name] }))
-      for (const row of rows) column.put(row, table);
-    return column;
-  }
-}
-
-/** One column: the number of its value for each row of the table of POIs, −1 where it has none. */
-class FilterColumn {
-  readonly codes = new Map<string, number>();
-  of = new Int32Array(0);
-
-  constructor(readonly name: string) {}
-
-  put(poi: Row, table: PoiTable): void {
-    const row = table.rowOf(String(poi.poi));
-    if (row < 0) return;
-    if (row >= this.of.length) {
-      const larger = new Int32Array(Math.max(table.size, row + 1)).fill(-1);
-      larger.set(this.of);
-      this.of = larger;
-    }
-    const value = poi[this.name];
-    if (value === null || value === undefined) {
-      this.of[row] = -1;
-      return;
-    }
-    const text = String(value);
-    let code = this.codes.get(text);
-    if (code === undefined) {
-      code = this.codes.size;
-      this.codes.set(text, code);
-    }
-    this.of[row] = code;
-  }
-}

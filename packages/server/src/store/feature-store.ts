@@ -137,18 +137,22 @@ export class FeatureStore {
    * @throws StoreAway; BundleError STORE_UNREADABLE
    */
   async changedPois(since: number, limit = 1000): Promise<{ last: number; rows: Row[] }> {
-    const { last, members } = await this.#store.changes(this.#name, since, limit);
-    if (members.length === 0) return { last, rows: [] };
+    const { last, rows: patched } = await this.patchedPois(since, limit);
+    if (patched.length === 0) return { last, rows: [] };
     const exported = new Map<string, Row>();
-    for await (const rows of parquetRows(this.#files.pois, { only: { column: 'poi', values: members } }))
+    const values = patched.map(({ poi }) => String(poi));
+    for await (const rows of parquetRows(this.#files.pois, { only: { column: 'poi', values } }))
       for (const row of rows) exported.set(String(row.poi), row);
+    return { last, rows: patched.map((row) => ({ ...exported.get(String(row.poi)), ...row })) };
+  }
+
+  /** The same with the changed columns alone, and the ids. @throws StoreAway */
+  async patchedPois(since: number, limit = 1000): Promise<{ last: number; rows: Row[] }> {
+    const { last, members } = await this.#store.changes(this.#name, since, limit);
     const rows = await Promise.all(
       members.map(async (id) => {
         const changed = await this.#store.read(this.#poiKey(id));
-        return {
-          ...(exported.get(id) ?? { poi: id }),
-          ...(changed === null ? {} : (JSON.parse(changed.toString()) as Row)),
-        };
+        return { ...(changed === null ? {} : (JSON.parse(changed.toString()) as Row)), poi: id };
       }),
     );
     return { last, rows };
