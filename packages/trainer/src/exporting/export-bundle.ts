@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import {
@@ -36,6 +36,7 @@ import {
 } from './parity.js';
 import { type ContextFeatures, type RankerGraph, rankerGraph, withFoldedPois } from './ranker-graph.js';
 import { type RecallFiles, recallFiles } from './recall-files.js';
+import { trainedVectors } from './trained-vectors.js';
 
 /** Test rows whose scores are compared and left in the bundle for the server's self-test. */
 const PARITY_ROWS = 10_000;
@@ -46,12 +47,14 @@ export interface ExportOptions {
   /** Dataset directory it was trained on. */
   data: string;
   /**
-   * What `larr embed` wrote for the dataset: recall searches with these. By default those that the model was trained with; a model that was trained
-   * with none has no recall then.
+   * What `larr embed` wrote for the dataset: recall searches with these. By default those that the model was trained with,
+   * where they are as they were then; else the bundle has no recall.
    */
   vectors?: string | undefined;
   /** Bundle directory to write; an existing one is replaced when all is well, and left alone otherwise. */
   out: string;
+  /** Told why the bundle has no recall, where it could be thought to have it. */
+  onNotice?: ((message: string) => void) | undefined;
 }
 
 export interface ExportResult {
@@ -141,23 +144,17 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
 }
 
 /** Recall's part of the bundle. Vectors that were asked for must do; those that the model happens to name are left out where they do not. */
-async function recallOf({ run, vectors }: ExportOptions, dataset: Dataset): Promise<RecallFiles | null> {
+async function recallOf({ run, vectors, onNotice }: ExportOptions, dataset: Dataset): Promise<RecallFiles | null> {
   if (vectors !== undefined) return recallFiles(dataset, vectors);
-  const own = await vectorsOf(run);
+  const own = await trainedVectors(run, onNotice);
   if (own === null) return null;
   try {
     return await recallFiles(dataset, own);
   } catch (error) {
-    if (error instanceof DataError) return null;
-    throw error;
+    if (!(error instanceof DataError)) throw error;
+    onNotice?.(`the bundle has no recall: ${error.message}`);
+    return null;
   }
-}
-
-/** The vectors that a model was trained with, where its run record names them and they are still there. */
-async function vectorsOf(run: string): Promise<string | null> {
-  const record = await readFile(join(run, 'run.json'), 'utf8').then(JSON.parse, () => null);
-  const path = (record as { inputs?: { vectors?: { path?: unknown } } } | null)?.inputs?.vectors?.path;
-  return typeof path === 'string' && (await exists(join(path, 'vectors.json'))) ? path : null;
 }
 
 const exists = (file: string): Promise<boolean> =>

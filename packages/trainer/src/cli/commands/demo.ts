@@ -109,7 +109,7 @@ async function demo(options: DemoOptions, context: CommandContext): Promise<Demo
     ...trainingReporter(context),
   });
   const bundle = join(out, 'bundle');
-  await exportBundle({ run: runDirectory(out, 'larr', seeds[0]!), data, out: bundle });
+  await exportBundle({ run: runDirectory(out, 'larr', seeds[0]!), data, out: bundle, onNotice: say });
   return { ...result, data, report: join(out, 'report.html'), bundle, seconds: (performance.now() - started) / 1000 };
 }
 

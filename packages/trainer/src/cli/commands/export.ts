@@ -23,16 +23,14 @@ export function registerExport(program: Command): void {
     .requiredOption('--out <dir>', 'directory of the bundle')
     .action(
       action<ExportCommandOptions, ExportResult>(
-        async ({ run, data, vectors, out }) => {
+        async ({ run, data, vectors, out }, { say }) => {
           const { exportBundle } = await import('../../exporting/export-bundle.js');
-          return exportBundle({ run, data, vectors, out });
+          return exportBundle({ run, data, vectors, out, onNotice: say });
         },
         ({ bundle, model, parity, recall }) =>
           `${bundle}: ${model}; on ${parity.rows} test rows its scores differ from the trainer's by ` +
           `${parity.largestDifference.toExponential(1)} at most; ` +
-          (recall === null
-            ? 'no recall, as it has no vectors'
-            : `recall over ${recall.pois} POIs by ${recall.terms} terms`),
+          (recall === null ? 'no recall' : `recall over ${recall.pois} POIs by ${recall.terms} terms`),
       ),
     );
 }
