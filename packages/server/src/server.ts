@@ -4,6 +4,7 @@ import { type DirectoryLock, LarrError, lockDirectory, mustBeDirectory, UsageErr
 import { createApp } from './api/app.js';
 import type { ModelIdentity } from './api/contracts/index.js';
 import { type AppState, DEFAULT_LIMITS, type Limits } from './api/state.js';
+import { type ClosingStep, closeAll } from './closing.js';
 import { EventLog } from './events/event-log.js';
 import { forwardEvents } from './events/sinks/forward-events.js';
 import { parseSink } from './events/sinks/sink.js';
@@ -118,7 +119,7 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
- * `events`, EVENTS_MISSING, SINK_INVALID; DataError EVENT_LOG_CORRUPT, EXPERIMENTS_CORRUPT; those of openFront
+ * `events`, EVENTS_MISSING, SINK_INVALID; DataError EVENT_LOG_CORRUPT, EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
@@ -140,18 +141,33 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   }
   // Two that append to one log would write an event twice.
   const lock = options.events === undefined ? null : lockDirectory(options.events, 'the event log');
-  let events: EventLog | null;
+  let bookLock: DirectoryLock | null = null;
+  let events: EventLog | null = null;
   let front: OpenFront | null = null;
   let store: Store | null = null;
   let unseen: UnseenTexts | null = null;
+  let stopForwarding: (() => Promise<void>) | null = null;
+  const closeLog: ClosingStep[] = [
+    ['the sinks', () => stopForwarding?.()],
+    ['the event log', () => events?.close()],
+    ['the lock of the event log', () => lock?.release()],
+    ['the lock of the experiments', () => bookLock?.release()],
+  ];
+  const closeData: ClosingStep[] = [
+    ['the online store', () => store?.close()],
+    ['the list of unseen texts', () => unseen?.close()],
+  ];
+  /** Closes what was opened so far; the error that led here is the one that counts. */
+  const giveUp = async (...first: ClosingStep[]): Promise<void> => {
+    await closeAll([...first, ['the front', () => front?.close()], ...closeLog, ...closeData], say).catch(() => {});
+  };
   try {
     unseen = options.unseen === undefined ? null : await UnseenTexts.open(options.unseen);
     store = await openStore(options.store ?? null);
     front = await openFront(options.front ?? {}, host, metrics);
     events = options.events === undefined ? null : await EventLog.open(options.events);
   } catch (error) {
-    await Promise.all([front?.close(), store?.close(), unseen?.close()]);
-    lock?.release();
+    await giveUp();
     throw error;
   }
   const models = new ModelRegistry({
@@ -171,22 +187,19 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     onEvent: (event) => record(event, metrics),
   });
   let experiments: Experiments | null = null;
-  let bookLock: DirectoryLock | null = null;
-  if (options.experiments !== undefined) {
-    try {
+  try {
+    if (options.experiments !== undefined) {
       // Two servers that change one book would each forget what the other changed.
       if (resolve(options.experiments) !== resolve(options.events!))
         bookLock = lockDirectory(options.experiments, 'the experiments');
       const onExposures = (count: number, outcome: 'written' | 'failed') => metrics.exposures.inc({ outcome }, count);
       const places = { directory: options.experiments, events: options.events!, onExposures };
       experiments = await Experiments.open(places, events!, models);
-    } catch (error) {
-      await Promise.all([front.close(), store.close(), unseen?.close()]);
-      await events?.close();
-      lock?.release();
-      bookLock?.release();
-      throw error;
     }
+    if (events !== null) stopForwarding = await forwardEvents(events, options.events!, options.sinks ?? [], metrics);
+  } catch (error) {
+    await giveUp();
+    throw error;
   }
   const state: AppState = {
     models,
@@ -211,15 +224,10 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     where = [adminHost, options.front?.adminPort ?? 0];
     adminPort = await front.listenAdmin(app);
   } catch (error) {
-    await Promise.all([app.close(), front.close(), store.close(), unseen?.close()]);
-    await events?.close();
-    lock?.release();
-    bookLock?.release();
+    await giveUp(['the application', () => app.close()]);
     throw cannotListen(error as NodeJS.ErrnoException, ...where);
   }
   front.attach(app);
-  const stopForwarding =
-    events === null ? null : await forwardEvents(events, options.events!, options.sinks ?? [], metrics);
   const { port } = app.server.address() as AddressInfo;
 
   const ready = models.load(options.bundle).then(() => {
@@ -249,15 +257,9 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         stopWatching?.();
         metrics.ready.set(0);
         const impatient = setTimeout(() => front.listeners.cutAll(), STOP_DEADLINE_MS);
-        await Promise.all([app.close(), front.close()]);
-        clearTimeout(impatient);
-        await stopForwarding?.();
-        await events?.close();
-        lock?.release();
-        bookLock?.release();
-        await ready.catch(() => {});
-        await models.close();
-        await Promise.all([store.close(), unseen?.close()]);
+        const ports = () => Promise.all([app.close(), front.close()]).finally(() => clearTimeout(impatient));
+        const loaded = () => ready.catch(() => {}).then(() => models.close());
+        await closeAll([['the ports', ports], ...closeLog, ['the models', loaded], ...closeData], say);
       })();
       return closing;
     },

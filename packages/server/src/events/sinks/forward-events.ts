@@ -7,7 +7,7 @@ import { openSink } from './open-sink.js';
  * Passes a log's events on to every sink that is named, each at its own pace.
  * @param addresses as parseSink takes them
  * @returns stops them all, after what is under way
- * @throws UsageError SINK_INVALID
+ * @throws UsageError SINK_INVALID; DataError SINK_PLACE_UNREADABLE
  */
 export async function forwardEvents(
   log: EventLog,
@@ -32,10 +32,18 @@ export async function forwardEvents(
         }
         silent = error !== null;
       },
+      onPlaceLost: (error) =>
+        say(`where it has come to could not be kept: ${error.message}. Some events will be sent again`),
     });
   });
-  await Promise.all(forwarders.map((forwarder) => forwarder.start()));
-  return async () => {
+  const stop = async () => {
     await Promise.all(forwarders.map((forwarder) => forwarder.stop()));
   };
+  const started = await Promise.allSettled(forwarders.map((forwarder) => forwarder.start()));
+  const failed = started.find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') {
+    await stop();
+    throw failed.reason;
+  }
+  return stop;
 }

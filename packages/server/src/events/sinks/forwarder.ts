@@ -1,6 +1,6 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { segmentName, segmentsOf, writeFileAtomic } from '@larr/core';
+import { DataError, segmentName, segmentsOf, writeFileAtomic } from '@larr/core';
 import type { EventLog } from '../event-log.js';
 import type { EventSink, OutgoingEvent } from './sink.js';
 
@@ -16,6 +16,8 @@ export interface ForwarderOptions {
   onSent?: (events: number) => void;
   /** told of each failure, and once more with null when the sink takes events again */
   onTrouble?: (error: Error | null) => void;
+  /** told when a stop cannot keep its place: what was sent since it was last kept is sent again by the next run */
+  onPlaceLost?: (error: Error) => void;
 }
 
 interface Place {
@@ -43,7 +45,7 @@ export class Forwarder {
     this.#path = join(options.directory, `sink-${options.name}.json`);
   }
 
-  /** Begins. @throws what reading its place throws */
+  /** Begins. @throws DataError SINK_PLACE_UNREADABLE */
   async start(): Promise<void> {
     this.#place = this.#kept = await this.#readPlace();
     const stopListening = this.log.onWritten(() => this.#wake?.());
@@ -57,13 +59,18 @@ export class Forwarder {
     return { segments: segment - at.segment, bytes: at.segment === segment ? bytes - at.offset : bytes };
   }
 
-  /** Stops after the batch under way, keeps its place, closes the sink. */
+  /** Stops after the batch under way, keeps its place, closes the sink. Never rejects: what fails is told to `onPlaceLost`. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#wake?.();
-    await this.#running;
-    await this.#keep();
-    await this.sink.close().catch(() => {});
+    try {
+      await this.#running;
+      await this.#keep();
+    } catch (error) {
+      this.options.onPlaceLost?.(error as Error);
+    } finally {
+      await this.sink.close().catch(() => {});
+    }
   }
 
   async #run(): Promise<void> {
@@ -152,9 +159,13 @@ export class Forwarder {
   }
 
   async #readPlace(): Promise<Place> {
-    const text = await readFile(this.#path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return null;
-      throw error;
+    const text = await readFile(this.#path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT') return null;
+      throw new DataError(
+        'SINK_PLACE_UNREADABLE',
+        `${this.#path}, where a sink has come to in the event log, cannot be read (${cause.code ?? cause.message}). Make it readable, or move it away to send the log from its beginning`,
+        { file: this.#path, cause },
+      );
     });
     if (text !== null) {
       try {

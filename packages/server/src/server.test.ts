@@ -1,0 +1,95 @@
+// What a server leaves behind when something of it fails.
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer as createNetServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { lockDirectory } from '@larr/core';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { closeAll } from './closing.js';
+import { StubBroker } from './events/sinks/kafka-broker.fixture.js';
+import { parseSink } from './events/sinks/sink.js';
+import { createServer } from './server.js';
+
+let directory: string;
+let events: string;
+let said: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'larr-server-'));
+  events = join(directory, 'events');
+  said = '';
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    said += text;
+    return true;
+  });
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createNetServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe('a sink that fails', () => {
+  it('at the start leaves no port, no lock and no file open', async () => {
+    const port = await freePort();
+    const sinks = ['redis://127.0.0.1:1?stream=s'];
+    const options = { bundle: directory, port, events, sinks, front: { log: { level: 'silent' as const } } };
+    const place = join(events, `sink-${parseSink(sinks[0]!).name}.json`);
+    mkdirSync(place, { recursive: true }); // a file that cannot be read, whoever asks
+    await expect(createServer(options)).rejects.toMatchObject({
+      code: 'SINK_PLACE_UNREADABLE',
+      message: expect.stringContaining(place),
+    });
+    rmSync(place, { recursive: true });
+    const server = await createServer(options);
+    expect(server.port).toBe(port);
+    await server.close();
+  });
+
+  it('at the stop says so, and everything else is closed all the same', async () => {
+    const broker = await StubBroker.start('orders');
+    const sinks = [`kafka://127.0.0.1:${broker.port}/orders`];
+    const options = { bundle: directory, port: 0, events, sinks, front: { log: { level: 'silent' as const } } };
+    const place = join(events, `sink-${parseSink(sinks[0]!).name}.json`);
+    const server = await createServer(options);
+    mkdirSync(join(place, 'in the way'), { recursive: true }); // nothing can be renamed to it
+    const event = { id: 'e', type: 'click', user: 'u', poi: 'p', time: '2026-01-10T12:11:00' };
+    const reply = await fetch(`${server.url}/v1/events`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ events: [event] }),
+    });
+    expect(reply.status).toBe(200);
+    await vi.waitFor(() => expect(broker.received.length).toBeGreaterThan(0), { timeout: 5000 });
+    await server.close();
+    await broker.stop();
+    expect(said).toContain('could not be kept');
+    expect(readdirSync(place)).toEqual(['in the way']);
+    await expect(fetch(`${server.url}/healthz`)).rejects.toThrow();
+    lockDirectory(events, 'the event log').release(); // it would say IN_USE
+  }, 20_000);
+});
+
+it('closing goes on after a failure, says each, and fails with the first', async () => {
+  const closed: string[] = [];
+  const told: string[] = [];
+  const step = (name: string, fails = false) =>
+    [
+      name,
+      async () => {
+        closed.push(name);
+        if (fails) throw new Error(`${name} is stuck`);
+      },
+    ] as const;
+  const all = closeAll([step('a'), step('b', true), step('c', true), step('d')], (text) => told.push(text));
+  await expect(all).rejects.toThrow('b is stuck');
+  expect(closed).toEqual(['a', 'b', 'c', 'd']);
+  expect(told).toEqual(['b could not be closed: b is stuck', 'c could not be closed: c is stuck']);
+});
