@@ -14,13 +14,13 @@ export interface PrepareProgress {
 const stages = {
   'reading users and POIs': 1,
   'reading events': 4,
-  'checking values': 4,
-  'joining users and POIs': 8,
-  'looking for outcomes': 4,
-  statistics: 18,
-  features: 40,
+  'checking values': 3,
+  'joining users and POIs': 7,
+  'looking for outcomes': 1,
+  statistics: 24,
+  features: 37,
   texts: 1,
-  'serving store': 3,
+  'serving store': 2,
 } as const;
 export type LoadingStage =
   | 'reading users and POIs'
