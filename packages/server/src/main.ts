@@ -4,11 +4,14 @@ import { LarrError, UsageError } from '@larr/core';
 import { FRONT_OPTIONS, FRONT_USAGE, readFrontOptions } from './security/front-options.js';
 import { runKeysCommand } from './security/key-commands.js';
 import { createServer, type RunningServer, type ServerOptions } from './server.js';
+import { runStoreCommand } from './store/store-commands.js';
 
 const USAGE = `larr-server --bundle DIR [options]
 larr-server keys add|list|revoke --keys FILE …
+larr-server store list|drop --store DIR|URL …
 
-Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.json. "keys" makes the keys that it asks for.
+Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.json. "keys" makes the keys that it asks for,
+"store" lists and drops what an online store keeps.
 
   --bundle DIR            bundle written by "larr export"
   --bundles DIR           let POST /v1/admin/reload load other bundles below this directory
@@ -34,8 +37,9 @@ ${FRONT_USAGE}  --json                  print {"host","port","url","adminUrl","m
 /** Exit codes as everywhere in LARR: 0 stopped on request, 1 failed, 2 wrong usage. */
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
-  if (args[0] === 'keys') {
-    const { stdout, stderr } = await runKeysCommand(args.slice(1));
+  if (args[0] === 'keys' || args[0] === 'store') {
+    const command = args[0] === 'keys' ? runKeysCommand : runStoreCommand;
+    const { stdout, stderr } = await command(args.slice(1));
     process.stderr.write(stderr);
     process.stdout.write(stdout);
     return 0;

@@ -203,6 +203,7 @@ export class BundleModel implements RankingModel {
     try {
       if (this.store.reachable) {
         await this.store.load();
+        await this.store.use();
         await this.#takeUpChanges();
       }
     } catch (error) {

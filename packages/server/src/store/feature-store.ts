@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { LarrError, type Row } from '@larr/core';
+import { didYouMean, LarrError, type Row, UsageError } from '@larr/core';
 import { valueProblem } from './column-values.js';
 import { parquetColumns, parquetLargest, parquetRows, parquetTypes } from './parquet-rows.js';
 import { type Store, StoreAway } from './store.js';
@@ -22,6 +22,9 @@ interface Meta {
 
 /** How long after a sign of life of the process that loads a bundle's users another one takes over. */
 const CLAIM_MS = 60_000;
+/** How often a server says that it uses data, and how long that holds. */
+const SAY_USED_MS = 10_000;
+const IN_USE_MS = 60_000;
 const WRITE_AT_A_TIME = 2000;
 
 /**
@@ -37,6 +40,7 @@ export class FeatureStore {
   readonly pairColumns: readonly string[];
   /** How many POIs the data have: entries of users' sequences go from 1 to this. */
   readonly pois: number;
+  #saidUsed = 0;
 
   private constructor(store: Store, name: string, files: StoreFiles, pairColumns: readonly string[], pois: number) {
     this.#store = store;
@@ -85,7 +89,10 @@ export class FeatureStore {
    */
   async load(onUsers: (users: number) => void = () => {}, claimMs = CLAIM_MS): Promise<number> {
     const owner = randomUUID();
-    const claim = (): Promise<boolean> => this.#store.claim(`${this.#name}:load`, owner, claimMs);
+    const claim = async (): Promise<boolean> => {
+      await this.use();
+      return this.#store.claim(`${this.#name}:load`, owner, claimMs);
+    };
     while (!(await this.loaded())) {
       if (await claim()) {
         // A store that is away for the renewal is away for the load too, which says so.
@@ -101,6 +108,13 @@ export class FeatureStore {
       await new Promise((resolve) => setTimeout(resolve, 250));
     }
     return 0;
+  }
+
+  /** Says, at most every ten seconds, that a server uses these data, so that nobody drops them. @throws StoreAway */
+  async use(): Promise<void> {
+    if (Date.now() - this.#saidUsed < SAY_USED_MS) return;
+    this.#saidUsed = Date.now();
+    await this.#store.put([[`${this.#name}:used`, Buffer.from(String(this.#saidUsed))]]);
   }
 
   /**
@@ -129,7 +143,7 @@ export class FeatureStore {
       return Buffer.from(JSON.stringify(row));
     });
     // The records first: who hears of a change finds it.
-    await this.#store.announce(this.#name, [...pois.keys()]);
+    await this.#store.announce(this.#feed(), [...pois.keys()]);
   }
 
   /**
@@ -148,7 +162,7 @@ export class FeatureStore {
 
   /** The same with the changed columns alone, and the ids. @throws StoreAway */
   async patchedPois(since: number, limit = 1000): Promise<{ last: number; rows: Row[] }> {
-    const { last, members } = await this.#store.changes(this.#name, since, limit);
+    const { last, members } = await this.#store.changes(this.#feed(), since, limit);
     const rows = await Promise.all(
       members.map(async (id) => {
         const changed = await this.#store.read(this.#poiKey(id));
@@ -223,13 +237,56 @@ export class FeatureStore {
 
   #userKey = (id: string): string => `${this.#name}:u:${short(id)}`;
   #poiKey = (id: string): string => `${this.#name}:p:${short(id)}`;
+  #feed = (): string => `${this.#name}:pois`;
   #metaKey = (): string => `${this.#name}:meta`;
 }
 
-/** Names of the data that a store holds. @throws StoreAway */
-export async function namesOf(store: Store): Promise<string[]> {
-  const keys = await store.keys('');
-  return [...new Set(keys.map((key) => key.split(':', 1)[0]!))];
+/** What a store holds under one name. */
+export interface StoredData {
+  name: string;
+  /** users that were loaded; null where a load has not been finished */
+  users: number | null;
+  /** when a server last said that it uses it */
+  used: Date | null;
+}
+
+/** The data that a store holds, those used last first. @throws StoreAway */
+export async function storedData(store: Store): Promise<StoredData[]> {
+  const found: StoredData[] = [];
+  for (const name of await store.names()) {
+    const [meta, used] = [await store.read(`${name}:meta`), await store.read(`${name}:used`)];
+    found.push({
+      name,
+      users: meta === null ? null : (JSON.parse(meta.toString()) as Meta).users,
+      used: used === null ? null : new Date(Number(used.toString())),
+    });
+  }
+  return found.sort((a, b) => Number(b.used) - Number(a.used));
+}
+
+/**
+ * Removes what a store holds under a name, changes included.
+ * @returns how many records
+ * @throws StoreAway; UsageError DATA_UNKNOWN, DATA_IN_USE where a server has a bundle of it loaded
+ */
+export async function dropData(store: Store, name: string, now = new Date()): Promise<number> {
+  const all = await storedData(store);
+  const data = all.find((one) => one.name === name);
+  if (data === undefined)
+    throw new UsageError(
+      'DATA_UNKNOWN',
+      `the store has no data ${name}.${didYouMean(
+        name,
+        all.map((one) => one.name),
+      )}`,
+    );
+  if (data.used !== null && now.getTime() - data.used.getTime() < IN_USE_MS)
+    throw new UsageError(
+      'DATA_IN_USE',
+      `a server used the data ${name} ${Math.max(0, Math.round((now.getTime() - data.used.getTime()) / 1000))} s ago: stop it or let it load another bundle, and try again ${IN_USE_MS / 1000} s later`,
+    );
+  // First what says that it is loaded: what is left of an interrupted drop counts as no data.
+  return (await store.drop(`${name}:meta`)) + (await store.drop(`${name}:`));
 }
 
 export { StoreAway };

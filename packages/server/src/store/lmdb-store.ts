@@ -102,23 +102,33 @@ export class LmdbStore implements Store {
     });
   }
 
-  async keys(prefix: string): Promise<string[]> {
-    return [...this.#db.getKeys({ start: [VALUE, prefix], end: [VALUE, `${prefix}\uffff`] })].map(
-      (key) => key[1] as string,
-    );
+  async names(): Promise<string[]> {
+    const names: string[] = [];
+    for (let from = ''; ; ) {
+      const [first] = this.#db.getKeys({ start: [VALUE, from], end: [VALUE, '\uffff'], limit: 1 });
+      if (first === undefined) return names;
+      const name = (first[1] as string).split(':', 1)[0]!;
+      names.push(name);
+      // what sorts behind all keys that begin with the name and a colon
+      from = `${name};`;
+    }
   }
 
   async drop(prefix: string): Promise<number> {
-    const keys = await this.keys(prefix);
-    await this.#db.transaction(() => {
-      for (const key of keys) this.#db.remove([VALUE, key]);
-      for (const kind of [FEED_AT, FEED_OF, FEED_LAST, CLAIM]) {
-        const found = [...this.#db.getKeys({ start: [kind, prefix], end: [kind, `${prefix}\uffff`] })];
-        for (const key of found) this.#db.remove(key);
+    let values = 0;
+    for (const kind of [VALUE, FEED_AT, FEED_OF, FEED_LAST, CLAIM]) {
+      for (;;) {
+        const range = { start: [kind, prefix], end: [kind, `${prefix}\uffff`], limit: 10_000 };
+        const found = [...this.#db.getKeys(range)];
+        if (found.length === 0) break;
+        await this.#db.transaction(() => {
+          for (const key of found) this.#db.remove(key);
+        });
+        if (kind === VALUE) values += found.length;
       }
-    });
+    }
     await this.#db.flushed;
-    return keys.length;
+    return values;
   }
 
   async close(): Promise<void> {

@@ -10,7 +10,10 @@ export interface RedisOptions {
   retryMs?: number;
 }
 
-const PREFIX = 'larr:';
+/** Values, claims and feeds have beginnings of their own, so that none is taken for another. */
+const PREFIX = 'larr:v:';
+const CLAIMS = 'larr:c:';
+const FEEDS = 'larr:f:';
 
 /** Numbers members of a feed and moves its counter in one step, so that no reader sees a number before the one below it. */
 const ANNOUNCE = `
@@ -123,29 +126,31 @@ export class RedisStore implements Store {
   }
 
   async claim(name: string, owner: string, milliseconds: number): Promise<boolean> {
-    const key = `${PREFIX}claim:${name}`;
+    const key = `${CLAIMS}${name}`;
     return (await this.#ask((client) => client.eval(CLAIM, 1, key, owner, Math.ceil(milliseconds)), 20)) === 1;
   }
 
   async release(name: string, owner: string): Promise<void> {
-    await this.#ask((client) => client.eval(RELEASE, 1, `${PREFIX}claim:${name}`, owner), 20);
+    await this.#ask((client) => client.eval(RELEASE, 1, `${CLAIMS}${name}`, owner), 20);
   }
 
-  async keys(prefix: string): Promise<string[]> {
-    const found = await this.#scan(`${PREFIX}${escapeGlob(prefix)}*`);
-    return found.map((key) => key.slice(PREFIX.length)).sort();
+  async names(): Promise<string[]> {
+    const names = new Set<string>();
+    await this.#scan(`${PREFIX}*`, async (keys) => {
+      for (const key of keys) names.add(key.slice(PREFIX.length).split(':', 1)[0]!);
+    });
+    return [...names].sort();
   }
 
   async drop(prefix: string): Promise<number> {
-    const keys = await this.#scan(`${PREFIX}${escapeGlob(prefix)}*`);
-    const besides = [
-      ...(await this.#scan(`${PREFIX}claim:${escapeGlob(prefix)}*`)),
-      ...(await this.#scan(`${PREFIX}feed:{${escapeGlob(prefix)}*`)),
-    ];
-    const all = [...keys, ...besides];
-    for (let from = 0; from < all.length; from += 1000)
-      await this.#ask((client) => Promise.all(all.slice(from, from + 1000).map((key) => client.del(key))), 100);
-    return keys.length;
+    let values = 0;
+    for (const beginning of [PREFIX, CLAIMS, `${FEEDS}{`]) {
+      await this.#scan(`${beginning}${escapeGlob(prefix)}*`, async (keys) => {
+        const gone = await this.#ask((client) => Promise.all(keys.map((key) => client.del(key))), 100);
+        if (beginning === PREFIX) values += gone.reduce((sum, one) => sum + one, 0);
+      });
+    }
+    return values;
   }
 
   async close(): Promise<void> {
@@ -165,18 +170,17 @@ export class RedisStore implements Store {
     }
   }
 
-  async #scan(pattern: string): Promise<string[]> {
+  /** All keys like this, some at a time; one may come twice. */
+  async #scan(pattern: string, some: (keys: string[]) => Promise<void>): Promise<void> {
     const nodes = this.#client instanceof Cluster ? this.#client.nodes('master') : [this.#client];
-    const found: string[] = [];
     for (const node of nodes) {
       let cursor = '0';
       do {
         const [next, keys] = await this.#ask(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', 1000), 100);
         cursor = next;
-        found.push(...keys);
+        if (keys.length > 0) await some(keys);
       } while (cursor !== '0');
     }
-    return [...new Set(found)];
   }
 
   /** Opens the circuit, and asks until there is an answer. */
@@ -217,8 +221,8 @@ async function replaced(
   return (await client.eval(REPLACE, 1, PREFIX + key, digest, merge(key, before))) === 1;
 }
 
-const counterOf = (feed: string): string => `${PREFIX}feed:{${feed}}:last`;
-const feedOf = (feed: string): string => `${PREFIX}feed:{${feed}}`;
+const counterOf = (feed: string): string => `${FEEDS}{${feed}}:last`;
+const feedOf = (feed: string): string => `${FEEDS}{${feed}}`;
 const escapeGlob = (text: string): string => text.replaceAll(/[\\*?[\]]/g, '\\$&');
 
 /** @throws UsageError STORE_URL */

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { DuckdbSession } from '@larr/core';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { FeatureStore, namesOf, type StoreFiles } from './feature-store.js';
+import { dropData, FeatureStore, type StoreFiles, storedData } from './feature-store.js';
 import { openStore } from './open-store.js';
 import { redisInstalled, startRedis, type TestRedis } from './redis.fixture.js';
 import { RedisStore } from './redis-store.js';
 import { type Store, StoreAway } from './store.js';
+import { runStoreCommand } from './store-commands.js';
 
 // A load takes seconds where the machine is busy.
 vi.setConfig({ testTimeout: 30_000 });
@@ -109,7 +110,13 @@ describe.each(kinds)('the online store in %s', (kind, open) => {
     expect((await store.get('a:2'))?.length).toBe(0);
     expect((await store.get('b:1*'))?.toString()).toBe('茶');
     expect(await store.get('a:3')).toBeNull();
-    expect(await store.keys('a:')).toEqual(['a:1', 'a:2']);
+    await store.announce('feed:1', ['m']);
+    await store.claim('claim:1', 'me', 60_000);
+    expect(await store.names()).toEqual(['a', 'b']);
+    await store.drop('feed:');
+    await store.drop('claim:');
+    expect(await store.changes('feed:1', 0, 1)).toEqual({ last: 0, members: [] });
+    expect(await store.claim('claim:1', 'other', 60_000)).toBe(true);
     expect(await store.drop('b:1*')).toBe(1);
     expect(await store.get('b:1*')).toBeNull();
     expect(await store.get('a:1')).not.toBeNull();
@@ -196,7 +203,7 @@ describe.each(kinds)('the online store in %s', (kind, open) => {
     }
     expect(await features.user('nobody')).toBeNull();
     expect(await (await FeatureStore.open(store, 'export2', files)).loaded()).toBe(false);
-    expect(await namesOf(store)).toEqual(['export1']);
+    expect(await storedData(store)).toMatchObject([{ name: 'export1', users: USERS, used: expect.any(Date) }]);
   });
 
   it('loses no column of a user or POI that several change at once', async () => {
@@ -304,6 +311,26 @@ describe.each(kinds)('the online store in %s', (kind, open) => {
     });
   });
 
+  it('drops the data of a name alone, and none that a server uses', async () => {
+    const [old, current] = [
+      await FeatureStore.open(store, 'export1', files),
+      await FeatureStore.open(store, 'export10', files),
+    ];
+    for (const one of [old, current]) {
+      await one.load();
+      await one.putPois(new Map([['p3', { price: 99 }]]));
+    }
+    await expect(dropData(store, 'export1')).rejects.toMatchObject({ code: 'DATA_IN_USE' });
+    await expect(dropData(store, 'export')).rejects.toMatchObject({ code: 'DATA_UNKNOWN' });
+    // users, the POI, and two records about the data
+    expect(await dropData(store, 'export1', new Date(Date.now() + 61_000))).toBe(USERS + 3);
+    expect((await storedData(store)).map(({ name }) => name)).toEqual(['export10']);
+    expect(await old.loaded()).toBe(false);
+    expect((await old.changedPois(0)).rows).toEqual([]);
+    expect(await current.user('u2')).not.toBeNull();
+    expect((await current.changedPois(0)).rows).toHaveLength(1);
+  });
+
   it('keeps apart ids of any length and writing', async () => {
     const features = await FeatureStore.open(store, 'export1', files);
     await features.load();
@@ -368,6 +395,30 @@ describe.runIf(redisInstalled)('a Redis that goes away', () => {
       await hung.remove();
     }
   });
+});
+
+it('lists and drops the data of a store that no server uses any more', async () => {
+  const place = join(directory, 'commanded');
+  await expect(runStoreCommand(['list', '--store', place])).rejects.toMatchObject({ code: 'STORE_NOT_THERE' });
+  const store = await openStore(place);
+  await (await FeatureStore.open(store, 'export1', files)).load();
+  await expect(runStoreCommand(['drop', '--store', place, 'export1'])).rejects.toMatchObject({ code: 'DATA_IN_USE' });
+  await store.put([['export1:used', Buffer.from('1700000000000')]]);
+  await store.close();
+  const listed = JSON.parse((await runStoreCommand(['list', '--json', '--store', place])).stdout);
+  expect(listed).toEqual({ data: [{ name: 'export1', users: USERS, used: '2023-11-14T22:13:20.000Z' }] });
+  const dropped = JSON.parse((await runStoreCommand(['drop', '--json', '--store', place, 'export1'])).stdout);
+  expect(dropped).toEqual({ dropped: 'export1', records: USERS + 2 });
+  expect((await runStoreCommand(['list', '--store', place])).stderr).toBe('no data\n');
+  for (const wrong of [
+    ['drop', '--store', place],
+    ['list'],
+    ['lst', '--store', place],
+    ['list', 'x', '--store', place],
+  ])
+    await expect(runStoreCommand(wrong)).rejects.toMatchObject({
+      code: expect.stringMatching(/^(OPTION|ACTION)_/),
+    });
 });
 
 it('never shows the password of a store whose address it cannot read', async () => {

@@ -32,10 +32,10 @@ export interface Store {
   claim(name: string, owner: string, milliseconds: number): Promise<boolean>;
   /** Gives a name back, if this owner has it. @throws StoreAway */
   release(name: string, owner: string): Promise<void>;
-  /** Removes all keys and feeds that begin so. @returns how many keys @throws StoreAway */
+  /** Removes all keys, feeds and claims that begin so. @returns how many keys @throws StoreAway */
   drop(prefix: string): Promise<number>;
-  /** The keys that begin so. @throws StoreAway */
-  keys(prefix: string): Promise<string[]>;
+  /** What stands before the first colon of keys, each once. Reads through a shared database: nothing for a request. @throws StoreAway */
+  names(): Promise<string[]>;
   close(): Promise<void>;
 }
 
