@@ -84,9 +84,9 @@ export type RankedPoi = {
 };
 
 export type Fallbacks = {
-  /** The user is unknown: index 0 ("unseen") and missing features were used. */
+  /** Nothing was known of the user: all that their record would say counted as missing. The id itself is still looked up: one that training had keeps its embedding. */
   user: boolean;
-  /** The online store does not answer, so the user counts as unknown for now. */
+  /** The online store does not answer, so the user's features, history and statistics count as missing for now; scores may differ from a new user's, as the embedding of a known id still counts. */
   store?: true;
   /** Unknown candidates: index 0 ("unseen") and missing features were used. */
   pois: string[];

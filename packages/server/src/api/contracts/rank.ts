@@ -60,11 +60,14 @@ export type RankedPoi = z.infer<typeof RankedPoi>;
 /** What a request named that the model has never seen, and what was used in its place. */
 export const Fallbacks = z
   .object({
-    user: z.boolean().meta({ description: 'The user is unknown: index 0 ("unseen") and missing features were used.' }),
-    store: z
-      .literal(true)
-      .optional()
-      .meta({ description: 'The online store does not answer, so the user counts as unknown for now.' }),
+    user: z.boolean().meta({
+      description:
+        'Nothing was known of the user: all that their record would say counted as missing. The id itself is still looked up: one that training had keeps its embedding.',
+    }),
+    store: z.literal(true).optional().meta({
+      description:
+        "The online store does not answer, so the user's features, history and statistics count as missing for now; scores may differ from a new user's, as the embedding of a known id still counts.",
+    }),
     pois: z
       .array(z.string())
       .meta({ description: 'Unknown candidates: index 0 ("unseen") and missing features were used.' }),
