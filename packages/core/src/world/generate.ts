@@ -30,6 +30,10 @@ export interface WorldProgress {
   stage: 'people and restaurants' | 'sessions' | 'tables' | 'texts' | 'samples';
   done: number;
   total: number;
+  /** What of the samples is being made. */
+  part?: string;
+  /** Seconds that are probably left of this stage; null while nothing is known. */
+  secondsLeft: number | null;
 }
 
 export interface WorldSummary {
@@ -79,9 +83,9 @@ export async function generateWorld(options: WorldOptions): Promise<WorldSummary
       ...(threads !== undefined && { threads }),
       ...(rowsPerShard !== undefined && { rowsPerShard }),
       ...(signal !== undefined && { signal }),
-      progress: ({ done, total }) => {
+      progress: ({ stage: part, done, total, secondsLeft }) => {
         signal?.throwIfAborted();
-        onProgress?.({ stage: 'samples', done, total });
+        onProgress?.({ stage: 'samples', done, total, part, secondsLeft });
       },
     });
     return { output, scale, seed, ...made };
@@ -96,7 +100,7 @@ async function makeTables(
   onProgress: WorldOptions['onProgress'],
   signal: AbortSignal | undefined,
 ): Promise<Omit<WorldSummary, 'output' | 'scale' | 'seed'>> {
-  onProgress?.({ stage: 'people and restaurants', done: 0, total: size.users + size.pois });
+  onProgress?.({ stage: 'people and restaurants', done: 0, total: size.users + size.pois, secondsLeft: null });
   const { people, restaurants, source, days, cities } = populate(size, seed, sceneEffects);
   const intercepts = calibrate(source, size.days);
   signal?.throwIfAborted();
@@ -114,6 +118,7 @@ async function makeTables(
     await writePeople(connection, directory, people);
     await writeSceneEffects(connection, directory, sceneEffects);
     const log = await EventLog.create(connection);
+    const started = performance.now();
     await simulate(
       source,
       intercepts,
@@ -128,13 +133,14 @@ async function makeTables(
       },
       (done) => {
         signal?.throwIfAborted();
-        onProgress?.({ stage: 'sessions', done, total: size.sessions });
+        const secondsLeft = ((performance.now() - started) / 1000) * (size.sessions / done - 1);
+        onProgress?.({ stage: 'sessions', done, total: size.sessions, secondsLeft });
       },
     );
     impressions = log.rows;
-    onProgress?.({ stage: 'tables', done: 0, total: impressions });
+    onProgress?.({ stage: 'tables', done: 0, total: impressions, secondsLeft: null });
     await log.finish(directory, cities, size.days);
-    onProgress?.({ stage: 'tables', done: impressions, total: impressions });
+    onProgress?.({ stage: 'tables', done: impressions, total: impressions, secondsLeft: 0 });
   } finally {
     await rm(staging, { force: true });
     await rm(`${staging}.wal`, { force: true });
@@ -151,7 +157,7 @@ async function writeTexts(
   onProgress: WorldOptions['onProgress'],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  onProgress?.({ stage: 'texts', done: 0, total: size.corpusBytes });
+  onProgress?.({ stage: 'texts', done: 0, total: size.corpusBytes, secondsLeft: null });
   const pairs = dishPairs(4, seed).map((pair) => `${JSON.stringify(pair)}\n`);
   await writeFileAtomic(join(directory, 'corpus', 'dishes.jsonl'), pairs.join(''));
   const file = await open(join(directory, 'corpus', 'general.jsonl'), 'w');
@@ -163,5 +169,5 @@ async function writeTexts(
   } finally {
     await file.close();
   }
-  onProgress?.({ stage: 'texts', done: size.corpusBytes, total: size.corpusBytes });
+  onProgress?.({ stage: 'texts', done: size.corpusBytes, total: size.corpusBytes, secondsLeft: 0 });
 }

@@ -56,8 +56,8 @@ export function datasetSummary(directory: string, manifest: DatasetManifest): st
 /** Shows a preparation's progress with the time that is left. */
 export function showProgress(progress: CommandContext['progress'], what: string): (at: PrepareProgress) => void {
   return ({ stage, done, total, secondsLeft }) => {
-    const left = secondsLeft === null || done >= total ? '' : `, about ${duration(secondsLeft)} left`;
-    progress(what, done, total, `${stage}${left}`);
+    const left = secondsLeft === null || done >= total ? '' : `about ${duration(secondsLeft)} left`;
+    progress(what, done, total, [stage, left].filter((text) => text !== '').join(', '));
   };
 }
 

@@ -1,6 +1,7 @@
 import { generateWorld, WORLD_SCALES, type WorldScale, type WorldSummary } from '@larr/core';
 import { type Command, Option } from 'commander';
 import { action, type OptionsOf, readConfig, withDataOptions } from '../command-context.js';
+import { showProgress } from './prepare.js';
 
 interface WorldCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
   out: string;
@@ -31,7 +32,7 @@ export function registerWorld(program: Command): void {
             categoryGranularity: options.granularity,
             sceneEffects: options.sceneEffects,
             signal,
-            onProgress: ({ stage, done, total }) => progress(stage, done, total),
+            onProgress: ({ stage, part, ...at }) => showProgress(progress, stage)({ stage: part ?? '', ...at }),
           }),
         (made) =>
           `${made.output}: ${made.impressions.toLocaleString('en')} impressions of ${made.pois.toLocaleString('en')} POIs to ` +
