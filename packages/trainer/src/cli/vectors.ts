@@ -31,13 +31,14 @@ export type VectorsFound = { [K in LanguageStagesTaken | 'languageModel']?: stri
 
 /** `--ignore-gate` of the commands that train. */
 export function ignoreGateOption(): Option {
-  return new Option('--ignore-gate', 'take vectors that fail their gate (gate.json), and say so').default(false);
+  return new Option('--ignore-gate', 'take given vectors that fail their gate (gate.json), and say so').default(false);
 }
 
 /**
  * The vectors that these models need: those given, which are checked before anything is trained, or those that the language stages
  * make in `out`: the whole model's in vectors/, those without stage 1 or stage 2 in no-cpt/ and no-ft/. And the language model that P5 asks.
- * The whole model's, given or made, must pass their gate; those without a stage are there to be worse.
+ * The whole model's that are given must pass their gate. Those that one command makes and takes are taken whatever it says, which is said: who
+ * asks for both at once is not sent away after the longest part. Those without a stage are there to be worse.
  * @throws UsageError `UNKNOWN_MODEL`, `VECTOR_DIM`; ConfigError `NEEDS_SEQUENCE`, `NEEDS_FIELDS` where the data lack what a model reads; DataError `NO_VECTORS`, `VECTORS_MISMATCH`, `GATE_FAILED`, `GATE_CORRUPT`
  */
 export async function vectorsFor(wanted: VectorsWanted, context: CommandContext): Promise<VectorsFound> {
@@ -63,7 +64,6 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
     checkModelInputs(name, resolveTrainConfig(name, dataset.manifest.training, config.train), inputs);
   const { checkVectors } = await import('../embedding/vectors-manifest.js');
   const { requireGate } = await import('../embedding/vectors-gate.js');
-  const passGate = (path: string) => requireGate(path, { ignore: wanted.ignoreGate === true, say: context.say });
   const found: VectorsFound = {};
   for (const stages of needed) {
     const path = given[stages];
@@ -71,7 +71,7 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
     const { dimension } = await checkVectors(path, dataset);
     for (const name of models.filter((name) => modelKind(name).vectors === stages))
       resolveTrainConfig(name, dataset.manifest.training, config.train, dimension);
-    if (stages === 'both') await passGate(path);
+    if (stages === 'both') await requireGate(path, { ignore: wanted.ignoreGate === true, say: context.say });
     found[stages] = path;
   }
   const missing = [...needed].filter((stages) => found[stages] === undefined);
@@ -81,7 +81,7 @@ export async function vectorsFor(wanted: VectorsWanted, context: CommandContext)
   const stages = { data, split, out, config, seed, device, signal: context.signal, ...stageReporter(context) };
   for (const taken of missing) {
     const path = await ensureVectorsOf(taken, stages);
-    if (taken === 'both') await passGate(path);
+    if (taken === 'both') await requireGate(path, { ignore: true, say: context.say });
     found[taken] = path;
   }
   return asked(found);
