@@ -616,6 +616,8 @@ export type ReportReply = {
     since: string | null;
     p: number | null;
   }[];
+  /** Lines of the event log that could not be read, and are in no figure; `larr events compact` names the first. */
+  unreadableLines: number;
   /** Users of the control that one look at the end needs to find the primary metric's smallest lift with power .8. */
   usersNeeded: number | null;
 };

@@ -93,7 +93,7 @@ function Alarms({ value, report }: { value: ExperimentReply; report: ReportReply
 }
 
 function Findings({ report }: { report: ReportReply }) {
-  const { days, verdicts, usersNeeded, experiment } = report;
+  const { days, verdicts, usersNeeded, unreadableLines, experiment } = report;
   const { arms, primary } = experiment.definition;
   const [metric, setMetric] = useState<string>(primary);
   const [adjusted, setAdjusted] = useState(true);
@@ -145,6 +145,12 @@ function Findings({ report }: { report: ReportReply }) {
           </li>
         )}
       </ul>
+      {unreadableLines > 0 && (
+        <p className="notice" role="status">
+          {number(unreadableLines)} {unreadableLines === 1 ? 'line' : 'lines'} of the event log cannot be read and{' '}
+          {unreadableLines === 1 ? 'is' : 'are'} in no figure; larr events compact names the first.
+        </p>
+      )}
       <section className="findings" aria-labelledby="lift">
         <div className="row spread">
           <h2 id="lift">Lift against {control}</h2>

@@ -156,6 +156,10 @@ describe('compacting an event log', () => {
     expect(await compact()).toMatchObject({ impressions: 1 });
     await appendFile(segment(1), second.slice(30));
     expect(await compact()).toMatchObject({ impressions: 2 });
+    // A line that was never finished, in a file that others follow.
+    await appendFile(segment(1), second.slice(0, 30));
+    await write(2, line('impression', 'u', 'r', '03T12:00:00'));
+    expect(await compact()).toMatchObject({ impressions: 3 });
   });
 
   it('goes on after files of the log were taken away, and keeps the days they made', async () => {
@@ -210,11 +214,43 @@ describe('compacting an event log', () => {
     expect(await compact()).toMatchObject({ written: ['2026-01-04', '2026-01-06'], impressions: 3 });
   });
 
+  it.each([
+    ['CSV', 'true', 'false'],
+    ['CSV', 'True', 'False'],
+    ['CSV', '1', '0'],
+    ['Parquet', 'true', 'false'],
+    ['Parquet', '1::DOUBLE', '0::DOUBLE'],
+  ])('puts the days behind a history, %s, whose labels are %s and %s', async (form, yes, no) => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), line('order', 'u', 'p', '03T12:05:00'));
+    const history = join(folder, `history.${form === 'CSV' ? 'csv' : 'parquet'}`);
+    using db = await DuckdbSession.open();
+    if (form === 'CSV')
+      await writeFile(history, `who,where,row,time,click,bought,weather,temperature\nu,p,7,2026-01-01 10:00:00,${yes},${no},rain,3\n`);
+    else
+      await db.run(`COPY (SELECT 'u' AS who, 'p' AS "where", 7 AS "row", TIMESTAMP '2026-01-01 10:00:00' AS time, ${yes} AS click, ${no} AS bought,
+        'rain' AS weather, 3 AS temperature) TO ${literal(history)} (FORMAT parquet)`);
+    await compact({ history: true, schema: { ...schema, tables: { ...schema.tables, events: history } } });
+    const { query } = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')).tables.events;
+    const labels = 'lower(click::VARCHAR) AS click, lower(bought::VARCHAR) AS bought';
+    const [old, made] = await db.rows<{ click: string; bought: string }>(`SELECT ${labels} FROM (${query}) ORDER BY time`);
+    expect(['1', 'true']).toContain(old!.click);
+    expect(['0', 'false']).toContain(old!.bought);
+    expect(made).toEqual({ click: '1', bought: '1' });
+  });
+
   it('refuses a broken line, a foreign directory and a missing log', async () => {
     await write(1, line('impression', 'u', 'p', '03T12:00:00'), 'nonsense\n', line('click', 'u', 'p', '03T12:00:00'));
     await expect(compact()).rejects.toMatchObject({
       code: 'EVENT_LOG_CORRUPT',
-      message: expect.stringContaining('segment 1'),
+      message: expect.stringContaining(`${segment(1)}:2 is no event: it is not JSON`),
+    });
+    await write(
+      1,
+      line('impression', 'u', 'p', '03T12:00:00'),
+      line('order', 'u', 'p', '03T12:00:00', { value: 'ten' }),
+    );
+    await expect(compact()).rejects.toMatchObject({
+      message: expect.stringContaining(`${segment(1)}:2 is no event: its value is not a number`),
     });
     await writeFile(join(folder, 'mine.txt'), 'x');
     await expect(compact({ output: folder })).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });

@@ -10,7 +10,7 @@ import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { momentColumns, timeColumn } from './event-columns.js';
-import { segmentsOf, snapshotLog } from './log-files.js';
+import { segmentName, segmentsOf, snapshotLog, unreadableLine } from './log-files.js';
 
 export interface CompactOptions {
   /** The event log, as the server writes it; it may go on writing. */
@@ -264,7 +264,7 @@ class LogReader {
 
   /** Events per local day of a segment; those whose time cannot be read are in none. */
   async daysOf(segment: number, path: string): Promise<Record<string, number>> {
-    const rows = await this.#reading(segment, () =>
+    const rows = await this.#reading(segment, path, () =>
       this.db.rows<{ day: string; n: bigint }>(
         `SELECT strftime(t, '%Y-%m-%d') AS day, count(*) AS n
          FROM (SELECT ${TIME} AS t FROM ${this.#source(path)} WHERE ${KINDS}) WHERE t IS NOT NULL GROUP BY 1 ORDER BY 1`,
@@ -276,7 +276,7 @@ class LogReader {
   async load(segment: number, path: string): Promise<void> {
     const select = `SELECT id, type, "user", poi, ${TIME} AS t, requestId AS request, position, value, scene, received
       FROM ${this.#source(path)} WHERE ${KINDS}`;
-    await this.#reading(segment, () =>
+    await this.#reading(segment, path, () =>
       this.db.run(this.#made ? `INSERT INTO happened ${select}` : `CREATE OR REPLACE TABLE happened AS ${select}`),
     );
     this.#made = true;
@@ -286,16 +286,21 @@ class LogReader {
     return `read_json(${literal(path)}, columns = ${COLUMNS}, format = 'newline_delimited')`;
   }
 
-  async #reading<T>(segment: number, work: () => Promise<T>): Promise<T> {
+  async #reading<T>(segment: number, path: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (cause) {
       this.db.throwIfInterrupted();
-      const why = (cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '');
+      const file = join(this.directory, segmentName(segment));
+      const bad = await unreadableLine(path);
+      const what =
+        bad === null
+          ? `${file} cannot be read: ${(cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '')}`
+          : `${file}:${bad.line} is no event: ${bad.why}`;
       throw new DataError(
         'EVENT_LOG_CORRUPT',
-        `segment ${segment} of the event log ${this.directory} cannot be read: ${why}. Move the file away to go on without it`,
-        { file: this.directory, cause },
+        `${what}. ${bad === null ? 'Move' : 'Take the line out, or move'} the file away to go on without it`,
+        { file, cause },
       );
     }
   }
@@ -433,7 +438,11 @@ function withHistory(schema: DatasetSchema, output: string, baseDirectory: strin
   const { user, poi, row } = schema.keys;
   const labels = Object.values(schema.labels).map((label) => (typeof label === 'object' ? label.column : label));
   const names = [user, poi, row, timeColumn(schema), ...labels, ...momentColumns(schema).map(({ name }) => name)];
-  const columns = [...new Set(names.filter((name) => name !== undefined))].map(ident).join(', ');
+  // Labels of 0 and 1 meet as texts: a common type of numbers would be asked of a CSV file's "true" too.
+  const texts = new Set(Object.values(schema.labels).filter((label) => typeof label === 'string'));
+  const columns = [...new Set(names.filter((name) => name !== undefined))]
+    .map((name) => (texts.has(name) ? `regexp_replace(${ident(name)}::VARCHAR, '\\.0+$', '') AS ${ident(name)}` : ident(name)))
+    .join(', ');
   const days = `read_parquet(${literal(join(resolve(output), 'events', '*.parquet'))})`;
   return { query: `SELECT ${columns} FROM ${old} UNION ALL BY NAME SELECT ${columns} FROM ${days}` };
 }

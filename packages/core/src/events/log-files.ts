@@ -1,6 +1,8 @@
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { UsageError } from '../errors.js';
 
 /** A file of an event log. */
@@ -66,29 +68,67 @@ export interface LogSnapshot extends AsyncDisposable {
 }
 
 /**
- * Takes the log as it stands. Finished segments are read where they are; of the newest, which is still written to, the whole lines are copied.
+ * Takes the log as it stands. Finished segments are read where they are; of the newest, which is still written to, and of those that a crash cut short, the
+ * whole lines are copied.
  * @throws UsageError `EVENTS_MISSING`
  */
 export async function snapshotLog(directory: string): Promise<LogSnapshot> {
   const segments = await segmentsOf(directory);
   const files: LogSnapshot['files'] = [];
-  let copy: string | null = null;
-  for (const [i, { number, path }] of segments.entries()) {
-    const bytes = await wholeLines(path);
-    if (bytes === 0) continue;
-    if (i < segments.length - 1) files.push({ segment: number, path, bytes });
-    else {
-      copy = join(tmpdir(), `larr-events-${process.pid}-${Math.random().toString(36).slice(2)}.jsonl`);
-      await copyPrefix(path, copy, bytes);
-      files.push({ segment: number, path: copy, bytes });
-    }
-  }
-  return {
-    files,
-    async [Symbol.asyncDispose]() {
-      if (copy !== null) await rm(copy, { force: true });
-    },
+  const copies: string[] = [];
+  const drop = async () => {
+    for (const copy of copies) await rm(copy, { force: true });
   };
+  try {
+    for (const [i, { number, path }] of segments.entries()) {
+      const bytes = await wholeLines(path);
+      if (bytes === 0) continue;
+      if (i < segments.length - 1 && (await stat(path)).size === bytes) files.push({ segment: number, path, bytes });
+      else {
+        const copy = join(tmpdir(), `larr-events-${process.pid}-${Math.random().toString(36).slice(2)}.jsonl`);
+        copies.push(copy);
+        await copyPrefix(path, copy, bytes);
+        files.push({ segment: number, path: copy, bytes });
+      }
+    }
+  } catch (error) {
+    await drop();
+    throw error;
+  }
+  return { files, [Symbol.asyncDispose]: drop };
+}
+
+/** The first line of a file of an event log that is no event, and why; null where all are. */
+export async function unreadableLine(path: string): Promise<{ line: number; why: string } | null> {
+  const input = createReadStream(path);
+  try {
+    let line = 0;
+    for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      line++;
+      if (text.trim() === '') continue;
+      const why = whyNoEvent(text);
+      if (why !== null) return { line, why };
+    }
+    return null;
+  } finally {
+    input.destroy();
+  }
+}
+
+function whyNoEvent(text: string): string | null {
+  let event: Record<string, unknown>;
+  try {
+    event = JSON.parse(text);
+  } catch {
+    return 'it is not JSON';
+  }
+  if (typeof event !== 'object' || event === null || Array.isArray(event)) return 'it is not an object';
+  for (const field of ['id', 'type']) if (typeof event[field] !== 'string') return `its ${field} is not a text`;
+  if (typeof event.received !== 'string' || Number.isNaN(Date.parse(event.received)))
+    return 'its received is not a time';
+  for (const field of ['position', 'value'])
+    if (event[field] != null && !Number.isFinite(Number(event[field]))) return `its ${field} is not a number`;
+  return null;
 }
 
 async function copyPrefix(from: string, to: string, bytes: number): Promise<void> {

@@ -14,19 +14,27 @@ export interface LoggedExperiment {
   prePeriodDays: number;
 }
 
-/** Columns of the log that the analysis reads. */
+/** What an event log says about an experiment. */
+export interface LogAnalysis {
+  days: Day[];
+  /** lines of the log that are no events: they are in no figure */
+  unreadableLines: number;
+}
+
+/** Columns of the log that the analysis reads; as texts, so that one that is something else can be told from one that is missing. */
 const COLUMNS =
-  "{id: 'VARCHAR', type: 'VARCHAR', \"user\": 'VARCHAR', value: 'DOUBLE', received: 'TIMESTAMP', experimentId: 'VARCHAR', arm: 'VARCHAR'}";
+  "{id: 'VARCHAR', type: 'VARCHAR', \"user\": 'VARCHAR', value: 'VARCHAR', received: 'VARCHAR', experimentId: 'VARCHAR', arm: 'VARCHAR'}";
 
 /**
  * Analyses an experiment from an event log: the days so far (UTC, by the server's clock), each with everything up to it. A user counts from the first
- * exposure on; what the user did in the days before the experiment's start is the covariate of CUPED. An event that is in the log twice counts once.
- * @throws DataError `EVENT_LOG_CORRUPT`
+ * exposure on; what the user did in the days before the experiment's start is the covariate of CUPED. An event that is in the log twice counts once, a line that
+ * cannot be read is counted and left out.
+ * @throws UsageError `EVENTS_MISSING`; DataError `EVENT_LOG_CORRUPT` where a file cannot be read at all
  */
-export async function analyseLog(directory: string, experiment: LoggedExperiment): Promise<Day[]> {
+export async function analyseLog(directory: string, experiment: LoggedExperiment): Promise<LogAnalysis> {
   const { plan, startedAt, stoppedAt, prePeriodDays } = experiment;
   await using log = await snapshotLog(directory);
-  if (log.files.length === 0) return [];
+  if (log.files.length === 0) return { days: [], unreadableLines: 0 };
   using db = await DuckdbSession.open({ threads: 2, memoryLimit: '1GB' });
   const at = (time: Date) => `TIMESTAMP ${literal(time.toISOString().slice(0, 23))}`;
   const before = new Date(startedAt.getTime() - prePeriodDays * 86_400_000);
@@ -34,10 +42,13 @@ export async function analyseLog(directory: string, experiment: LoggedExperiment
   const arms = plan.arms.map(({ name }) => literal(name)).join(', ');
   const files = log.files.map(({ path }) => literal(path)).join(', ');
   try {
+    // Under ignore_errors a line that is no JSON object comes as a row without anything.
     await db.run(`CREATE TABLE log AS
-      SELECT id, type, "user", value, received, experimentId, arm
-      FROM read_json([${files}], columns = ${COLUMNS}, format = 'newline_delimited')
-      WHERE received >= ${at(before)} ${until} AND (type <> 'exposure' OR experimentId = ${literal(experiment.id)})`);
+      SELECT id, type, "user", value, received, experimentId, arm,
+        (id IS NULL OR type IS NULL OR received IS NULL OR (value IS NULL AND given IS NOT NULL)) AS unreadable
+      FROM (SELECT * REPLACE (TRY_CAST(value AS DOUBLE) AS value, TRY_CAST(received AS TIMESTAMP) AS received), value AS given
+        FROM read_json([${files}], columns = ${COLUMNS}, format = 'newline_delimited', ignore_errors = true))
+      WHERE unreadable OR (received >= ${at(before)} ${until} AND (type <> 'exposure' OR experimentId = ${literal(experiment.id)}))`);
   } catch (error) {
     throw new DataError(
       'EVENT_LOG_CORRUPT',
@@ -45,7 +56,9 @@ export async function analyseLog(directory: string, experiment: LoggedExperiment
       { file: directory, cause: error },
     );
   }
+  const { n } = await db.row<{ n: bigint }>('SELECT count(*) AS n FROM log WHERE unreadable');
   await db.run(`
+    DELETE FROM log WHERE unreadable;
     CREATE TABLE exposed AS
       SELECT row_number() OVER (ORDER BY first, "user") - 1 AS u, "user", first, arm FROM (
         SELECT "user", min(received) AS first, arg_min(list_position([${arms}], arm), received) - 1 AS arm
@@ -69,7 +82,7 @@ export async function analyseLog(directory: string, experiment: LoggedExperiment
     db,
     `SELECT strftime(received, '%Y-%m-%d') AS day, u::INTEGER, ${sums} FROM happened WHERE exposed GROUP BY 1, 2 ORDER BY 1, 2`,
   );
-  return accumulate(plan, people, past, days);
+  return { days: await accumulate(plan, people, past, days), unreadableLines: Number(n) };
 }
 
 async function columns<T>(db: DuckdbSession, query: string): Promise<T> {

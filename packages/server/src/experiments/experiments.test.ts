@@ -1,5 +1,5 @@
 // Experiments as the server runs them: over HTTP, with a model that the tests know, and an event log on the disk.
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
@@ -218,6 +218,7 @@ describe('an experiment over HTTP', () => {
     expect(ctr.cuped).toBeNull();
     expect(body.verdicts).toMatchObject([{ treatment: 'b', metric: 'ctr', outcome: 'open' }]);
     expect(body.usersNeeded).toBeGreaterThan(1000);
+    expect(body.unreadableLines).toBe(0);
   });
 
   it('takes what users did before the start as the covariate, and nothing between start and exposure', async () => {
@@ -256,15 +257,30 @@ describe('an experiment over HTTP', () => {
     expect(ctr.cuped.varianceReduction).toBeLessThan(0.9);
   });
 
-  it('a broken line in the log is a failure, not a report of the rest', async () => {
+  it('starts, pauses and goes without a body, whatever media type the request names', async () => {
     await call('PUT', '/v1/experiments/test', { arms: [{ name: 'a' }, { name: 'b' }] });
+    const bare = async (method: 'POST' | 'PUT' | 'DELETE', url: string) =>
+      (await app.inject({ method, url, headers: { 'content-type': 'application/json' }, payload: '' })).statusCode;
+    for (const step of ['start', 'pause', 'stop']) expect(await bare('POST', `/v1/experiments/test/${step}`)).toBe(200);
+    expect(await bare('DELETE', '/v1/experiments/test')).toBeLessThan(300);
+    expect(await bare('PUT', '/v1/experiments/test')).toBe(400);
+  });
+
+  it('lines of the log that cannot be read are counted in the report, and left out of it', async () => {
+    await call('PUT', '/v1/experiments/test', { arms: [{ name: 'a' }, { name: 'b' }], durableExposures: true });
     await call('POST', '/v1/experiments/test/start');
-    writeFileSync(
-      join(directory, 'events', 'events-00000001.jsonl'),
-      '{"id":"1","type":"click"}\nnonsense\n{"id":"2"}\n',
-    );
+    for (let u = 0; u < 10; u++) await rank(`u${u}`);
+    const received = new Date().toISOString();
+    const order = (id: string, more: object) => JSON.stringify({ id, type: 'order', user: 'u0', received, ...more });
+    const file = join(directory, 'events', 'events-00000001.jsonl');
+    const bad = ['nonsense', '[1]', order('x', { value: 'ten' }), order('y', { received: 'today' }), '{"id":"cut'];
+    const lines = [order('1', { value: 5 }), ...bad, order('2', { value: 7.5 }), '{"id":"torn'];
+    appendFileSync(file, lines.join('\n'));
     const { status, body } = await call('GET', '/v1/experiments/test/report');
-    expect([status, body.error.code]).toEqual([500, 'INTERNAL']);
+    expect([status, body.unreadableLines]).toEqual([200, bad.length]);
+    const arms: { orders: number; gmv: number; users: number }[] = body.days.at(-1).figures.arms;
+    const sum = (of: 'orders' | 'gmv' | 'users') => arms.reduce((total, arm) => total + arm[of], 0);
+    expect([sum('users'), sum('orders'), sum('gmv')]).toEqual([10, 2, 12.5]);
   });
 
   it('a server without an event log takes neither experiments nor sinks, and no sink that it cannot read', async () => {

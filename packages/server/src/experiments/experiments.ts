@@ -16,6 +16,8 @@ export interface ExperimentReport {
   asOf: string;
   days: Day[];
   verdicts: Verdict[];
+  /** Lines of the event log that could not be read, and are in no figure. */
+  unreadableLines: number;
   /** Users of the control that one look at the end needs to find the primary metric's smallest lift with power .8; null before the control has a figure. */
   usersNeeded: number | null;
 }
@@ -139,7 +141,7 @@ export class Experiments {
   async #analyse(record: ExperimentRecord): Promise<ExperimentReport> {
     const { definition: plan } = record;
     const asOf = new Date();
-    const days = await analyseLog(this.events, {
+    const { days, unreadableLines } = await analyseLog(this.events, {
       id: record.id,
       plan,
       startedAt: new Date(record.startedAt!),
@@ -157,6 +159,7 @@ export class Experiments {
       asOf: asOf.toISOString(),
       days,
       verdicts: verdicts(days, plan, plan.primary),
+      unreadableLines,
       usersNeeded:
         variation === null
           ? null

@@ -119,6 +119,10 @@ export const ReportReply = z
         p: figure,
       }),
     ),
+    unreadableLines: z.int().meta({
+      description:
+        'Lines of the event log that could not be read, and are in no figure; `larr events compact` names the first.',
+    }),
     usersNeeded: figure.meta({
       description:
         "Users of the control that one look at the end needs to find the primary metric's smallest lift with power .8.",
