@@ -90,6 +90,21 @@ describe('a call', () => {
     ]);
   });
 
+  it('scores and recalls, and does both again where a connection broke', async () => {
+    const { client, asked } = await serving([broken, json(200, { results: [] }), broken, json(200, { pois: [] })]);
+    const contexts = { requests: [{ user: 'u', scene: { weather: 'rain' }, candidates: ['a', 'b'] }] };
+    const scored = await client.score(contexts);
+    expect(scored.results).toEqual([]);
+    const wanted = { text: 'noodle soup', k: 5, within: { city: 'london' } };
+    const recalled = await client.recall(wanted, { requestId: 'mine-2' });
+    expect(recalled.pois).toEqual([]);
+    expect(asked.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ...Array(2).fill(['POST', '/v1/score', contexts]),
+      ...Array(2).fill(['POST', '/v1/recall', wanted]),
+    ]);
+    expect(asked.at(-1)!.headers['x-request-id']).toBe('mine-2');
+  });
+
   it('puts names into the path and the query, whatever they hold', async () => {
     const { client, asked } = await serving([json(200, {})]);
     await client.call('run', { params: { id: 'a/../b c?' }, query: { rows: 5 } });

@@ -67,6 +67,16 @@ export class LarrClient {
     return this.call('rank', { body }, options);
   }
 
+  /** Scores candidates of several users or scenes, in the order they were given. */
+  score(body: Operations['score']['body'], options?: CallOptions): Promise<Operations['score']['reply']> {
+    return this.call('score', { body }, options);
+  }
+
+  /** Finds POIs that suit a text, a scene or a user, nearest first. */
+  recall(body: Operations['recall']['body'], options?: CallOptions): Promise<Operations['recall']['reply']> {
+    return this.call('recall', { body }, options);
+  }
+
   /** Sends events; resolves when they are on the server's disk. Sent again under the same ids they are written once. */
   events(body: Operations['events']['body'], options?: CallOptions): Promise<Operations['events']['reply']> {
     return this.call('events', { body }, options);
