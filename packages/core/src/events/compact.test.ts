@@ -225,14 +225,19 @@ describe('compacting an event log', () => {
     const history = join(folder, `history.${form === 'CSV' ? 'csv' : 'parquet'}`);
     using db = await DuckdbSession.open();
     if (form === 'CSV')
-      await writeFile(history, `who,where,row,time,click,bought,weather,temperature\nu,p,7,2026-01-01 10:00:00,${yes},${no},rain,3\n`);
+      await writeFile(
+        history,
+        `who,where,row,time,click,bought,weather,temperature\nu,p,7,2026-01-01 10:00:00,${yes},${no},rain,3\n`,
+      );
     else
       await db.run(`COPY (SELECT 'u' AS who, 'p' AS "where", 7 AS "row", TIMESTAMP '2026-01-01 10:00:00' AS time, ${yes} AS click, ${no} AS bought,
         'rain' AS weather, 3 AS temperature) TO ${literal(history)} (FORMAT parquet)`);
     await compact({ history: true, schema: { ...schema, tables: { ...schema.tables, events: history } } });
     const { query } = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')).tables.events;
     const labels = 'lower(click::VARCHAR) AS click, lower(bought::VARCHAR) AS bought';
-    const [old, made] = await db.rows<{ click: string; bought: string }>(`SELECT ${labels} FROM (${query}) ORDER BY time`);
+    const [old, made] = await db.rows<{ click: string; bought: string }>(
+      `SELECT ${labels} FROM (${query}) ORDER BY time`,
+    );
     expect(['1', 'true']).toContain(old!.click);
     expect(['0', 'false']).toContain(old!.bought);
     expect(made).toEqual({ click: '1', bought: '1' });

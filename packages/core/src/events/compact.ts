@@ -441,7 +441,9 @@ function withHistory(schema: DatasetSchema, output: string, baseDirectory: strin
   // Labels of 0 and 1 meet as texts: a common type of numbers would be asked of a CSV file's "true" too.
   const texts = new Set(Object.values(schema.labels).filter((label) => typeof label === 'string'));
   const columns = [...new Set(names.filter((name) => name !== undefined))]
-    .map((name) => (texts.has(name) ? `regexp_replace(${ident(name)}::VARCHAR, '\\.0+$', '') AS ${ident(name)}` : ident(name)))
+    .map((name) =>
+      texts.has(name) ? `regexp_replace(${ident(name)}::VARCHAR, '\\.0+$', '') AS ${ident(name)}` : ident(name),
+    )
     .join(', ');
   const days = `read_parquet(${literal(join(resolve(output), 'events', '*.parquet'))})`;
   return { query: `SELECT ${columns} FROM ${old} UNION ALL BY NAME SELECT ${columns} FROM ${days}` };
