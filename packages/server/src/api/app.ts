@@ -74,8 +74,11 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
   });
 
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) =>
-    parseJsonBody(body, limits.bodyDepth),
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
+    // Many clients name the media type with every request: where no body is taken, none need come.
+    body.length === 0 && request.routeOptions.schema?.body === undefined
+      ? undefined
+      : parseJsonBody(body, limits.bodyDepth),
   );
 
   app.addHook('onRequest', async (request, reply) => {
