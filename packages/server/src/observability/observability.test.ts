@@ -1,7 +1,9 @@
+import Fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
 import { ScoreDrift } from './drift.js';
 import { createMetrics } from './metrics.js';
 import { RecentCount, RecentTimes } from './recent.js';
+import { logRequests } from './request-log.js';
 
 /** mulberry32: the same numbers everywhere */
 function generator(seed: number): () => number {
@@ -103,4 +105,20 @@ describe('score drift', () => {
     now = 301_000;
     expect(drift.now().scores).toBe(600);
   });
+});
+
+it('of what only an admin may change, the log says whether it was done or refused', async () => {
+  const lines: string[] = [];
+  const app = Fastify({ logger: { stream: { write: (line: string) => lines.push(line) } } });
+  logRequests(app, { level: 'info', requests: 0 });
+  const config = { scope: 'admin' } as never;
+  app.post('/done', { config }, async () => 'done');
+  app.post('/refused', { config }, async (_, reply) => reply.code(403).send('no'));
+  for (const url of ['/done', '/refused']) await app.inject({ method: 'POST', url });
+  await app.close();
+  const audited = lines.map((line) => JSON.parse(line)).filter(({ audit }) => audit === true);
+  expect(audited.map(({ status, msg }) => [status, msg])).toEqual([
+    [200, 'changed by an admin'],
+    [403, 'refused'],
+  ]);
 });

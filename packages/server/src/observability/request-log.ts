@@ -21,8 +21,8 @@ export function logger({ level }: LogOptions): FastifyServerOptions['logger'] {
 }
 
 /**
- * One line a request, at level info, of the share that is asked for; of what an admin's key changed, always. They say neither user nor body: who may
- * read a log need not be who may read those.
+ * One line a request, at level info, of the share that is asked for; of what only an admin's key may change, always, done or
+ * refused. They say neither user nor body: who may read a log need not be who may read those.
  */
 export function logRequests(app: FastifyInstance, { requests }: LogOptions, random: () => number = Math.random): void {
   app.addHook('onResponse', async (request, reply) => {
@@ -39,7 +39,7 @@ export function logRequests(app: FastifyInstance, { requests }: LogOptions, rand
         key: request.grant?.id ?? null,
         address: request.ip,
       },
-      audit ? 'changed by an admin' : 'answered',
+      !audit ? 'answered' : reply.statusCode < 400 ? 'changed by an admin' : 'refused',
     );
   });
 }
