@@ -234,7 +234,7 @@ describe('pages of other origins', () => {
   });
 
   it.each(['PATCH', 'DELETE'] as const)('may use the methods that the routes have, as %s', async (method) => {
-    const { app } = await serve({ keys: keyFile, corsOrigins: ['https://shop.example'] });
+    const { app } = await serve({ open: true, corsOrigins: ['https://shop.example'] });
     app.route({ method, url: '/v1/thing', config: { scope: 'admin' }, handler: async () => ({}) });
     const { headers } = await app.inject({ method: 'OPTIONS', url: '/v1/thing', headers: preflight });
     const allowed = String(headers['access-control-allow-methods']).split(', ');
