@@ -6,6 +6,7 @@ import { reportPage } from '../../test/report-page.js';
 import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from '../../test/synthetic-data.js';
 import { resolveTrainConfig } from '../training/config.js';
 import type { LearningData } from '../training/data.js';
+import type { TrainProgress } from '../training/train.js';
 import { readSpace } from './search-space.js';
 import { type TuneOptions, tuneOn } from './tune.js';
 
@@ -48,7 +49,15 @@ test('a search halves its trials by the validation part alone, goes on where it 
   const before = readdirSync(join(out, 'trials'));
 
   const told: number[][] = [];
-  const result = await tuneOn(data, { ...options, onTrial: (_, __, done, total) => told.push([done, total]) });
+  const beyond: TrainProgress[] = [];
+  const result = await tuneOn(data, {
+    ...options,
+    onTrial: (_, __, done, total) => told.push([done, total]),
+    onProgress: (progress) => {
+      if (progress.row > progress.rows) beyond.push(progress);
+    },
+  });
+  expect(beyond).toEqual([]);
   expect(told.slice(0, 9)).toEqual(Array.from({ length: 9 }, (_, i) => [i + 1, 9]));
   expect(readdirSync(join(out, 'trials'))).toEqual(expect.arrayContaining(before));
   for (const model of result.models) {

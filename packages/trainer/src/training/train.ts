@@ -348,7 +348,8 @@ async function runEpochs(
             seed: options.seed,
             epoch,
             epochs: config.epochs,
-            row,
+            // the last batch is a whole one, also where it goes past the share
+            row: Math.min(row, rows),
             rows,
             loss: sum / count,
             samplesPerSecond,
