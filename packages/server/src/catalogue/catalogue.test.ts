@@ -12,6 +12,7 @@ import { createMetrics } from '../observability/metrics.js';
 import { ModelRegistry } from '../ranking/model-registry.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
 import { Catalogue } from './catalogue.js';
+import { EntityIndex } from './entity-index.js';
 
 const here: [string, string] = ['events.lat', 'events.lon'];
 const there: [string, string] = ['pois.lat', 'pois.lon'];
@@ -225,15 +226,34 @@ describe('finding POIs', () => {
   it('takes beginnings of words of name and place, in any order and case, without accents', async () => {
     expect(await find('mus')).toEqual(['m2', 'm1', 'm5']);
     expect(await find('CAFE breestr')).toEqual(['m1']);
-    expect(await find('clocks muse')).toEqual(['m2']);
+    expect(await find('clocks muse')).toEqual(['m1', 'm2']);
     expect(await find('useum')).toEqual([]);
     expect(await find('博物')).toEqual(['m-3']);
     expect(await find('mus zzz')).toEqual([]);
   });
 
+  it('looks at other keywords too, where their texts are short', async () => {
+    const texts = join(directory, 'long.parquet');
+    const about = `a museum whose description goes on and on, which names ${'many things, '.repeat(5)}dinosaurs among them`;
+    const connection = await (await DuckDBInstance.create(':memory:')).connect();
+    await connection.run(
+      `COPY (SELECT 'm1' AS poi, 'Café' AS title, 'gallery' AS shows, '${about}' AS about) TO '${texts}' (FORMAT parquet)`,
+    );
+    connection.closeSync();
+    const store = join(directory, 'store', 'pois.parquet');
+    const alsoShort = ['title', 'shows', 'about'];
+    const index = await EntityIndex.open({ store, key: 'poi', texts, searched: ['title'], alsoShort, position: null });
+    try {
+      expect(ids(await index.search('gall', {}, 10))).toEqual(['m1']);
+      expect(await index.search('dinosaurs', {}, 10)).toEqual([]);
+    } finally {
+      index.close();
+    }
+  });
+
   it('puts the one of that id first, then names that begin so', async () => {
-    expect(await find('clocks')).toEqual(['clocks', 'm2']);
-    expect(await find('clock')).toEqual(['m5', 'm2', 'clocks']);
+    expect(await find('clocks')).toEqual(['clocks', 'm1', 'm2']);
+    expect(await find('clock')).toEqual(['m5', 'm1', 'm2', 'm-3', 'clocks']);
     expect(await find('m-3')).toEqual(['m-3']);
   });
 

@@ -139,6 +139,7 @@ export class Catalogue {
       key: 'poi',
       texts: (await exists(texts)) ? texts : null,
       searched: this.identifying,
+      alsoShort: this.poiKeywords,
       position: this.position?.columns ?? null,
     });
   }

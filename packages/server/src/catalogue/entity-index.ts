@@ -25,12 +25,17 @@ export interface EntityIndexOptions {
   texts: string | null;
   /** keywords that search looks at, beside the id: what an entity is called and where it is. Without texts, the store's text columns */
   searched: readonly string[];
+  /** keywords that search looks at as well where their texts are short: a name, a kind, a street, and no descriptions or reviews */
+  alsoShort?: readonly string[];
   /** columns with an entity's position, for the middle of each group */
   position: { latitude: string; longitude: string } | null;
 }
 
 /** A column with more values than this is no way to choose among entities. */
 const MOST_GROUPS = 500;
+
+/** A keyword is short where all but one in twenty of its texts have at most this many characters: a name or a place, in any script. */
+const SHORT_TEXT = 64;
 
 /** Longest query that is looked at; and its words. */
 const QUERY_LENGTH = 128;
@@ -189,13 +194,27 @@ export class EntityIndex {
       : this.#columns.filter(({ type }) => type === 'VARCHAR').map(({ name }) => `column_${name}`);
   }
 
+  /** Columns of the other keywords whose texts are short. */
+  async #alsoSearched(): Promise<string[]> {
+    const searched = new Set(this.#searched());
+    const others = (this.#options.alsoShort ?? [])
+      .filter((keyword) => this.#texts.includes(keyword))
+      .map((keyword) => `text_${keyword}`)
+      .filter((column) => !searched.has(column));
+    if (others.length === 0) return [];
+    const lengths = others.map((column, i) => `quantile_disc(length(${ident(column)}), 0.95)::INTEGER AS l${i}`);
+    const reader = await this.#connection.runAndReadAll(`SELECT ${lengths.join(', ')} FROM entities`);
+    const row = reader.getRowObjectsJS()[0]!;
+    return others.filter((_, i) => row[`l${i}`] !== null && Number(row[`l${i}`]) <= SHORT_TEXT);
+  }
+
   #facetColumn(column: string): string {
     return this.#columns.some(({ name }) => name === column) ? `column_${column}` : `text_${column}`;
   }
 
   /** The words of all entities in order, numbered, and which entities have each: a prefix is then one range of numbers. */
   async #index(): Promise<void> {
-    const texts = ['id', ...this.#searched().map(ident)].join(', ');
+    const texts = ['id', ...this.#searched().map(ident), ...(await this.#alsoSearched()).map(ident)].join(', ');
     await this.#connection.run(
       `CREATE TEMP TABLE hits AS SELECT n, unnest(words_of(concat_ws(' ', ${texts}))) AS word FROM entities`,
     );
