@@ -1,9 +1,10 @@
 // What a server knows of users and POIs: scored, recalled, changed while it runs, and gone with the store for a while.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readSafetensors } from '@larr/core';
+import { readSafetensors, writeSafetensors } from '@larr/core';
 import { createServer, type RankReply, type RunningServer } from '@larr/server';
+import { exportBundle } from '@larr/trainer';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { redisInstalled, startRedis } from '../../packages/server/src/store/redis.fixture.js';
 import { exportTinyBundle } from './tiny-bundle.js';
@@ -156,6 +157,40 @@ it('lists scene texts that it has no embedding for, once each', async () => {
   );
 });
 
+it('knows a text that was embedded after the model was trained, from the next bundle on', async () => {
+  const vectors = join(directory, 'vectors');
+  const frogs = Float32Array.from({ length: 16 }, (_, i) => Math.cos(i * 3.7));
+  // what `larr embed --texts` leaves there
+  writeFileSync(join(vectors, 'later.json'), JSON.stringify([{ field: 'weather', text: 'raining frogs' }]));
+  await writeSafetensors(join(vectors, 'later.safetensors'), { embeddings: { shape: [1, 16], data: frogs } });
+  const out = join(directory, 'bundle-later');
+  await exportBundle({ run: join(directory, 'run-larr'), data: join(directory, 'data'), out });
+  const later = await createServer({ bundle: out, port: 0 });
+  try {
+    await later.ready;
+    const rank = async (weather: string) => {
+      const { reply } = await ask(
+        'rank',
+        { user: 'u1', scene: { ...scene, weather }, candidates, explain: true },
+        'POST',
+        later.url,
+      );
+      return reply;
+    };
+    const [frogs, missing] = [await rank('raining frogs'), await rank('')];
+    expect(frogs.fallbacks.scene).toEqual([]);
+    expect(Object.keys(frogs.ranked[0]!.attention!)).toContain('weather');
+    expect(Object.keys(missing.ranked[0]!.attention!)).not.toContain('weather');
+    // those that were known before are what they were
+    const before = (await ask('rank', { user: 'u1', scene, candidates })).reply;
+    const after = (await ask('rank', { user: 'u1', scene, candidates }, 'POST', later.url)).reply;
+    expect(after.ranked.map(({ poi }) => poi)).toEqual(before.ranked.map(({ poi }) => poi));
+    for (const [i, { pCtr }] of after.ranked.entries()) expect(pCtr).toBeCloseTo(before.ranked[i]!.pCtr, 6);
+  } finally {
+    await later.close();
+  }
+});
+
 describe('features that change while the server runs', () => {
   const ctr = async (body: object, url = server.url) => {
     const { ranked } = (await ask('rank', body, 'POST', url)).reply;
@@ -165,7 +200,7 @@ describe('features that change while the server runs', () => {
   it('a user’s reach the next request', async () => {
     const request = { user: 'u3', scene, candidates: ['p3'] };
     const before = await ctr(request);
-    const other = await ask('admin/store/users', { rows: { u3: { home_city: 'Chengdu', age: 99 } } }, 'PATCH');
+    const other = await ask('admin/store/users', { rows: { u3: { home_city: 'Chengdu', age: '99' } } }, 'PATCH');
     expect(other.status).toBe(200);
     expect(await ctr(request)).not.toBeCloseTo(before, 5);
     const unknown = await ask('admin/store/users', { rows: { u3: { shoe_size: 43 } } }, 'PATCH');
@@ -180,7 +215,10 @@ describe('features that change while the server runs', () => {
       await Promise.all([first.ready, second.ready]);
       const request = { user: 'u1', scene, candidates: ['p4'] };
       const before = await ctr(request, first.url);
-      const rows = { p4: { price: 900, latitude: 10, longitude: 10 }, brandNew: { price: 12, cuisine: 'Pizza' } };
+      const rows = {
+        p4: { price: '900', latitude: '10', longitude: '10' },
+        brandNew: { price: '12', cuisine: 'Pizza' },
+      };
       await ask('admin/store/pois', { rows }, 'PATCH', first.url);
       for (const { url } of [first, second]) {
         await vi.waitFor(async () => expect(await ctr(request, url)).not.toBeCloseTo(before, 5), 5000);
@@ -216,7 +254,7 @@ describe.runIf(redisInstalled)('a server whose Redis goes away', () => {
       expect(performance.now() - started).toBeLessThan(3000);
       const metrics = await (await fetch(`${other.url}/metrics`)).text();
       expect(metrics).toMatch(/larr_fallbacks_total\{kind="store"\} 20/);
-      const change = await ask('admin/store/users', { rows: { u1: { age: 3 } } }, 'PATCH', other.url);
+      const change = await ask('admin/store/users', { rows: { u1: { age: '3' } } }, 'PATCH', other.url);
       expect([change.status, change.reply.error?.code]).toEqual([503, 'STORE_AWAY']);
       await redis.start();
       await vi.waitFor(async () => expect(await rank()).toMatchObject({ fallbacks: { user: false } }), 10_000);

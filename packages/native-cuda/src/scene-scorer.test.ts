@@ -206,3 +206,26 @@ test('wrong weights, arrays and indices are refused by name', async () => {
     code: 'BAD_SHAPE',
   });
 });
+
+test('entries of a large table, which are folded when a row first names them, give what they give in a small one, also to many calls at once', async () => {
+  const small = options(9);
+  const many = 40_000;
+  const random = randomSource(10);
+  const table = random.normals(many * dims.d);
+  // the small table's entries lie far apart in the large one, each in its field
+  const place = Int32Array.from({ length: entries }, (_, e) => (many / entries) * e + (e % fields));
+  const fieldOf = Int32Array.from({ length: many }, (_, e) => e % fields);
+  place.forEach((at, e) => {
+    table.set(small.table.subarray(e * dims.d, (e + 1) * dims.d), at * dims.d);
+  });
+  using large = new SceneScorer({ ...small, table, fieldOf });
+  using eager = new SceneScorer(small);
+  const rows = someRows(200, 11);
+  const there = rows.map((entry) => (entry < 0 ? -1 : place[entry]!));
+  const expected = eager.encodeSync(rows);
+  const calls = await Promise.all(Array.from({ length: 8 }, () => large.encode(there)));
+  for (const z of calls) expect(z).toEqual(expected);
+  expect(large.encodeSync(there)).toEqual(expected);
+  const { attention } = await large.encodeWithAttention(there);
+  expect(attention).toEqual((await eager.encodeWithAttention(rows)).attention);
+});

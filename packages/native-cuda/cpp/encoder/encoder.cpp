@@ -1,7 +1,10 @@
 // The folded scene encoder: folds the table, packs the weights, spreads rows over threads.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <thread>
 
 #include "../device/threads.h"
 #include "../device/workspace.h"
@@ -51,38 +54,64 @@ void encoder_detail::check(const EncoderShape& s, const EncoderTable& table) {
       refuse("fieldOf[" + std::to_string(e) + "] = " + std::to_string(table.field_of[e]) + " is not a field from 0 to " + std::to_string(s.fields - 1));
 }
 
-void encoder_detail::fold(const EncoderShape& shape, const EncoderWeights& w, const EncoderTable& table, float* logits, float* values, int64_t stride) {
-  const int d = shape.dim, heads = shape.heads, head_dim = d / heads;
-  // logit_h(x) = q_h . (W_k,h x + b_k,h) / sqrt(head_dim) = u_h . x + c_h: one vector a head instead of a projection.
-  const float *wq = w.in_proj_weight, *wk = wq + int64_t(d) * d, *wv = wk + int64_t(d) * d;
-  const float *bq = w.in_proj_bias, *bk = bq + d, *bv = bk + d;
-  std::vector<double> u(size_t(heads) * size_t(d), 0.0), constant(size_t(heads), 0.0);
-  for (int h = 0; h < heads; h++)
-    for (int i = h * head_dim; i < (h + 1) * head_dim; i++) {
-      double q = double(bq[i]);
-      for (int x = 0; x < d; x++) q += double(wq[int64_t(i) * d + x]) * double(w.agg[x]);
-      q *= 1.4426950408889634074 / std::sqrt(double(head_dim));
-      constant[size_t(h)] += q * double(bk[i]);
-      for (int x = 0; x < d; x++) u[size_t(h) * size_t(d) + size_t(x)] += q * double(wk[int64_t(i) * d + x]);
+namespace {
+
+// Folds one token at a time: one logit a head, times log2(e), and W_v x + b_v. Keeps what it needs of the weights.
+class Folding {
+ public:
+  Folding(const EncoderShape& shape, const EncoderWeights& w)
+      : d_(shape.dim), heads_(shape.heads), u_(size_t(heads_) * size_t(d_), 0.0), constant_(size_t(heads_), 0.0) {
+    const int d = d_, head_dim = d / heads_;
+    // logit_h(x) = q_h . (W_k,h x + b_k,h) / sqrt(head_dim) = u_h . x + c_h: one vector a head instead of a projection.
+    const float *wq = w.in_proj_weight, *wk = wq + int64_t(d) * d, *wv = wk + int64_t(d) * d;
+    const float *bq = w.in_proj_bias, *bk = bq + d, *bv = bk + d;
+    for (int h = 0; h < heads_; h++)
+      for (int i = h * head_dim; i < (h + 1) * head_dim; i++) {
+        double q = double(bq[i]);
+        for (int x = 0; x < d; x++) q += double(wq[int64_t(i) * d + x]) * double(w.agg[x]);
+        q *= 1.4426950408889634074 / std::sqrt(double(head_dim));
+        constant_[size_t(h)] += q * double(bk[i]);
+        for (int x = 0; x < d; x++) u_[size_t(h) * size_t(d) + size_t(x)] += q * double(wk[int64_t(i) * d + x]);
+      }
+    wv_.assign(wv, wv + int64_t(d) * d);
+    bv_.assign(bv, bv + d);
+    agg_.assign(w.agg, w.agg + d);
+    positions_.assign(w.field, w.field + int64_t(shape.fields) * d);
+  }
+
+  // x = embedding + pos of the field, or agg where embedding is null. logits [heads], value [d]; value may be the embedding's own place.
+  void operator()(const float* embedding, int field, float* logits, float* value) const {
+    const int d = d_;
+    std::vector<double> token(static_cast<size_t>(d));
+    for (int x = 0; x < d; x++)
+      token[size_t(x)] = embedding ? double(embedding[x]) + double(positions_[size_t(field) * size_t(d) + size_t(x)]) : double(agg_[size_t(x)]);
+    for (int h = 0; h < heads_; h++) {
+      double logit = constant_[size_t(h)];
+      for (int x = 0; x < d; x++) logit += u_[size_t(h) * size_t(d) + size_t(x)] * token[size_t(x)];
+      logits[h] = float(logit);
     }
+    for (int i = 0; i < d; i++) {
+      double sum = double(bv_[size_t(i)]);
+      for (int x = 0; x < d; x++) sum += double(wv_[size_t(i) * size_t(d) + size_t(x)]) * token[size_t(x)];
+      value[i] = float(sum);
+    }
+  }
+
+ private:
+  int d_, heads_;
+  std::vector<double> u_, constant_;              // logit_h(x) = u_h . x + c_h
+  std::vector<float> wv_, bv_, agg_, positions_;  // [d, d], [d], [d], [fields, d]
+};
+
+}  // namespace
+
+void encoder_detail::fold(const EncoderShape& shape, const EncoderWeights& w, const EncoderTable& table, float* logits, float* values, int64_t stride) {
+  const Folding folding(shape, w);
   constexpr int64_t per_task = 64;
   parallel(int((table.entries + per_task) / per_task), [&](int task) {
-    std::vector<double> token(static_cast<size_t>(d));
-    for (int64_t e = task * per_task; e < std::min(table.entries + 1, (task + 1) * per_task); e++) {
-      for (int x = 0; x < d; x++)
-        token[size_t(x)] = e == 0 ? double(w.agg[x])
-                                  : double(table.embeddings[(e - 1) * d + x]) + double(w.field[int64_t(table.field_of[e - 1]) * d + x]);
-      for (int h = 0; h < heads; h++) {
-        double logit = constant[size_t(h)];
-        for (int x = 0; x < d; x++) logit += u[size_t(h) * size_t(d) + size_t(x)] * token[size_t(x)];
-        logits[e * heads + h] = float(logit);
-      }
-      for (int i = 0; i < d; i++) {
-        double value = double(bv[i]);
-        for (int x = 0; x < d; x++) value += double(wv[int64_t(i) * d + x]) * token[size_t(x)];
-        values[e * stride + i] = float(value);
-      }
-    }
+    for (int64_t e = task * per_task; e < std::min(table.entries + 1, (task + 1) * per_task); e++)
+      folding(e == 0 ? nullptr : table.embeddings + (e - 1) * shape.dim, e == 0 ? 0 : table.field_of[e - 1], logits + e * shape.heads,
+              values + e * stride);
   });
 }
 
@@ -92,6 +121,48 @@ void encoder_detail::refuse_entry(int64_t row, int field, int32_t entry, const i
   throw std::out_of_range(where + " is an entry of field " + std::to_string(field_of[entry]) + ", not of field " + std::to_string(field));
 }
 
+namespace {
+
+// A larger table is folded entry by entry as rows name them: all of it would keep a program from starting for seconds, and most entries are
+// named by nobody.
+constexpr int64_t folded_at_once = 1 << 14;
+
+// The entries of a large table. Each lies unfolded in its value's place until the first row that names it.
+class Later {
+ public:
+  Later(const EncoderShape& shape, const EncoderWeights& weights, const std::vector<int32_t>& field_of, float* logits, float* values, int64_t stride)
+      : folding_(shape, weights), field_of_(field_of), heads_(shape.heads), stride_(stride), logits_(logits), values_(values),
+        done_(std::make_unique<std::atomic<uint8_t>[]>(field_of.size())) {
+    folding_(nullptr, 0, logits, values);
+  }
+
+  // May be called by any number of threads; when it returns, the entry is folded.
+  void ensure(int32_t entry) const {
+    std::atomic<uint8_t>& done = done_[size_t(entry)];
+    if (done.load(std::memory_order_acquire) == folded) return;
+    uint8_t nobody = raw;
+    if (done.compare_exchange_strong(nobody, being_folded, std::memory_order_acq_rel)) {
+      float* value = values_ + (int64_t(entry) + 1) * stride_;
+      folding_(value, field_of_[size_t(entry)], logits_ + (int64_t(entry) + 1) * heads_, value);
+      done.store(folded, std::memory_order_release);
+      return;
+    }
+    // another thread is at it, for some microseconds
+    while (done.load(std::memory_order_acquire) != folded) std::this_thread::yield();
+  }
+
+ private:
+  static constexpr uint8_t raw = 0, being_folded = 1, folded = 2;
+  Folding folding_;
+  const std::vector<int32_t>& field_of_;
+  int heads_;
+  int64_t stride_;
+  float *logits_, *values_;
+  std::unique_ptr<std::atomic<uint8_t>[]> done_;
+};
+
+}  // namespace
+
 struct SceneEncoder::State {
   EncoderShape shape;
   int64_t entries;
@@ -99,6 +170,7 @@ struct SceneEncoder::State {
   bool round_weights;
   Plan plan{};
   std::vector<int32_t> field_of;
+  std::unique_ptr<Later> later;  // null where all entries are folded
   std::vector<std::vector<float>> floats;  // what the plan points into
   struct Packed {
     void* data;
@@ -160,7 +232,11 @@ SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& w, c
 
   float* logits = s.keep(size_t(1 + table.entries) * size_t(heads));
   float* values = s.keep(size_t(1 + table.entries) * size_t(width));
-  fold(shape, w, table, logits, values, width);
+  if (table.entries <= folded_at_once) fold(shape, w, table, logits, values, width);
+  else {
+    for (int64_t e = 0; e < table.entries; e++) std::copy_n(table.embeddings + e * d, d, values + (e + 1) * width);
+    s.later = std::make_unique<Later>(shape, w, s.field_of, logits, values, width);
+  }
   p.logits = logits;
   p.values = values;
 
@@ -187,9 +263,9 @@ size_t SceneEncoder::bytes() const { return state_->bytes; }
 namespace {
 
 // Calls done(first row, rows, z block) for blocks of rows, from many threads.
-template <class Done>
-void encode_blocks(const Path& path, const Plan& plan, const std::vector<int32_t>& field_of, const int32_t* rows, int64_t n_rows, float* attention,
-                   const Run& run, const Done& done) {
+template <class Ensure, class Done>
+void encode_blocks(const Path& path, const Plan& plan, const std::vector<int32_t>& field_of, const Ensure& ensure, const int32_t* rows,
+                   int64_t n_rows, float* attention, const Run& run, const Done& done) {
   const int64_t entries = int64_t(field_of.size());
   const int fields = plan.fields, per_row = plan.heads * (1 + fields);
   // Few rows are cut finer, so that every thread has some; a row's result does not depend on the block it is in.
@@ -208,8 +284,9 @@ void encode_blocks(const Path& path, const Plan& plan, const std::vector<int32_t
           for (int64_t i = first; i < first + n; i++)
             for (int f = 0; f < fields; f++) {
               const int32_t entry = rows[i * fields + f];
-              if (entry == -1 || (entry >= 0 && entry < entries && field_of[size_t(entry)] == f)) continue;
-              refuse_entry(i, f, entry, field_of.data(), entries);
+              if (entry == -1) continue;
+              if (entry < 0 || entry >= entries || field_of[size_t(entry)] != f) refuse_entry(i, f, entry, field_of.data(), entries);
+              ensure(entry);
             }
           done(first, n, [&](float* z, int64_t stride) {
             path.block(plan, rows + first * fields, n, z, stride, attention ? attention + first * per_row : nullptr, memory.data());
@@ -223,14 +300,20 @@ void encode_blocks(const Path& path, const Plan& plan, const std::vector<int32_t
 
 void SceneEncoder::encode(const int32_t* rows, int64_t n_rows, float* z, float* attention, const Run& run) const {
   const int out = state_->shape.out;
-  encode_blocks(*state_->path, state_->plan, state_->field_of, rows, n_rows, attention, run,
+  const auto ensure = [later = state_->later.get()](int32_t entry) {
+    if (later) later->ensure(entry);
+  };
+  encode_blocks(*state_->path, state_->plan, state_->field_of, ensure, rows, n_rows, attention, run,
                 [&](int64_t first, int, const auto& block) { block(z + first * out, out); });
 }
 
 void SceneEncoder::score(const int32_t* rows, int64_t n_rows, const float* targets, bool one_target, float* scores, float* attention,
                          const Run& run) const {
   const int out = state_->shape.out;
-  encode_blocks(*state_->path, state_->plan, state_->field_of, rows, n_rows, attention, run, [&](int64_t first, int n, const auto& block) {
+  const auto ensure = [later = state_->later.get()](int32_t entry) {
+    if (later) later->ensure(entry);
+  };
+  encode_blocks(*state_->path, state_->plan, state_->field_of, ensure, rows, n_rows, attention, run, [&](int64_t first, int n, const auto& block) {
     const Workspace memory(size_t(block_rows) * size_t(out) * sizeof(float));
     auto* z = static_cast<float*>(memory.data());
     block(z, out);

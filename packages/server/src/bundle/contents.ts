@@ -62,6 +62,6 @@ export const RankerInputs = z.object({
 });
 export type RankerInputs = z.infer<typeof RankerInputs>;
 
-/** `scene.json`: texts of each field; the first has row `entry` of the scene table, the others follow. */
+/** `scene.json`: texts of fields; the first has row `entry` of the scene table, the others follow. A field may stand several times. */
 export const SceneEntries = z.array(z.object({ field: z.string(), entry: count, texts: z.array(z.string()) }));
 export type SceneEntries = z.infer<typeof SceneEntries>;

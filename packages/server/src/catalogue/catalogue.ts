@@ -34,7 +34,8 @@ export class Catalogue {
     this.poiKeywords = schema.keywords.poi.map(({ name }) => name);
     this.identifying = schema.texts.cptInput.length > 0 ? schema.texts.cptInput : this.poiKeywords.slice(0, 1);
     this.#entries = new Map();
-    for (const { field, texts } of entries) this.#entries.set(field, new Set(texts));
+    for (const { field, texts } of entries)
+      this.#entries.set(field, new Set([...(this.#entries.get(field) ?? []), ...texts]));
   }
 
   /**

@@ -34,7 +34,7 @@ export function sceneFields(schema: DatasetSchema, features: BundleFeatures, ent
   const input = new SceneInput(schema);
   const time = typeof schema.time === 'object' ? schema.time.column : schema.time;
   const texts = new Map<string, string[]>();
-  for (const { field, texts: own } of entries) texts.set(field, own);
+  for (const { field, texts: own } of entries) texts.set(field, [...(texts.get(field) ?? []), ...own]);
   const columns = input.columns.map((name): SceneField => {
     const kind = input.kindOf(name);
     const range = kind === 'number' ? rangeOf(schema, features, name) : undefined;

@@ -23,8 +23,7 @@ export class SceneVectors {
   /** width of z_s */
   readonly width: number;
   readonly explainable: boolean;
-  /** texts of each field, numbered from its first entry on */
-  readonly #entries: { first: number; texts: IdIndex }[];
+  readonly #entries: FieldTexts[];
   readonly #scorer: SceneScorer | null;
   readonly #table: Matrix;
 
@@ -47,7 +46,7 @@ export class SceneVectors {
     this.width = inputs.z_s;
     this.explainable = encoder.kind === 'encoder';
     this.#table = table;
-    this.#entries = this.fields.map(() => ({ first: 0, texts: new IdIndex() }));
+    this.#entries = this.fields.map(() => new FieldTexts());
     const rows = table.shape[0]!;
     const fieldOf = new Int32Array(rows);
     for (const { field, entry, texts } of entries) {
@@ -58,11 +57,8 @@ export class SceneVectors {
           `scene.json: "${field}" (entries ${entry} to ${entry + texts.length}) is not in the table: export it again`,
         );
       }
-      const known = new IdIndex();
-      for (const text of texts) known.add(text);
-      if (known.size < texts.length)
+      if (!this.#entries[index]!.add(texts, entry))
         throw new BundleError('SCENE_INVALID', `scene.json: "${field}" has a text twice: export it again`);
-      this.#entries[index] = { first: entry, texts: known };
       fieldOf.fill(index, entry, entry + texts.length);
     }
     this.#scorer =
@@ -85,15 +81,12 @@ export class SceneVectors {
 
   /** Entry of a text in its field's part of the table; null where it has none. */
   entry(field: number, text: string): number | null {
-    const { first, texts } = this.#entries[field]!;
-    const at = texts.get(text);
-    return at < 0 ? null : first + at;
+    return this.#entries[field]!.entryOf(text);
   }
 
   /** A text of a field, for examples; null where it has none. */
   someText(field: number): string | null {
-    const texts = this.#entries[field]?.texts;
-    return texts === undefined || texts.size === 0 ? null : texts.id(0);
+    return this.#entries[field]?.first ?? null;
   }
 
   /** z_s [scenes, width] of rows of entries [scenes, fields], −1 = missing. */
@@ -126,5 +119,31 @@ export class SceneVectors {
   /** noAL: the fields' vectors side by side; a missing one is zeros. */
   #concatenate(rows: Int32Array): Float32Array {
     return gatherRows(this.#table.data, this.#table.shape[1]!, rows);
+  }
+}
+
+/** A field's texts and their entries: runs of texts whose entries follow each other. */
+class FieldTexts {
+  readonly #texts = new IdIndex();
+  /** first text and first entry of each run */
+  readonly #runs: { text: number; entry: number }[] = [];
+
+  /** Adds texts with the entries `entry`, `entry` + 1, …; false where one is there already. */
+  add(texts: readonly string[], entry: number): boolean {
+    const before = this.#texts.size;
+    if (texts.length > 0) this.#runs.push({ text: before, entry });
+    for (const text of texts) this.#texts.add(text);
+    return this.#texts.size === before + texts.length;
+  }
+
+  entryOf(text: string): number | null {
+    const at = this.#texts.get(text);
+    if (at < 0) return null;
+    const run = this.#runs.findLast((one) => one.text <= at)!;
+    return run.entry + at - run.text;
+  }
+
+  get first(): string | null {
+    return this.#texts.size === 0 ? null : this.#texts.id(0);
   }
 }

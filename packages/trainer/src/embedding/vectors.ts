@@ -22,6 +22,7 @@ import { writeEmbedReport } from '../report/stage-reports.js';
 import type { FinetuneConfigInput } from './config.js';
 import { loadEmbedder } from './embedder.js';
 import type { Gate } from './gate.js';
+import { LATER_TEXTS, laterTexts } from './later-texts.js';
 import { type LearntPairs, refuseOtherPairs } from './learnt-pairs.js';
 import { PartialVectors } from './partial-vectors.js';
 import { type Keywords, languageModelEmbedder, type TextEmbedder } from './text-embedder.js';
@@ -39,6 +40,8 @@ export interface EmbedOptions {
   output: string;
   /** Users' comprehensive texts too (users.safetensors). Stage 3 does not read them; default false. */
   users?: boolean;
+  /** A list of scene texts that the dataset does not have, to be embedded beside its own (`laterTexts`). */
+  texts?: string | undefined;
   /** Decides the projection of a model that has none. */
   seed?: number;
   device?: string;
@@ -67,6 +70,8 @@ export interface EmbedResult {
   pois: { vectors: number; computed: number };
   /** null where users were not asked for */
   users: { vectors: number; computed: number } | null;
+  /** scene texts that the dataset does not have; null where there are none */
+  later: { vectors: number; computed: number } | null;
   tokens: number;
   tokensPerSecond: number;
   truncatedTexts: number;
@@ -110,8 +115,9 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
     await mkdir(output, { recursive: true });
     await rm(join(output, 'vectors.json'), { force: true });
     const entries = sceneEntries(dataset);
+    const later = await laterTexts(output, options.texts, dataset);
     const work = async (): Promise<{ result: EmbedResult; lines: object[] }> => {
-      const parts = await partTexts(dataset, entries, options.users === true);
+      const parts = await partTexts(dataset, entries, later, options.users === true);
       const tally = newTally(parts);
       const result: Record<string, { vectors: number; computed: number }> = {};
       const lines: object[] = [];
@@ -131,6 +137,7 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
         );
       }
       await writeFileAtomic(join(output, 'scene.json'), `${JSON.stringify(entries, null, 1)}\n`);
+      if (later.length > 0) await writeFileAtomic(join(output, LATER_TEXTS), `${JSON.stringify(later, null, 1)}\n`);
       const gate = await source.judge();
       if (gate !== null && gate.verdict !== 'passed')
         onNotice?.(
@@ -142,6 +149,7 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
           scene: result.scene!,
           pois: result.pois!,
           users: result.users ?? null,
+          later: result.later ?? null,
           tokens: tally.tokens,
           tokensPerSecond: Math.round(tally.seconds > 0 ? tally.tokens / tally.seconds : 0),
           truncatedTexts: tally.truncated,
@@ -173,8 +181,8 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
       result: { result, lines },
       record,
       unchanged,
-    } = await recordRun(output, run, signal, work, async ({ result: { scene, pois, users } }) =>
-      [scene, pois, users].every((part) => !part?.computed),
+    } = await recordRun(output, run, signal, work, async ({ result: { scene, pois, users, later } }) =>
+      [scene, pois, users, later].every((part) => !part?.computed),
     );
     if (!unchanged) {
       await writeFileAtomic(join(output, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
@@ -214,7 +222,8 @@ export async function embedShare(options: EmbedOptions & { shard: Shard }): Prom
           ]),
         )
         .digest('hex');
-      const parts = await partTexts(dataset, sceneEntries(dataset), options.users === true);
+      const later = await laterTexts(output, options.texts, dataset);
+      const parts = await partTexts(dataset, sceneEntries(dataset), later, options.users === true);
       const tally = newTally(parts);
       for (const [part, texts] of Object.entries(parts)) {
         const settings = { signal, saveSeconds, onProgress: options.onProgress, shard };
@@ -301,12 +310,14 @@ async function openSource(options: Omit<EmbedOptions, 'shard'>, dataset: Dataset
 async function partTexts(
   dataset: Dataset,
   entries: readonly SceneEntry[],
+  later: readonly SceneEntry[],
   users: boolean,
 ): Promise<Record<string, Keywords[]>> {
   return {
     scene: sceneTexts(dataset, entries),
     pois: poiTexts(dataset, await dataset.poiTexts()),
     ...(users && { users: userTexts(dataset, await dataset.userTexts()) }),
+    ...(later.length > 0 && { later: sceneTexts(dataset, later) }),
   };
 }
 

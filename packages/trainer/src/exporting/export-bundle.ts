@@ -25,6 +25,7 @@ import type { ModelInputs } from '../models/inputs.js';
 import { type Predictions, predict } from '../training/evaluate.js';
 import { ResidentPart } from '../training/resident-part.js';
 import { exportModelState, loadTrainedModel } from '../training/trained-model.js';
+import { type LaterText, laterScene } from './later-scene.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
 import {
   bundleScores,
@@ -90,7 +91,9 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
   }
   const state = withFoldedPois(new Map(Object.entries(tensors)));
   const graph = rankerGraph(model, inputs, config, state, contextFeatures(dataset.schema));
-  const scene = graph.inputs.z_s === null ? null : sceneWeights(state, inputs, config);
+  const vectors = options.vectors ?? (await trainedVectors(options.run, options.onNotice));
+  const later = graph.inputs.z_s === null ? [] : await laterScene(vectors, dataset, inputs, state);
+  const scene = graph.inputs.z_s === null ? null : sceneWeights(state, inputs, config, later);
   const samples = await dataset.loadPart('test', { limit: PARITY_ROWS });
   const scores = await trainerScores(options.run, samples);
   const parity = parityRows(
@@ -101,7 +104,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     graph.inputs.poi,
   );
 
-  const recall = await recallOf(options, dataset);
+  const recall = await recallOf(vectors, options, dataset);
   const files: Record<string, BundleFile> = {
     'ranker.onnx': graph.onnx,
     'embeddings.safetensors': tables(graph, state),
@@ -110,7 +113,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     'parity.safetensors': parityTensors(parity, scores),
     ...(await storesOf(options.data)),
     ...recall?.files,
-    ...(scene === null ? {} : sceneFiles(scene, dataset, inputs)),
+    ...(scene === null ? {} : sceneFiles(scene, dataset, inputs, later)),
     ...(graph.inputs.behaviour === null
       ? {}
       : { 'behaviour.safetensors': encodeSafetensors({ table: weightOf(state, 'pois.table') }) }),
@@ -144,15 +147,14 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
 }
 
 /** Recall's part of the bundle. Vectors that were asked for must do; those that the model happens to name are left out where they do not. */
-async function recallOf({ run, vectors, onNotice }: ExportOptions, dataset: Dataset): Promise<RecallFiles | null> {
-  if (vectors !== undefined) return recallFiles(dataset, vectors);
-  const own = await trainedVectors(run, onNotice);
-  if (own === null) return null;
+async function recallOf(vectors: string | null, options: ExportOptions, dataset: Dataset): Promise<RecallFiles | null> {
+  if (vectors === null) return null;
+  if (options.vectors !== undefined) return recallFiles(dataset, vectors);
   try {
-    return await recallFiles(dataset, own);
+    return await recallFiles(dataset, vectors);
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
-    onNotice?.(`the bundle has no recall: ${error.message}`);
+    options.onNotice?.(`the bundle has no recall: ${error.message}`);
     return null;
   }
 }
@@ -208,13 +210,22 @@ function sceneFiles(
   { table, weights }: SceneWeights,
   dataset: Dataset,
   inputs: ModelInputs,
+  later: readonly LaterText[],
 ): Record<string, BundleFile> {
   // texts[0] is the missing keyword, which has no entry of its own
-  const entries = dataset.split.scene.map(({ field, texts }, i) => ({
+  const known = dataset.split.scene.map(({ field, texts }, i) => ({
     field,
     entry: inputs.scene[i]!.offset + 1,
     texts: texts.slice(1),
   }));
+  const entries = [
+    ...known,
+    ...dataset.split.scene.flatMap(({ field }, i) => {
+      const texts = later.filter((one) => one.field === i).map(({ text }) => text);
+      const entry = inputs.sceneEntries + later.findIndex((one) => one.field === i);
+      return texts.length === 0 ? [] : [{ field, entry, texts }];
+    }),
+  ];
   return { 'scene.safetensors': encodeSafetensors({ table, ...weights }), 'scene.json': json(entries) };
 }
 

@@ -3,6 +3,7 @@ import { gatherRows, SceneScorer } from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
 import type { ModelConfig } from '../models/config.js';
 import type { ModelInputs } from '../models/inputs.js';
+import type { LaterText } from './later-scene.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
 import type { RankerGraph } from './ranker-graph.js';
 
@@ -186,13 +187,20 @@ export interface SceneWeights {
 }
 
 /**
- * The scene part of a trained model. noAL's maps are applied to the table here, once, as each entry belongs to one field.
+ * The scene part of a trained model, its table with texts that were embedded later behind those that it was trained with. noAL's maps are applied to the table here, once, as each entry belongs to one field.
  * @throws ConfigError MODEL_NOT_EXPORTABLE for mean pooling, which cannot be folded
  */
-export function sceneWeights(state: ModelState, inputs: ModelInputs, config: ModelConfig): SceneWeights {
-  const table = weightOf(state, 'scene.table');
-  const fieldOf = new Int32Array(inputs.sceneEntries);
+export function sceneWeights(
+  state: ModelState,
+  inputs: ModelInputs,
+  config: ModelConfig,
+  later: readonly LaterText[] = [],
+): SceneWeights {
+  const entries = inputs.sceneEntries + later.length;
+  const table = withLater(weightOf(state, 'scene.table'), later);
+  const fieldOf = new Int32Array(entries);
   for (const [i, { offset, texts }] of inputs.scene.entries()) fieldOf.fill(i, offset, offset + texts);
+  for (const [i, { field }] of later.entries()) fieldOf[inputs.sceneEntries + i] = field;
   const fields = inputs.scene.length;
   if (!state.has('scene.concat.weight')) {
     if (config.larr.pooling !== 'aggregation') {
@@ -208,8 +216,8 @@ export function sceneWeights(state: ModelState, inputs: ModelInputs, config: Mod
   const d = table.shape[1]!;
   const map = weightOf(state, 'scene.concat.weight'); // [n, d, dim]
   const width = map.shape[2]!;
-  const mapped = new Float32Array(inputs.sceneEntries * width);
-  for (let entry = 0; entry < inputs.sceneEntries; entry++) {
+  const mapped = new Float32Array(entries * width);
+  for (let entry = 0; entry < entries; entry++) {
     for (let o = 0; o < width; o++) {
       let sum = 0;
       for (let i = 0; i < d; i++) {
@@ -218,7 +226,16 @@ export function sceneWeights(state: ModelState, inputs: ModelInputs, config: Mod
       mapped[entry * width + o] = sum;
     }
   }
-  return { table: { shape: [inputs.sceneEntries, width], data: mapped }, weights: {}, fieldOf, fields, encoder: null };
+  return { table: { shape: [entries, width], data: mapped }, weights: {}, fieldOf, fields, encoder: null };
+}
+
+/** The table [entries, d] with rows for texts that were embedded later behind its own. */
+function withLater(table: Matrix, later: readonly LaterText[]): Matrix {
+  const [rows, d] = table.shape as [number, number];
+  const data = new Float32Array((rows + later.length) * d);
+  data.set(table.data);
+  for (const [i, { vector }] of later.entries()) data.set(vector, (rows + i) * d);
+  return { shape: [rows + later.length, d], data };
 }
 
 /** z_s [rows, ·]: the encoder's, or the fields' mapped vectors side by side, from the tensors as they were read back. */

@@ -13,6 +13,7 @@ interface EmbedCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
   encoder?: string;
   out: string;
   users: boolean;
+  texts?: string;
   shard?: { index: number; count: number };
 }
 
@@ -34,6 +35,10 @@ export function registerEmbed(program: Command): void {
     .requiredOption('--out <dir>', 'directory of the vectors; what is there already is kept')
     .option('--users', "every user's text too, which stage 3 does not read", false)
     .option(
+      '--texts <file>',
+      'scene texts that the data do not have, as `larr-server --unseen` lists them; the next export knows them',
+    )
+    .option(
       '--shard <i/n>',
       'compute only share i (from 0) of n, others at the same time; "rank" takes both from mpirun or srun. The last to finish puts them together',
       parseShard,
@@ -53,6 +58,7 @@ export function registerEmbed(program: Command): void {
                 : { encoder: await modelDirectory(options.encoder, context, 'encoder') },
             output: options.out,
             users: options.users,
+            texts: options.texts,
             config: finetune,
             saveSeconds: embed.saveSeconds,
             precision: embed.precision,
@@ -71,11 +77,14 @@ export function registerEmbed(program: Command): void {
     );
 }
 
-function vectorsText({ scene, pois, users, gate }: EmbedResult): string {
+function vectorsText({ scene, pois, users, later, gate }: EmbedResult): string {
   return [
-    ...Object.entries({ 'scene keywords': scene, POIs: pois, ...(users && { users }) }).map(
-      ([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`,
-    ),
+    ...Object.entries({
+      'scene keywords': scene,
+      POIs: pois,
+      ...(users && { users }),
+      ...(later && { 'scene texts of later': later }),
+    }).map(([name, { vectors, computed }]) => `${name}: ${vectors} vectors, ${computed} of them computed now`),
     ...(gate === null ? [] : [`gate: ${gate.verdict === 'failed' ? 'FAILED' : gate.verdict} (${gate.reason})`]),
   ].join('\n');
 }
