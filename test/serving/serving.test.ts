@@ -108,6 +108,23 @@ describe('a served bundle', () => {
     expect(best.reply.ranked[0]!.score).toBe(best.reply.ranked[0]!.pCtr);
   });
 
+  it('gives each candidate of a long list, whose rows several threads share, the scores it has in a short one', async () => {
+    const event = events.at(-1)!;
+    const known = Array.from({ length: 30 }, (_, i) => `p${i}`);
+    const long = Array.from({ length: 990 }, (_, i) => (i % 33 === 0 ? known[i / 33]! : `stranger${i}`));
+    const request = { user: event.user, scene: sceneOf(event) };
+    const short = (await post({ ...request, candidates: known })).reply.ranked;
+    const { ranked } = (await post({ ...request, candidates: long })).reply;
+    expect(ranked).toHaveLength(990);
+    const scores = new Map(ranked.map((one) => [one.poi, one]));
+    for (const { poi, pCtr, pCtcvr } of short) {
+      expect(scores.get(poi)!.pCtr).toBeCloseTo(pCtr, 6);
+      expect(scores.get(poi)!.pCtcvr).toBeCloseTo(pCtcvr!, 6);
+    }
+    // strangers are in no place that tells them apart
+    expect(new Set(ranked.filter(({ poi }) => poi.startsWith('s')).map(({ pCtr }) => pCtr.toFixed(6))).size).toBe(1);
+  });
+
   it('explains by attention over the scene keywords that are there, and by no others', async () => {
     const { reply } = await post({
       user: 'u1',

@@ -75,8 +75,8 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     {
       onnxFile: bundle.path('ranker.onnx'),
       tables: await mappedTables(bundle.path('embeddings.safetensors'), inputs),
-      threads: options.threads ?? Math.min(8, availableParallelism()),
     },
+    options.threads ?? Math.min(8, availableParallelism()),
     options.queue,
     options.onBatch,
   );

@@ -10,12 +10,10 @@ export interface MappedTable {
   dim: number;
 }
 
-/** What the ranker's thread needs to begin. */
+/** What each of the ranker's threads needs to begin. */
 export interface RankerSetup {
   onnxFile: string;
   tables: MappedTable[];
-  /** threads within one operator */
-  threads: number;
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * The thread that runs the ONNX ranker. onnxruntime-node computes in the calling thread, so here it keeps the serving thread free to
+ * A thread that runs the ONNX ranker. onnxruntime-node computes in the calling thread, so here it keeps the serving thread free to
  * accept, refuse and answer. One batch at a time; the serving thread collects the next one meanwhile.
  */
 import { parentPort, workerData } from 'node:worker_threads';
@@ -11,7 +11,8 @@ const port = parentPort!;
 const setup = workerData as RankerSetup;
 
 const session = await ort.InferenceSession.create(setup.onnxFile, {
-  intraOpNumThreads: setup.threads,
+  // One core: several threads take requests, or rows of one, and need not wait for each other after every operator.
+  intraOpNumThreads: 1,
   executionMode: 'sequential',
   graphOptimizationLevel: 'all',
   // Threads that spin between operators would take the cores that HTTP needs.
