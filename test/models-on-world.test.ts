@@ -1,5 +1,5 @@
 // Every recommendation model on the built-in world, which has here the users' click sequences that DIN reads.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DatasetSchemaInput, defineSchema, generateWorld, logLoss, prepare } from '@larr/core';
@@ -15,6 +15,8 @@ beforeAll(async () => {
   const schema = JSON.parse(readFileSync(join(world, 'schema.json'), 'utf8')) as DatasetSchemaInput;
   const features = { ...schema.features, sequences: [{ name: 'clicked', length: 20 }] };
   await prepare(out, { schema: defineSchema({ ...schema, features }), baseDirectory: world, seed: 1, threads: 1 });
+  // for those that are told the truth
+  cpSync(join(world, 'controls'), join(out, 'controls'), { recursive: true });
   data = await loadTrainingData({ data: out });
 }, 120_000);
 afterAll(() => {
