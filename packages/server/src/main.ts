@@ -144,7 +144,12 @@ function stopOnSignal(server: RunningServer): Promise<void> {
       if (first === null) {
         first = performance.now();
         process.stderr.write(`larr-server: ${why}, finishing what is in flight\n`);
-        server.close().then(resolve, reject);
+        // Whatever a step of closing waits for, the process does not end in the middle of it for want of work.
+        const closing = setInterval(() => {}, 1000);
+        server
+          .close()
+          .finally(() => clearInterval(closing))
+          .then(resolve, reject);
       } else if (performance.now() - first > SAME_WISH_MS) {
         process.exit(1);
       }

@@ -57,6 +57,8 @@ export class Search {
   async close(): Promise<void> {
     const worker = this.#worker;
     if (worker === null) return;
+    // Its end is waited for, and must not find the process ended for want of work.
+    worker.ref();
     const exited = new Promise((resolve) => worker.once('exit', resolve));
     worker.postMessage({ kind: 'stop' } satisfies ToSearch);
     await exited;
