@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { fail } from './command-context.js';
-import { registerAbtest } from './commands/abtest.js';
 import { registerAblate } from './commands/ablate.js';
+import { registerAbtest } from './commands/abtest.js';
 import { registerCompare } from './commands/compare.js';
 import { registerDemo } from './commands/demo.js';
 import { registerDoctor } from './commands/doctor.js';
