@@ -24,6 +24,8 @@ const [
     'ranking/bundle-model.js',
     'ranking/row-assembly.js',
     'ranking/poi-table.js',
+    'ranking/ranker.js',
+    'api/errors.js',
   ].map((file) => import(new URL(file, server))),
 );
 const [{ FeatureStore }, { openStore }, { parquetRows }, { ScoreDrift }] = await Promise.all(
@@ -149,4 +151,10 @@ const state = { models, events: null, experiments: null, stopping: false };
 const app = createApp({ state, metrics: createMetrics(), limits: DEFAULT_LIMITS });
 await app.listen({ host: '127.0.0.1', port: 0 });
 process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${app.server.address().port}` })}\n`);
-process.on('SIGTERM', () => process.exit(0));
+process.on('SIGTERM', async () => {
+  await app.close();
+  // A thread that is ended while it computes would take the process with it.
+  worker.postMessage('stop');
+  await once(worker, 'exit');
+  process.exit(0);
+});

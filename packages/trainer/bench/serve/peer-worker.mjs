@@ -21,6 +21,11 @@ const F = split.ids.context.length + split.ids.row.length;
 const D = split.dense.context.length + split.dense.row.length;
 
 parentPort.on('message', async (jobs) => {
+  if (jobs === 'stop') {
+    await session.release();
+    parentPort.close();
+    return;
+  }
   const rows = jobs.reduce((sum, job) => sum + job.rows, 0);
   const n = jobs[0].z.length / jobs[0].contexts;
   const ids = new Int32Array(rows * F);
