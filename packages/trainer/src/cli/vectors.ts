@@ -1,6 +1,6 @@
 // Where a command that trains gets the language model's vectors from: given, or made by the stages before.
 import { openDataset } from '@larr/core';
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { LanguageStagesTaken } from '../models/index.js';
 import type { CommandContext } from './command-context.js';
 import { type Configuration, checkVectorWidth } from './configuration.js';
@@ -28,6 +28,23 @@ interface VectorsWanted {
 
 /** Vectors by the stages that their language model took; those that no model asks for are left out. */
 export type VectorsFound = { [K in LanguageStagesTaken | 'languageModel']?: string };
+
+/** What `withVectorOptions` adds. */
+export interface VectorOptions {
+  vectors?: string;
+  vectorsNoCpt?: string;
+  vectorsNoFt?: string;
+  ignoreGate: boolean;
+}
+
+/** The options by which an experiment is given vectors. */
+export function withVectorOptions(command: Command): Command {
+  return command
+    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
+    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt; without it, made in --out')
+    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft; without it, made in --out')
+    .addOption(ignoreGateOption());
+}
 
 /** `--ignore-gate` of the commands that train. */
 export function ignoreGateOption(): Option {

@@ -15,19 +15,15 @@ import {
 } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
-import { ignoreGateOption, vectorsFor } from '../vectors.js';
+import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
 
-interface AblateCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
+interface AblateCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'>, VectorOptions {
   data: string;
   split?: string;
   models?: string[];
   seeds: SeedChoice;
   out: string;
   base?: NetworkName;
-  vectors?: string;
-  vectorsNoCpt?: string;
-  vectorsNoFt?: string;
-  ignoreGate: boolean;
   limit?: number;
 }
 
@@ -56,29 +52,29 @@ function ablateTable(result: AblateResult): string {
 }
 
 export function registerAblate(program: Command): void {
-  withOptions(
-    program
-      .command('ablate')
-      .description("the paper's table 3 with controls: what each part of LARR is worth, and how much of it is meaning"),
-    'config',
-    'seed',
-    'device',
-    'threads',
-  )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
-    .option(
-      '--models <names>',
-      'comma-separated, larr among them (all ablations and controls, and the upper bounds where the data are a world)',
-      commaSeparated,
+  withVectorOptions(
+    withOptions(
+      program
+        .command('ablate')
+        .description(
+          "the paper's table 3 with controls: what each part of LARR is worth, and how much of it is meaning",
+        ),
+      'config',
+      'seed',
+      'device',
+      'threads',
     )
-    .addOption(baseOption())
-    .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 5 })
-    .requiredOption('--out <dir>', 'directory of the ablation; a stopped one goes on')
-    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
-    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1; without it, made in --out')
-    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model; without it, made in --out')
-    .addOption(ignoreGateOption())
+      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+      .option('--split <name>', "which of the dataset's splits (its default)")
+      .option(
+        '--models <names>',
+        'comma-separated, larr among them (all ablations and controls, and the upper bounds where the data are a world)',
+        commaSeparated,
+      )
+      .addOption(baseOption())
+      .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 5 })
+      .requiredOption('--out <dir>', 'directory of the ablation; a stopped one goes on'),
+  )
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<AblateCommandOptions, AblateResult>(

@@ -15,19 +15,15 @@ import {
 } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
-import { ignoreGateOption, vectorsFor } from '../vectors.js';
+import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
 
-interface CompareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
+interface CompareCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'>, VectorOptions {
   data: string;
   split?: string;
   models: string[];
   seeds: SeedChoice;
   out: string;
   base?: NetworkName;
-  vectors?: string;
-  vectorsNoCpt?: string;
-  vectorsNoFt?: string;
-  ignoreGate: boolean;
   languageModel?: string;
   limit?: number;
 }
@@ -58,23 +54,21 @@ export function compareTable(result: CompareResult): string {
 }
 
 export function registerCompare(program: Command): void {
-  withOptions(
-    program.command('compare').description('train models side by side over several seeds and tabulate them'),
-    'config',
-    'seed',
-    'device',
-    'threads',
+  withVectorOptions(
+    withOptions(
+      program.command('compare').description('train models side by side over several seeds and tabulate them'),
+      'config',
+      'seed',
+      'device',
+      'threads',
+    )
+      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+      .option('--split <name>', "which of the dataset's splits (its default)")
+      .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
+      .addOption(baseOption())
+      .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
+      .requiredOption('--out <dir>', 'directory of the comparison; a stopped one goes on'),
   )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
-    .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
-    .addOption(baseOption())
-    .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
-    .requiredOption('--out <dir>', 'directory of the comparison; a stopped one goes on')
-    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
-    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
-    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
-    .addOption(ignoreGateOption())
     .option('--language-model <dir or id>', 'the model that p5 asks; without it, stage 1 runs in --out')
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(

@@ -15,9 +15,9 @@ import {
 } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
-import { ignoreGateOption, vectorsFor } from '../vectors.js';
+import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
 
-interface SweepCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
+interface SweepCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'>, VectorOptions {
   data: string;
   split?: string;
   model: string;
@@ -26,10 +26,6 @@ interface SweepCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
   seeds: SeedChoice;
   out: string;
   base?: NetworkName;
-  vectors?: string;
-  vectorsNoCpt?: string;
-  vectorsNoFt?: string;
-  ignoreGate: boolean;
   limit?: number;
 }
 
@@ -58,25 +54,23 @@ function sweepTable({ dataset, split, model, param, points, seeds, configured, b
 }
 
 export function registerSweep(program: Command): void {
-  withOptions(
-    program.command('sweep').description("train one model with several values of one setting (the paper's figure 4)"),
-    'config',
-    'seed',
-    'device',
-    'threads',
+  withVectorOptions(
+    withOptions(
+      program.command('sweep').description("train one model with several values of one setting (the paper's figure 4)"),
+      'config',
+      'seed',
+      'device',
+      'threads',
+    )
+      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+      .option('--split <name>', "which of the dataset's splits (its default)")
+      .option('--model <name>', 'what is trained', 'larr')
+      .requiredOption('--param <setting>', 'a number of the train section: align.temperature, align.extraNegatives, …')
+      .requiredOption('--values <numbers>', 'comma-separated', numbers)
+      .addOption(baseOption())
+      .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 5 })
+      .requiredOption('--out <dir>', 'directory of the sweep; a stopped one goes on'),
   )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
-    .option('--model <name>', 'what is trained', 'larr')
-    .requiredOption('--param <setting>', 'a number of the train section: align.temperature, align.extraNegatives, …')
-    .requiredOption('--values <numbers>', 'comma-separated', numbers)
-    .addOption(baseOption())
-    .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 5 })
-    .requiredOption('--out <dir>', 'directory of the sweep; a stopped one goes on')
-    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
-    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
-    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
-    .addOption(ignoreGateOption())
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<SweepCommandOptions, SweepResult>(

@@ -15,9 +15,9 @@ import {
 } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
-import { ignoreGateOption, vectorsFor } from '../vectors.js';
+import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
 
-interface TuneCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'> {
+interface TuneCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 'threads'>, VectorOptions {
   data: string;
   split?: string;
   models: string[];
@@ -26,10 +26,6 @@ interface TuneCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | 't
   space?: string;
   out: string;
   base?: NetworkName;
-  vectors?: string;
-  vectorsNoCpt?: string;
-  vectorsNoFt?: string;
-  ignoreGate: boolean;
   limit?: number;
 }
 
@@ -67,30 +63,28 @@ function otherSections(file: string | undefined): object {
 }
 
 export function registerTune(program: Command): void {
-  withOptions(
-    program
-      .command('tune')
-      .description('search the settings of models, each with the same budget, by the validation part alone'),
-    'config',
-    'seed',
-    'device',
-    'threads',
-  )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
-    .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
-    .addOption(baseOption())
-    .option('--trials <n>', `settings that are drawn for each model (${DEFAULT_TRIALS})`, wholeNumber(1))
-    .option('--minutes <n>', 'or minutes of training for each model', minutes)
-    .option(
-      '--space <file>',
-      'JSON file of what is searched (packages/trainer/README.md); without it, what moves rankings most',
+  withVectorOptions(
+    withOptions(
+      program
+        .command('tune')
+        .description('search the settings of models, each with the same budget, by the validation part alone'),
+      'config',
+      'seed',
+      'device',
+      'threads',
     )
-    .requiredOption('--out <dir>', 'directory of the search; a stopped one goes on')
-    .option('--vectors <dir>', 'what `larr embed` wrote; without it, the stages run in --out')
-    .option('--vectors-no-cpt <dir>', 'the same of a model without stage 1, for larr-no-cpt')
-    .option('--vectors-no-ft <dir>', 'the same of a stage-1 model, for larr-no-ft')
-    .addOption(ignoreGateOption())
+      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+      .option('--split <name>', "which of the dataset's splits (its default)")
+      .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
+      .addOption(baseOption())
+      .option('--trials <n>', `settings that are drawn for each model (${DEFAULT_TRIALS})`, wholeNumber(1))
+      .option('--minutes <n>', 'or minutes of training for each model', minutes)
+      .option(
+        '--space <file>',
+        'JSON file of what is searched (packages/trainer/README.md); without it, what moves rankings most',
+      )
+      .requiredOption('--out <dir>', 'directory of the search; a stopped one goes on'),
+  )
     .option('--limit <n>', 'at most so many rows of each part', wholeNumber(1))
     .action(
       action<TuneCommandOptions, TuneResult>(
