@@ -112,19 +112,13 @@ export class BundleModel implements RankingModel {
     if (explain && !this.explainable) {
       throw new ApiError(400, 'NOT_EXPLAINABLE', 'explain: this model has no attention over scene keywords', 'explain');
     }
-    let clock = performance.now();
-    const lap = (stage: RankStage): void => {
-      const now = performance.now();
-      timing(stage, (now - clock) / 1000);
-      clock = now;
-    };
+    const lap = laps(timing);
     const { job, fallbacks, attentionOf } = await this.#prepare(request, explain, lap);
     const { scores, waited } = await ranker.score(job);
     drifts.ctr.observe(scores.pCtr);
     if (scores.pCtcvr !== null) drifts.ctcvr?.observe(scores.pCtcvr);
     timing('queue', waited);
-    timing('ranker', (performance.now() - clock) / 1000 - waited);
-    clock = performance.now();
+    lap('ranker', waited);
 
     const { pCtr, pCtcvr } = scores;
     const score = by === 'pCtr' ? pCtr : pCtcvr!;
@@ -149,12 +143,7 @@ export class BundleModel implements RankingModel {
     timing: (stage: RankStage, seconds: number) => void,
   ): Promise<ScoredCandidates[]> {
     const { ranker, drifts } = this.#parts;
-    let clock = performance.now();
-    const lap = (stage: RankStage): void => {
-      const now = performance.now();
-      timing(stage, (now - clock) / 1000);
-      clock = now;
-    };
+    const lap = laps(timing);
     const prepared = await Promise.all(requests.map((request) => this.#prepare(request, false, lap)));
     // Asked together, they are answered in the same runs.
     const answers = await Promise.all(prepared.map(({ job }) => ranker.score(job)));
@@ -331,6 +320,16 @@ function historyOf(user: UserRecord | null, pois: number): number[] {
   );
   const entries = sequences.filter((entry) => entry > 0).map((entry) => entry - 1);
   return entries.length > 0 ? entries : [...(user.pairs?.poi ?? [])];
+}
+
+/** A stopwatch: each lap tells the seconds since the one before it, less those that are told apart. */
+function laps(timing: (stage: RankStage, seconds: number) => void): (stage: RankStage, toldApart?: number) => void {
+  let clock = performance.now();
+  return (stage, toldApart = 0) => {
+    const now = performance.now();
+    timing(stage, (now - clock) / 1000 - toldApart);
+    clock = now;
+  };
 }
 
 /** The same row so many times. */
