@@ -145,36 +145,30 @@ function sceneTokens(table: Tensor, fieldOf: Tensor, missing: Tensor, scene: Ten
 
 function createBehaviour(p: Parameters, inputs: ModelInputs, config: ModelConfig): SemanticInput | null {
   if (!config.larr.behaviour || inputs.sequences.length === 0) return null;
-  const table = poiVectors(p, inputs, config);
-  const width = 2 * config.embeddingDim;
-  const map = createLinear(p, 'behaviour', config.larr.vectorDim, width);
-  return {
-    width,
-    forward(batch) {
-      const history = batch.history!; // [B, L]
-      const length = history.shape[1]!;
-      const bags = arange(0, batch.rows * length, length, { dtype: 'i64', device: history.device });
-      const options = { mode: 'mean', paddingIndex: 0 }; // a user without history: the zero vector
-      const mean = embeddingBag(table, history.reshape([-1]), bags, options); // [B, d]
-      return linear(map, mean);
-    },
-  };
+  return createPoiInput(p, inputs, config, 'behaviour', (table, batch) => {
+    const history = batch.history!; // [B, L]
+    const length = history.shape[1]!;
+    const bags = arange(0, batch.rows * length, length, { dtype: 'i64', device: history.device });
+    const options = { mode: 'mean', paddingIndex: 0 }; // a user without history: the zero vector
+    return embeddingBag(table, history.reshape([-1]), bags, options);
+  });
 }
 
 function createPoi(p: Parameters, inputs: ModelInputs, config: ModelConfig): SemanticInput | null {
   if (!config.larr.poi) return null;
-  const table = poiVectors(p, inputs, config);
-  const width = 2 * config.embeddingDim;
-  const map = createLinear(p, 'poi', config.larr.vectorDim, width);
-  return {
-    width,
-    forward(batch) {
-      return linear(map, table.indexSelect(0, batch.poi.to('i64').add(1)));
-    },
-  };
+  return createPoiInput(p, inputs, config, 'poi', (table, batch) => table.indexSelect(0, batch.poi.to('i64').add(1)));
 }
 
-/** [1 + POIs, d]: one table for all that reads POIs' vectors. */
-function poiVectors(p: Parameters, inputs: ModelInputs, config: ModelConfig): Tensor {
-  return p.buffers.get('pois.table') ?? p.buffer('pois.table', zeros([1 + inputs.pois, config.larr.vectorDim]));
+/** A linear map of one vector a row, `vectorOf` [B, d], from the table of POIs' vectors [1 + POIs, d], which all such inputs share. */
+function createPoiInput(
+  p: Parameters,
+  inputs: ModelInputs,
+  { larr: { vectorDim }, embeddingDim }: ModelConfig,
+  name: string,
+  vectorOf: (table: Tensor, batch: Batch) => Tensor,
+): SemanticInput {
+  const table = p.buffers.get('pois.table') ?? p.buffer('pois.table', zeros([1 + inputs.pois, vectorDim]));
+  const width = 2 * embeddingDim;
+  const map = createLinear(p, name, vectorDim, width);
+  return { width, forward: (batch) => linear(map, vectorOf(table, batch)) };
 }
