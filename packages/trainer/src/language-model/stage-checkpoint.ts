@@ -2,16 +2,8 @@ import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { TrainingError, writeFileAtomic } from '@larr/core';
-import {
-  type AdamW,
-  getRngState,
-  loadSafetensors,
-  noGrad,
-  saveSafetensors,
-  setRngState,
-  type Tensor,
-  tidy,
-} from '@larr/torch';
+import { type AdamW, getRngState, noGrad, saveSafetensors, setRngState, type Tensor, tidy } from '@larr/torch';
+import { checkpointTensors } from '../report/checkpoint-tensors.js';
 
 /**
  * What a stage of language-model training keeps so that it can be stopped anywhere: one safetensors file with weights,
@@ -57,7 +49,7 @@ export function restoreStage<Cursor>(
   if (!existsSync(path)) return null;
   return noGrad(() =>
     tidy(() => {
-      const { tensors, metadata } = readTensors(path);
+      const { tensors, metadata } = checkpointTensors(path, 'starts the stage afresh');
       if (metadata.format !== 'larr-stage' || metadata.identity !== identity) {
         throw new TrainingError(
           'CHECKPOINT_MISMATCH',
@@ -75,19 +67,6 @@ export function restoreStage<Cursor>(
       return JSON.parse(metadata.cursor!) as Cursor;
     }),
   );
-}
-
-/** @throws TrainingError `CHECKPOINT_CORRUPT` */
-function readTensors(path: string): ReturnType<typeof loadSafetensors> {
-  try {
-    return loadSafetensors(path);
-  } catch (cause) {
-    throw new TrainingError(
-      'CHECKPOINT_CORRUPT',
-      `The checkpoint cannot be read: ${(cause as Error).message}. Put back a whole copy, or remove ${path}: the same command then starts the stage afresh`,
-      { file: path, cause },
-    );
-  }
 }
 
 /** Removes the checkpoint of a finished stage. */

@@ -3,7 +3,6 @@ import { TrainingError } from '@larr/core';
 import {
   type Adam,
   type AdamW,
-  loadSafetensors,
   type RowwiseAdagrad,
   type RowwiseAdam,
   saveSafetensors,
@@ -11,6 +10,7 @@ import {
   tidy,
 } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
+import { checkpointTensors } from '../report/checkpoint-tensors.js';
 
 /** Where a run stands, beside the tensors. */
 export interface TrainingPosition {
@@ -63,7 +63,7 @@ export function saveCheckpoint(path: string, identity: string, state: TrainingSt
 export function loadCheckpoint(path: string, identity: string, state: TrainingState): TrainingPosition | null {
   if (!existsSync(path)) return null;
   return tidy(() => {
-    const { tensors, metadata } = readTensors(path);
+    const { tensors, metadata } = checkpointTensors(path, 'trains this run from its beginning');
     if (metadata.format !== 'larr-checkpoint' || metadata.identity !== identity || !metadata.position) {
       throw new TrainingError(
         'CHECKPOINT_MISMATCH',
@@ -82,20 +82,6 @@ export function loadCheckpoint(path: string, identity: string, state: TrainingSt
     state.tables.loadStateDict(pick('tables.'));
     return JSON.parse(metadata.position) as TrainingPosition;
   });
-}
-
-/** @throws TrainingError `CHECKPOINT_CORRUPT` */
-function readTensors(path: string): ReturnType<typeof loadSafetensors> {
-  try {
-    return loadSafetensors(path);
-  } catch (cause) {
-    throw new TrainingError(
-      'CHECKPOINT_CORRUPT',
-      `the checkpoint cannot be read: ${(cause as Error).message}. ` +
-        `Put back a whole copy, or remove ${path}: the same command then trains this run from its beginning`,
-      { file: path, cause },
-    );
-  }
 }
 
 function parts(state: TrainingState): [string, Record<string, Tensor>][] {
