@@ -101,4 +101,6 @@ export interface DatasetManifest {
   training?: Partial<TrainingDefaults>;
   /** What was noticed while preparing and is allowed: events of unknown POIs and so on. */
   notes?: string[];
+  /** Where the relative paths of schema.json start, relative to the dataset; the dataset itself where this is left out. */
+  tablesFrom?: string;
 }

@@ -6,6 +6,7 @@ import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, UsageError } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
 import { mustBeDirectory } from '../files/output-directory.js';
+import { filesFrom } from '../prepare/sources.js';
 import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
@@ -405,15 +406,17 @@ async function writeDay(
 
 /** The schema with the compacted days as its events, paths from the output directory. */
 function schemaFor({ schema, output, baseDirectory, history }: CompactOptions): DatasetSchema {
-  const at = (path: string) =>
-    /^[a-z0-9]+:\/\//.test(path) ? path : relative(resolve(output), resolve(baseDirectory, path));
+  const at = (path: string) => pathFrom(path, baseDirectory, output);
   const moved = (source: DatasetSchema['tables']['events']): DatasetSchema['tables']['events'] => {
     if (typeof source === 'string') return at(source);
-    return 'path' in source ? { ...source, path: at(source.path) } : source;
+    return 'path' in source
+      ? { ...source, path: at(source.path) }
+      : { ...source, query: filesFrom(source.query, baseDirectory) };
   };
   const { users, pois } = schema.tables;
   return {
     ...schema,
+    setup: schema.setup.map((statement) => filesFrom(statement, baseDirectory)),
     tables: {
       events: history === true ? withHistory(schema, output, baseDirectory) : { path: 'events/*.parquet' },
       ...(users === undefined ? {} : { users: moved(users) }),
@@ -422,14 +425,19 @@ function schemaFor({ schema, output, baseDirectory, history }: CompactOptions): 
   };
 }
 
+/** A path that starts at one directory as it starts at another; of a file on another machine, itself. */
+function pathFrom(path: string, directory: string, other: string): string {
+  return /^[a-z0-9]+:\/\//.test(path) ? path : relative(resolve(other), resolve(directory, path));
+}
+
 /** The given events table and the compacted days, one after the other. */
 function withHistory(schema: DatasetSchema, output: string, baseDirectory: string): DatasetSchema['tables']['events'] {
   const source = schema.tables.events;
   const given = typeof source === 'string' ? { path: source } : source;
   let old: string;
-  if ('query' in given) old = `(${given.query})`;
-  else if (/\.parquet$/.test(given.path)) old = `read_parquet(${literal(resolve(baseDirectory, given.path))})`;
-  else if (/\.csv(\.gz)?$/.test(given.path)) old = `read_csv(${literal(resolve(baseDirectory, given.path))})`;
+  if ('query' in given) old = `(${filesFrom(given.query, baseDirectory)})`;
+  else if (/\.parquet$/.test(given.path)) old = `read_parquet(${literal(pathFrom(given.path, baseDirectory, output))})`;
+  else if (/\.csv(\.gz)?$/.test(given.path)) old = `read_csv(${literal(pathFrom(given.path, baseDirectory, output))})`;
   else
     throw new UsageError(
       'HISTORY_UNREADABLE',
@@ -445,6 +453,6 @@ function withHistory(schema: DatasetSchema, output: string, baseDirectory: strin
       texts.has(name) ? `regexp_replace(${ident(name)}::VARCHAR, '\\.0+$', '') AS ${ident(name)}` : ident(name),
     )
     .join(', ');
-  const days = `read_parquet(${literal(join(resolve(output), 'events', '*.parquet'))})`;
+  const days = `read_parquet('events/*.parquet')`;
   return { query: `SELECT ${columns} FROM ${old} UNION ALL BY NAME SELECT ${columns} FROM ${days}` };
 }

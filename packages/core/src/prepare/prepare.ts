@@ -1,5 +1,5 @@
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { mkdir, realpath, rm } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { contentDigest } from '../dataset/content-digest.js';
 import type { DatasetManifest } from '../dataset/manifest.js';
 import { missingExtension } from '../duckdb/extensions.js';
@@ -12,7 +12,7 @@ import { schemaDigest } from '../schema/validate.js';
 import { drawNegatives } from './negatives.js';
 import { type PrepareProgress, startProgress } from './progress.js';
 import { buildSamples, type WideSamples } from './samples.js';
-import { databaseFile } from './sources.js';
+import { databaseFile, filesFrom } from './sources.js';
 import { parquetOptions, writeSplit } from './split-files.js';
 import { absentValues, stateColumns } from './statistics.js';
 import { type LoadedTables, loadTables } from './tables.js';
@@ -46,14 +46,21 @@ export interface PrepareOptions {
 export async function prepare(output: string, options: PrepareOptions): Promise<DatasetManifest> {
   await mustNotHold(output, inputFiles(options));
   await mustBeReplaceable(output, 'larr-dataset');
-  return buildDirectoryAtomic(output, (directory) => prepareInto(directory, options));
+  const base = resolve(options.baseDirectory ?? process.cwd());
+  return buildDirectoryAtomic(output, async (directory) => {
+    // Seen from the dataset's place, past symbolic links: the way there has to stay right when both are moved together.
+    const home = join(await realpath(dirname(directory)), basename(resolve(output)));
+    return prepareInto(directory, options, relative(home, await realpath(base).catch(() => base)));
+  });
 }
 
 /** Files and patterns on this machine that a schema reads; of SQL, every text in quotes that may be one. */
 function inputFiles({ schema, baseDirectory }: PrepareOptions): string[] {
   const files: string[] = [];
   const quoted = (sql: string) => {
-    for (const [, text] of sql.matchAll(/'([^'\n]+)'/g)) if (/[./\\]/.test(text!) && !remote(text!)) files.push(text!);
+    const placed = filesFrom(sql, baseDirectory ?? process.cwd());
+    for (const [, text] of placed.matchAll(/'([^'\n]+)'/g))
+      if (/[./\\]/.test(text!) && !remote(text!)) files.push(text!);
   };
   for (const source of Object.values(schema.tables)) {
     if (source === undefined) continue;
@@ -73,8 +80,13 @@ const remote = (path: string) => /^[a-z][a-z0-9+]+:\/\//i.test(path);
 /**
  * `prepare` into a directory that exists already and may hold other things (source tables of an importer or of the world).
  * Callers make it atomic as a whole with `buildDirectoryAtomic`; the manifest is written last.
+ * @param tablesFrom where the schema's relative paths start, relative to the directory
  */
-export async function prepareInto(directory: string, options: PrepareOptions): Promise<DatasetManifest> {
+export async function prepareInto(
+  directory: string,
+  options: PrepareOptions,
+  tablesFrom = '',
+): Promise<DatasetManifest> {
   const { schema } = options;
   const seed = options.seed ?? 1;
   const splitNames = Object.keys(schema.splits);
@@ -135,6 +147,7 @@ export async function prepareInto(directory: string, options: PrepareOptions): P
         ? {}
         : { training: schema.training as NonNullable<DatasetManifest['training']> }),
       ...(tables.notes.length === 0 ? {} : { notes: tables.notes }),
+      ...(tablesFrom === '' ? {} : { tablesFrom }),
     };
     await writeFileAtomic(join(directory, 'dataset.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     options.signal?.throwIfAborted();
@@ -160,7 +173,8 @@ export async function openScratch(scratch: string, options: PrepareOptions): Pro
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   try {
-    for (const [i, statement] of options.schema.setup.entries()) await runSetup(db, statement, `setup[${i}]`);
+    for (const [i, statement] of options.schema.setup.entries())
+      await runSetup(db, filesFrom(statement, options.baseDirectory ?? process.cwd()), `setup[${i}]`);
   } catch (error) {
     db[Symbol.dispose]();
     throw error;

@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { isAbsolute, resolve } from 'node:path';
+import { dirname, isAbsolute, resolve } from 'node:path';
 import { missingExtension } from '../duckdb/extensions.js';
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, didYouMean } from '../errors.js';
@@ -44,7 +45,7 @@ export async function openSource(
     sql,
     columns: await reading(db, { where, textFile }, () => db.columns(`SELECT * FROM ${sql}`)),
   });
-  if (typeof source === 'object' && 'query' in source) return describe(`(${source.query})`);
+  if (typeof source === 'object' && 'query' in source) return describe(`(${filesFrom(source.query, baseDirectory)})`);
   const given = typeof source === 'string' ? source : source.path;
   const remote = /^[a-z][a-z0-9+]+:\/\//i.test(given);
   const path = remote || isAbsolute(given) ? given : resolve(baseDirectory, given);
@@ -71,6 +72,24 @@ export async function openSource(
     columns: new Map(header.map((name) => [name, 'VARCHAR'])),
     sql: `read_csv(${file}, auto_detect = false, columns = {${columns}}, header = true, delim = ${literal(delimiter)}, quote = '"', escape = '"', max_line_size = 16777216)`,
   };
+}
+
+/**
+ * SQL whose quoted names of files start where the schema lies, as a table's path does, and not where the program was called from. A name that
+ * leads to nothing there is left as it is.
+ */
+export function filesFrom(sql: string, baseDirectory: string): string {
+  return sql.replace(
+    /'((?:[^'\n]|'')+\.(?:parquet|csv|tsv|txt|jsonl|ndjson|json|duckdb|db|sqlite)(?:\.gz|\.zst)?)'/gi,
+    (quoted, text: string) => {
+      const path = text.replaceAll("''", "'");
+      if (isAbsolute(path) || /^[a-z][a-z0-9+]+:/i.test(path)) return quoted;
+      const found = resolve(baseDirectory, path);
+      // Of a pattern the folder has to be there.
+      const pattern = found.search(/[*?[]/);
+      return existsSync(pattern < 0 ? found : dirname(found.slice(0, pattern + 1))) ? literal(found) : quoted;
+    },
+  );
 }
 
 function formatOf(

@@ -1,8 +1,16 @@
-import { mkdir, mkdtemp, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ConfigError, readSchema } from '../index.js';
+import {
+  ConfigError,
+  compactEvents,
+  type DatasetSchemaInput,
+  defineSchema,
+  prepare,
+  readSchema,
+  schemaDirectory,
+} from '../index.js';
 
 /** A folder far from any node_modules, as a user's own. */
 async function folder(files: Record<string, string>): Promise<string> {
@@ -63,4 +71,70 @@ test('a module that cannot be loaded, exports nothing, or a schema with mistakes
     expect(error.code, file).toBe(code);
     expect(error.message, file).toContain(words);
   }
+});
+
+test("a dataset's own schema reads the tables it was made of: from anywhere, through a link, and after a move of both", async () => {
+  let events = 'user,poi,time,weather,click\n';
+  for (let i = 0; i < 400; i++)
+    events += `u${i % 20},p${i % 10},2026-01-${String(1 + Math.floor(i / 50)).padStart(2, '0')} 12:00,${i % 3 ? 'sun' : 'rain'},${(i * 7) % 5 ? 0 : 1}\n`;
+  let pois = 'poi,name\n';
+  for (let p = 0; p < 10; p++) pois += `p${p},Kitchen ${p}\n`;
+  const home = await folder({ 'shop/tables/events.csv': events, 'shop/tables/pois.csv': pois });
+  const input = (poisTable: DatasetSchemaInput['tables']['pois']) =>
+    defineSchema({
+      name: 'shop',
+      tables: { events: 'events.csv', pois: poisTable! },
+      time: 'time',
+      labels: { click: 'click' },
+      features: { categorical: [{ name: 'weather', value: 'events.weather' }] },
+      keywords: { poi: [{ name: 'name', column: 'name' }] },
+    });
+  const again = async (file: string, output: string) =>
+    prepare(output, { schema: await readSchema(file), baseDirectory: await schemaDirectory(file) });
+  for (const [name, table] of [
+    ['paths', 'pois.csv'],
+    ['query', { query: "SELECT * FROM read_csv('pois.csv') WHERE name <> 'it''s'" }],
+  ] as const) {
+    const data = join(home, 'shop', 'out', name);
+    const made = await prepare(data, { schema: input(table), baseDirectory: join(home, 'shop', 'tables') });
+    expect(made.tablesFrom).toBe('../../tables');
+    const file = join(data, 'schema.json');
+    expect((await again(file, join(home, 'again', name))).contentDigest).toBe(made.contentDigest);
+    await symlink(data, join(home, `link-${name}`));
+    const linked = join(home, `link-${name}`, 'schema.json');
+    expect(await schemaDirectory(linked)).toBe(await schemaDirectory(file));
+  }
+  await rename(join(home, 'shop'), join(home, 'moved'));
+  const file = join(home, 'moved', 'out', 'paths', 'schema.json');
+  const made = await again(file, join(home, 'third'));
+  // A copy of a copy leads to the same tables.
+  const third = await again(join(home, 'third', 'schema.json'), join(home, 'fourth'));
+  expect(third.contentDigest).toBe(made.contentDigest);
+
+  const log = join(home, 'log');
+  await mkdir(log);
+  const scene = { time: '2026-01-09T12:00:00', weather: 'rain' };
+  const event = {
+    id: '1',
+    type: 'impression',
+    user: 'u1',
+    poi: 'p1',
+    time: scene.time,
+    requestId: 'r',
+    position: 1,
+    scene,
+  };
+  await writeFile(join(log, 'events-00000001.jsonl'), `${JSON.stringify(event)}\n`);
+  const days = join(home, 'days');
+  await compactEvents({
+    log,
+    output: days,
+    schema: await readSchema(file),
+    baseDirectory: await schemaDirectory(file),
+    openDays: true,
+    history: true,
+  });
+  const compacted = await again(join(days, 'schema.json'), join(home, 'fifth'));
+  expect(compacted.pois).toBe(10);
+  expect(JSON.parse(await readFile(join(days, 'schema.json'), 'utf8')).tables.pois).toBe('../moved/tables/pois.csv');
 });

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { readFile, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { withoutComments } from '../drafting/commented-json.js';
 import { ConfigError, LarrError, UsageError } from '../errors.js';
 import type { DatasetSchema } from './schema.js';
@@ -25,6 +25,24 @@ export async function readSchema(file: string): Promise<DatasetSchema> {
     throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${(cause as Error).message}`, { file, cause });
   }
   return parseSchema(value, file);
+}
+
+/**
+ * The directory that a schema file's relative paths start from: its own, but of a dataset's copy that of the tables which the dataset was made
+ * of, as its manifest says it relative to the dataset. So the copy reads the same tables wherever it is called from, and after a move of both.
+ */
+export async function schemaDirectory(file: string): Promise<string> {
+  const own = dirname(resolve(file));
+  if (basename(file) !== 'schema.json') return own;
+  const text = await readFile(join(own, 'dataset.json'), 'utf8').catch(() => null);
+  if (text === null) return own;
+  try {
+    const { format, tablesFrom } = JSON.parse(text) as { format?: unknown; tablesFrom?: unknown };
+    if (format === 'larr-dataset' && typeof tablesFrom === 'string') return resolve(await realpath(own), tablesFrom);
+  } catch {
+    // No manifest of ours, or a damaged one: the paths start where any schema's do.
+  }
+  return own;
 }
 
 /** Node 20 loads no TypeScript, so jiti does; nothing is cached on disk. */

@@ -1,5 +1,4 @@
-import { dirname } from 'node:path';
-import { type CompactSummary, compactEvents, readSchema } from '@larr/core';
+import { type CompactSummary, compactEvents, readSchema, schemaDirectory } from '@larr/core';
 import { type Command, InvalidArgumentError } from 'commander';
 import { action, type OptionsOf, withOptions } from '../command-context.js';
 
@@ -53,7 +52,7 @@ export function registerEvents(program: Command): void {
             log: options.in,
             output: options.out,
             schema: await readSchema(options.schema),
-            baseDirectory: dirname(options.schema),
+            baseDirectory: await schemaDirectory(options.schema),
             windowHours: options.window,
             openDays: options.openDays,
             history: options.history,

@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import {
   type DatasetManifest,
   explainPreparation,
@@ -6,6 +5,7 @@ import {
   type PrepareProgress,
   prepare,
   readSchema,
+  schemaDirectory,
   UsageError,
 } from '@larr/core';
 import { type Command, InvalidArgumentError } from 'commander';
@@ -153,7 +153,7 @@ export function registerPrepare(program: Command): void {
           const { memoryLimit, rowsPerShard } = readConfig(config).prepare;
           const settings = {
             schema: await readSchema(schema),
-            baseDirectory: dirname(schema),
+            baseDirectory: await schemaDirectory(schema),
             seed,
             threads,
             memoryLimit: memory ?? memoryLimit,
