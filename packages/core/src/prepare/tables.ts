@@ -5,6 +5,7 @@ import { compileDerivation } from '../scene/derive.js';
 import { valueInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
 import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
+import { impossibleCoordinates, swappedCoordinates } from './coordinates.js';
 import { refuseOutcomes } from './outcomes.js';
 import type { LoadingStage } from './progress.js';
 import { likelyDelimiter, mustBeText, numberedRows, openSource, reading, sourceName } from './sources.js';
@@ -85,6 +86,7 @@ export async function loadTables(
       throw new DataError('TABLE_EMPTY', `${where} has no rows (tables.${table}). Give it data.`, { file: where });
     if (table === 'events') onStage('checking values');
     await checkValues(db, schema, table, where, types[table]);
+    notes.push(...(await impossibleCoordinates(db, schema, table, where, types[table])));
     if (table === 'events') notes.push(...(await oddities(db, schema, where, types.events)));
   }
 
@@ -206,13 +208,15 @@ export async function loadTables(
   }
   onStage('looking for outcomes');
   await refuseOutcomes(db, schema, eventsName, types.events, order !== undefined);
+  const column = (ref: string): ColumnSql => {
+    const dot = ref.indexOf('.');
+    const table = ref.slice(0, dot) as TableName;
+    const name = ref.slice(dot + 1);
+    return { sql: `${aliases[table]}.${ident(`c:${name}`)}`, type: types[table].get(name)! };
+  };
+  notes.push(...(await swappedCoordinates(db, schema, column)));
   return {
-    column(ref) {
-      const dot = ref.indexOf('.');
-      const table = ref.slice(0, dot) as TableName;
-      const column = ref.slice(dot + 1);
-      return { sql: `${aliases[table]}.${ident(`c:${column}`)}`, type: types[table].get(column)! };
-    },
+    column,
     orders: order !== undefined,
     users: Number(sums.users),
     pois: Number(sums.pois),

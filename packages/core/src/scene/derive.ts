@@ -1,4 +1,5 @@
 import type { Derivation } from '../schema/schema.js';
+import { degreesOf } from './inputs.js';
 
 /**
  * The one implementation of every derivation: `prepare` calls it from SQL, the server for each request, so that training
@@ -47,7 +48,10 @@ export function compileDerivation(d: Derivation): CompiledDerivation {
       return {
         yields: 'text',
         takes: south ? ['time', 'number'] : ['time'],
-        apply: ([t, latitude]) => season(t as number, south ? (latitude as number) : 90),
+        apply: ([t, latitude]) =>
+          south && Math.abs(latitude as number) > degreesOf.latitude
+            ? null
+            : season(t as number, south ? (latitude as number) : 90),
       };
     }
     case 'temperatureWords':
@@ -102,10 +106,10 @@ export function distanceKm(
 ): number | null {
   if (
     !(
-      Math.abs(latitude1) <= 90 &&
-      Math.abs(latitude2) <= 90 &&
-      Math.abs(longitude1) <= 360 &&
-      Math.abs(longitude2) <= 360
+      Math.abs(latitude1) <= degreesOf.latitude &&
+      Math.abs(latitude2) <= degreesOf.latitude &&
+      Math.abs(longitude1) <= degreesOf.longitude &&
+      Math.abs(longitude2) <= degreesOf.longitude
     )
   ) {
     return null;

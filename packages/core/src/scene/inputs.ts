@@ -24,6 +24,17 @@ export function derivationInputs(d: Derivation): string[] {
   }
 }
 
+/** What a derivation takes for a place on earth: degrees beyond these are none. Longitudes run to 180 either way, or from 0 to 360. */
+export const degreesOf = { latitude: 90, longitude: 360 } as const;
+
+/** Which of a derivation's inputs, in the order of `derivationInputs`, are coordinates; null for the others. */
+export function coordinateInputs(d: Derivation): (keyof typeof degreesOf | null)[] {
+  if (d.derive === 'distanceKm' || d.derive === 'distanceBand')
+    return ['latitude', 'longitude', 'latitude', 'longitude'];
+  if (d.derive === 'season') return [null, 'latitude'];
+  return derivationInputs(d).map(() => null);
+}
+
 /** Column references that a feature's or scene keyword's value reads; `time` is the schema's time column. */
 export function valueInputs(value: ValueSpec): string[] {
   return typeof value === 'string' ? [value] : derivationInputs(value);

@@ -6,7 +6,7 @@ const sceneInput = (time: 'time' | { column: 'time'; unit: 's' | 'ms' }) =>
   new SceneInput(
     defineSchema({
       name: 'scene',
-      tables: { events: 'events.csv' },
+      tables: { events: 'events.csv', pois: 'pois.csv' },
       keys: { user: 'user', poi: 'poi' },
       time,
       labels: { click: 'click' },
@@ -18,7 +18,13 @@ const sceneInput = (time: 'time' | { column: 'time'; unit: 's' | 'ms' }) =>
           { name: 'poi', value: 'events.poi' },
           { name: 'weather', value: 'events.weather' },
         ],
-        dense: [{ name: 'wind', value: 'events.wind', missing: ['calm'] }],
+        dense: [
+          { name: 'wind', value: 'events.wind', missing: ['calm'] },
+          {
+            name: 'far',
+            value: { derive: 'distanceKm', from: ['events.lat', 'events.lon'], to: ['pois.lat', 'pois.lon'] },
+          },
+        ],
       },
       keywords: {
         scene: [
@@ -63,4 +69,24 @@ it('takes a number for a time whose unit the schema states', () => {
   for (const time of [1769861100, '1769861100', '2026-01-31 12:05'])
     expect(counted.read({ time }).event).toEqual({ time });
   expect(() => counted.read({ time: true })).toThrow(/number of seconds/);
+});
+
+it.each([
+  ['lat', 9999, 'a latitude between -90 and 90 degrees'],
+  ['lat', -90.001, 'a latitude between -90 and 90 degrees'],
+  // Latitude and longitude of Shenzhen, the wrong way round.
+  ['lat', '114.06', 'a latitude between -90 and 90 degrees'],
+  ['lon', -999, 'a longitude between -360 and 360 degrees'],
+  ['lon', 'east', 'a longitude between -360 and 360 degrees'],
+])('refuses %s: %s, no place on earth, with its range', (name, value, range) => {
+  expect(() => input.read({ [name]: value })).toThrow(
+    expect.objectContaining({
+      status: 400,
+      code: 'SCENE_VALUE_INVALID',
+      field: `scene.${name}`,
+      message: expect.stringContaining(range),
+    }),
+  );
+  expect(input.read({ lat: -90, lon: '359.5' }).event).toEqual({ lat: -90, lon: '359.5' });
+  expect(input.read({ lat: null, lon: 'unknown' }).event).toEqual({ lat: null, lon: 'unknown' });
 });

@@ -1,7 +1,9 @@
 import {
   canonicalText,
   compileValue,
+  coordinateInputs,
   type DatasetSchema,
+  degreesOf,
   featureLayout,
   localTime,
   numberOf,
@@ -12,7 +14,7 @@ import type { SceneValues } from './ranking-model.js';
 
 type Check =
   | { kind: 'time'; unit: Parameters<typeof localTime>[1]; missing: ReadonlySet<string> }
-  | { kind: 'number'; missing: ReadonlySet<string> };
+  | { kind: 'number'; missing: ReadonlySet<string>; coordinate?: 'latitude' | 'longitude' };
 
 /** Whether a time column counts something, so that numbers say a time. Without a stated unit they would be guessed at by their size. */
 const counts = (unit: Parameters<typeof localTime>[1]): boolean => unit !== undefined && unit !== 'timestamp';
@@ -22,6 +24,10 @@ const LARGEST = 3.4e38;
 
 /** What a refused value ought to have been. */
 function expectation(check: Check): string {
+  if (check.kind === 'number' && check.coordinate !== undefined) {
+    const limit = degreesOf[check.coordinate];
+    return `a ${check.coordinate} between ${-limit} and ${limit} degrees is expected`;
+  }
   if (check.kind === 'number') return `a number between ${-LARGEST} and ${LARGEST} is expected`;
   const iso = 'a time as text, ISO 8601 as in "2026-01-31T12:05:00",';
   const units = { s: 'seconds', ms: 'milliseconds', us: 'microseconds', timestamp: '' } as const;
@@ -40,7 +46,7 @@ function readable(value: SceneValues[string], check: Check): boolean {
     return typeof value !== 'boolean' && (!number || counts(check.unit)) && localTime(value, check.unit) !== null;
   }
   // Not a number compares as false.
-  return Math.abs(numberOf(value)) <= LARGEST;
+  return Math.abs(numberOf(value)) <= (check.coordinate === undefined ? LARGEST : degreesOf[check.coordinate]);
 }
 
 /**
@@ -79,9 +85,12 @@ export class SceneInput {
       inputs.forEach((reference, i) => {
         const kind = derivation === null ? plain : derivation.takes[i]!;
         if (kind === 'text' || !reference.startsWith('events.')) return;
+        const coordinate = typeof value === 'string' ? null : coordinateInputs(value)[i];
         add(
           reference.slice('events.'.length),
-          kind === 'time' ? { kind, unit: undefined, missing } : { kind, missing },
+          kind === 'time'
+            ? { kind, unit: undefined, missing }
+            : { kind, missing, ...(coordinate == null ? {} : { coordinate }) },
         );
       });
     };
