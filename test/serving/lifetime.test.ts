@@ -59,7 +59,7 @@ it('two servers do not write one event log, and the next takes it when the first
   const second = await start(server, args);
   expect(second.error).toEqual({
     code: 'IN_USE',
-    message: expect.stringMatching(new RegExp(`events is in use by another process of LARR, ${first.child.pid}`)),
+    message: expect.stringMatching(new RegExp(`events is in use by process ${first.child.pid} of LARR since`)),
   });
   expect(await second.exited).toBe(2);
   first.child.kill('SIGKILL');

@@ -1,5 +1,5 @@
 // What a server leaves behind when something of it fails.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -75,6 +75,42 @@ describe('a sink that fails', () => {
     await expect(fetch(`${server.url}/healthz`)).rejects.toThrow();
     lockDirectory(events, 'the event log').release(); // it would say IN_USE
   }, 20_000);
+});
+
+it('starts over an event log with damaged lines, says where they are, counts them, and takes events', async () => {
+  mkdirSync(events);
+  const file = join(events, 'events-00000001.jsonl');
+  writeFileSync(file, '{"id":"1"}\nnonsense\n{"id":"2"}\n{"id":"to');
+  const server = await createServer({ bundle: directory, port: 0, events, front: { log: { level: 'silent' } } });
+  try {
+    expect(said).toContain(`${file}:2 (it is not JSON)`);
+    expect(said).toContain(`the event log ${events} has 1 line that is no event`);
+    expect(said).toContain(`lie in ${join(events, 'events-00000001.torn')} now`);
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    expect(metrics).toContain('larr_event_log_bad_lines{what="skipped"} 1');
+    expect(metrics).toContain('larr_event_log_bad_lines{what="torn"} 1');
+    const event = { type: 'click', user: 'u', poi: 'p', time: '2026-01-10T12:11:00' };
+    const reply = await fetch(`${server.url}/v1/events`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ events: ['1', '2', '3'].map((id) => ({ id, ...event })) }),
+    });
+    expect(await reply.json()).toMatchObject({ accepted: 1, duplicates: 2 });
+  } finally {
+    await server.close();
+  }
+  expect(readFileSync(file, 'utf8')).toMatch(/^\{"id":"1"\}\nnonsense\n\{"id":"2"\}\n\{"id":"3".*\}\n$/);
+});
+
+it('refuses an event log that another server writes to at once, and names that one', async () => {
+  const options = { bundle: directory, port: 0, events, front: { log: { level: 'silent' as const } } };
+  const first = await createServer(options);
+  try {
+    await expect(createServer(options)).rejects.toMatchObject({ code: 'IN_USE' });
+    expect((await fetch(`${first.url}/healthz`)).status).toBe(200);
+  } finally {
+    await first.close();
+  }
 });
 
 it('closing goes on after a failure, says each, and fails with the first', async () => {

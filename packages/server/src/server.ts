@@ -1,11 +1,11 @@
 import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
-import { type DirectoryLock, LarrError, lockDirectory, mustBeDirectory, UsageError } from '@larr/core';
+import { type DirectoryLock, LarrError, lockDirectory, mustBeDirectory, namedBadLines, UsageError } from '@larr/core';
 import { createApp } from './api/app.js';
 import type { ModelIdentity } from './api/contracts/index.js';
 import { type AppState, DEFAULT_LIMITS, type Limits } from './api/state.js';
 import { type ClosingStep, closeAll } from './closing.js';
-import { EventLog } from './events/event-log.js';
+import { EventLog, type LogDamage } from './events/event-log.js';
 import { forwardEvents } from './events/sinks/forward-events.js';
 import { parseSink } from './events/sinks/sink.js';
 import { Experiments } from './experiments/experiments.js';
@@ -87,6 +87,21 @@ function record(event: RegistryEvent, metrics: Metrics): void {
   }
 }
 
+/** Counts what an event log held that is no event, and says it: the server starts all the same. */
+function recordDamage(directory: string, { lines, places, torn }: LogDamage, metrics: Metrics): void {
+  metrics.damagedLines.set({ what: 'skipped' }, lines);
+  metrics.damagedLines.set({ what: 'torn' }, torn === null ? 0 : 1);
+  if (torn !== null)
+    say(
+      `the event log ${directory} ended in ${torn.bytes} bytes of a line that was being written when the server was stopped: they were never acknowledged, and lie in ${torn.file} now`,
+    );
+  if (lines > 0)
+    say(
+      `the event log ${directory} has ${lines} ${lines === 1 ? 'line that is no event' : 'lines that are no events'}: ${namedBadLines({ count: lines, first: places })}. ` +
+        'They stay there and are passed over; all others are kept. `larr events compact --skip-bad-lines` leaves them out too',
+    );
+}
+
 const urlOf = (protocol: string, host: string, port: number): string =>
   `${protocol}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
@@ -119,7 +134,7 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 /**
  * Listens at once, so that probes are answered, and loads the bundle behind that.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
- * `events`, EVENTS_MISSING, SINK_INVALID; DataError EVENT_LOG_CORRUPT, EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
+ * `events`, EVENTS_MISSING, SINK_INVALID; DataError EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
@@ -165,7 +180,10 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     unseen = options.unseen === undefined ? null : await UnseenTexts.open(options.unseen);
     store = await openStore(options.store ?? null);
     front = await openFront(options.front ?? {}, host, metrics);
-    events = options.events === undefined ? null : await EventLog.open(options.events);
+    if (options.events !== undefined) {
+      const directory = options.events;
+      events = await EventLog.open(directory, { onDamage: (damage) => recordDamage(directory, damage, metrics) });
+    }
   } catch (error) {
     await giveUp();
     throw error;
@@ -191,7 +209,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     if (options.experiments !== undefined) {
       // Two servers that change one book would each forget what the other changed.
       if (resolve(options.experiments) !== resolve(options.events!))
-        bookLock = lockDirectory(options.experiments, 'the experiments');
+        bookLock = lockDirectory(options.experiments, 'the directory of experiments');
       const onExposures = (count: number, outcome: 'written' | 'failed') => metrics.exposures.inc({ outcome }, count);
       const places = { directory: options.experiments, events: options.events!, onExposures };
       experiments = await Experiments.open(places, events!, models);

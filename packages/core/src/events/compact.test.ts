@@ -246,20 +246,43 @@ describe('compacting an event log', () => {
     expect(made).toEqual({ click: '1', bought: '1' });
   });
 
-  it('refuses a broken line, a foreign directory and a missing log', async () => {
-    await write(1, line('impression', 'u', 'p', '03T12:00:00'), 'nonsense\n', line('click', 'u', 'p', '03T12:00:00'));
-    await expect(compact()).rejects.toMatchObject({
-      code: 'EVENT_LOG_CORRUPT',
-      message: expect.stringContaining(`${segment(1)}:2 is no event: it is not JSON`),
-    });
-    await write(
-      1,
-      line('impression', 'u', 'p', '03T12:00:00'),
-      line('order', 'u', 'p', '03T12:00:00', { value: 'ten' }),
-    );
-    await expect(compact()).rejects.toMatchObject({
-      message: expect.stringContaining(`${segment(1)}:2 is no event: its value is not a number`),
-    });
+  it('refuses broken lines, naming all of them in all files, and goes on without them where that is asked for', async () => {
+    const good = line('impression', 'u', 'p', '03T12:00:00');
+    await write(1, good, 'nonsense\n', line('click', 'u', 'p', '03T12:00:10'), '{"id":"x","type":"cli\n');
+    await write(2, line('order', 'u', 'p', '03T12:01:00', { value: 'ten' }), line('order', 'u', 'p', '03T12:01:00'));
+    const refused = compact();
+    await expect(refused).rejects.toMatchObject({ code: 'EVENT_LOG_CORRUPT' });
+    const { message } = (await refused.catch((error) => error)) as Error;
+    for (const place of [
+      '3 lines of the event log are no events',
+      `${segment(1)}:2 (it is not JSON)`,
+      `${segment(1)}:4 (it is not JSON)`,
+      `${segment(2)}:1 (its value is not a number)`,
+      '--skip-bad-lines',
+    ])
+      expect(message).toContain(place);
+    const before = await readFile(segment(1), 'utf8');
+    const summary = await compact({ skipBadLines: true });
+    expect(summary).toMatchObject({ impressions: 1, clicks: 1, orders: 1, skipped: { count: 3 } });
+    expect(summary.skipped.first.map(({ file, line }) => [file, line])).toEqual([
+      [segment(1), 2],
+      [segment(1), 4],
+      [segment(2), 1],
+    ]);
+    expect(await readFile(segment(1), 'utf8')).toBe(before);
+    expect((await readdir(output)).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it('names the first twenty of many broken lines, and counts the rest', async () => {
+    await write(1, ...Array.from({ length: 50 }, (_, i) => `nonsense ${i}\n`));
+    const { message } = (await compact().catch((error) => error)) as Error;
+    expect(message).toContain('50 lines');
+    expect(message).toContain(`${segment(1)}:20 (`);
+    expect(message).not.toContain(`${segment(1)}:21 (`);
+    expect(message).toContain('and 30 more');
+  });
+
+  it('refuses a foreign directory and a missing log', async () => {
     await writeFile(join(folder, 'mine.txt'), 'x');
     await expect(compact({ output: folder })).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });
     await expect(compact({ log: join(folder, 'none') })).rejects.toMatchObject({ code: 'EVENTS_MISSING' });

@@ -11,7 +11,17 @@ import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { momentColumns, timeColumn } from './event-columns.js';
-import { segmentName, segmentsOf, snapshotLog, unreadableLine } from './log-files.js';
+import {
+  addBadLines,
+  type BadLines,
+  badLinesOf,
+  copyEvents,
+  type LogSnapshot,
+  namedBadLines,
+  segmentName,
+  segmentsOf,
+  snapshotLog,
+} from './log-files.js';
 
 export interface CompactOptions {
   /** The event log, as the server writes it; it may go on writing. */
@@ -27,6 +37,8 @@ export interface CompactOptions {
   openDays?: boolean;
   /** The schema that is written takes these days after the events table of the given one, not in its place. */
   history?: boolean;
+  /** Lines that are no events are left out and counted, where the whole is refused otherwise. They stay in the log. */
+  skipBadLines?: boolean;
   memoryLimit?: string;
   threads?: number;
   signal?: AbortSignal;
@@ -70,6 +82,8 @@ export interface CompactSummary {
   clicks: number;
   orders: number;
   unattributed: number;
+  /** Lines that were left out of the files of the log that this run read, with `skipBadLines`. */
+  skipped: BadLines;
 }
 
 const STATE = 'compaction.json';
@@ -100,6 +114,7 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
     );
   const events = join(output, 'events');
   const staging = join(output, '.staging.duckdb');
+  const copy = join(output, '.staging.jsonl');
   try {
     const schemaText = `${JSON.stringify(schemaFor(options), null, 2)}\n`;
     await using log = await snapshotLog(options.log);
@@ -117,7 +132,7 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       ...(signal === undefined ? {} : { signal }),
     });
-    const reader = new LogReader(db, options.log);
+    const reader = new LogReader(db, options.log, log.files, options.skipBadLines === true ? copy : null);
 
     for (const { segment, path, bytes } of log.files) {
       const known = state.segments[segment];
@@ -173,9 +188,10 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
       clicks: sum(({ clicks }) => clicks),
       orders: sum(({ orders }) => orders),
       unattributed: sum(({ unattributed }) => unattributed),
+      skipped: reader.skipped,
     };
   } finally {
-    for (const file of [staging, `${staging}.wal`]) await rm(file, { force: true });
+    for (const file of [staging, `${staging}.wal`, copy]) await rm(file, { force: true });
     await rm(`${staging}.tmp`, { recursive: true, force: true });
   }
 }
@@ -257,28 +273,43 @@ const TIME = timeSql({ sql: 'time', type: 'VARCHAR' });
 /** Reads segments into the staging database. */
 class LogReader {
   #made = false;
+  readonly #skipped = new Map<number, BadLines>();
 
+  /** @param copy where a segment's good lines go when it has bad ones; null where those are refused */
   constructor(
     private readonly db: DuckdbSession,
     private readonly directory: string,
+    private readonly files: LogSnapshot['files'],
+    private readonly copy: string | null,
   ) {}
+
+  /** What was left out of the segments that were read. */
+  get skipped(): BadLines {
+    const all: BadLines = { count: 0, first: [] };
+    for (const [, bad] of [...this.#skipped].sort(([a], [b]) => a - b)) addBadLines(all, bad);
+    return all;
+  }
 
   /** Events per local day of a segment; those whose time cannot be read are in none. */
   async daysOf(segment: number, path: string): Promise<Record<string, number>> {
-    const rows = await this.#reading(segment, path, () =>
+    const rows = await this.#reading(segment, path, (from) =>
       this.db.rows<{ day: string; n: bigint }>(
         `SELECT strftime(t, '%Y-%m-%d') AS day, count(*) AS n
-         FROM (SELECT ${TIME} AS t FROM ${this.#source(path)} WHERE ${KINDS}) WHERE t IS NOT NULL GROUP BY 1 ORDER BY 1`,
+         FROM (SELECT ${TIME} AS t FROM ${this.#source(from)} WHERE ${KINDS}) WHERE t IS NOT NULL GROUP BY 1 ORDER BY 1`,
       ),
     );
     return Object.fromEntries(rows.map(({ day, n }) => [day, Number(n)]));
   }
 
   async load(segment: number, path: string): Promise<void> {
-    const select = `SELECT id, type, "user", poi, ${TIME} AS t, requestId AS request, position, value, scene, received
-      FROM ${this.#source(path)} WHERE ${KINDS}`;
-    await this.#reading(segment, path, () =>
-      this.db.run(this.#made ? `INSERT INTO happened ${select}` : `CREATE OR REPLACE TABLE happened AS ${select}`),
+    const select = (
+      from: string,
+    ) => `SELECT id, type, "user", poi, ${TIME} AS t, requestId AS request, position, value, scene, received
+      FROM ${this.#source(from)} WHERE ${KINDS}`;
+    await this.#reading(segment, path, (from) =>
+      this.db.run(
+        this.#made ? `INSERT INTO happened ${select(from)}` : `CREATE OR REPLACE TABLE happened AS ${select(from)}`,
+      ),
     );
     this.#made = true;
   }
@@ -287,23 +318,35 @@ class LogReader {
     return `read_json(${literal(path)}, columns = ${COLUMNS}, format = 'newline_delimited')`;
   }
 
-  async #reading<T>(segment: number, path: string, work: () => Promise<T>): Promise<T> {
+  /** Does `work` on the segment's file, or, where it has lines that are no events and these may be left out, on a copy without them. */
+  async #reading<T>(segment: number, path: string, work: (path: string) => Promise<T>): Promise<T> {
+    let cause: unknown;
     try {
-      return await work();
-    } catch (cause) {
+      return await work(path);
+    } catch (error) {
       this.db.throwIfInterrupted();
-      const file = join(this.directory, segmentName(segment));
-      const bad = await unreadableLine(path);
-      const what =
-        bad === null
-          ? `${file} cannot be read: ${(cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '')}`
-          : `${file}:${bad.line} is no event: ${bad.why}`;
-      throw new DataError(
-        'EVENT_LOG_CORRUPT',
-        `${what}. ${bad === null ? 'Move' : 'Take the line out, or move'} the file away to go on without it`,
-        { file, cause },
-      );
+      cause = error;
     }
+    const file = join(this.directory, segmentName(segment));
+    if (this.copy !== null) {
+      await rm(this.copy, { force: true });
+      const bad = await copyEvents(path, this.copy, file);
+      if (bad.count > 0) {
+        const done = await work(this.copy);
+        this.#skipped.set(segment, bad);
+        return done;
+      }
+    }
+    // Nobody wants to mend one line, try again, and be told of the next.
+    const bad: BadLines = { count: 0, first: [] };
+    for (const other of this.files)
+      addBadLines(bad, await badLinesOf(other.path, join(this.directory, segmentName(other.segment))));
+    const what =
+      bad.count === 0
+        ? `${file} cannot be read: ${(cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '')}. Move the file away to go on without it`
+        : `${bad.count} ${bad.count === 1 ? 'line of the event log is no event' : 'lines of the event log are no events'}: ${namedBadLines(bad)}. ` +
+          `Run it again with --skip-bad-lines to leave ${bad.count === 1 ? 'it' : 'them'} out (the log stays as it is), or take ${bad.count === 1 ? 'it' : 'them'} out of the ${bad.count === 1 ? 'file' : 'files'}`;
+    throw new DataError('EVENT_LOG_CORRUPT', what, { file, cause });
   }
 }
 

@@ -98,20 +98,86 @@ export async function snapshotLog(directory: string): Promise<LogSnapshot> {
   return { files, [Symbol.asyncDispose]: drop };
 }
 
-/** The first line of a file of an event log that is no event, and why; null where all are. */
-export async function unreadableLine(path: string): Promise<{ line: number; why: string } | null> {
+/** A line of an event log that is no event. */
+export interface BadLine {
+  file: string;
+  /** from 1 */
+  line: number;
+  why: string;
+}
+
+/** How many lines of a log are no events, and which, as far as they are named. */
+export interface BadLines {
+  count: number;
+  first: BadLine[];
+}
+
+/** More bad lines than this are counted and not named: a file of noise has millions. */
+export const NAMED_BAD_LINES = 20;
+
+/** Adds up what was found in several files, in their order. */
+export function addBadLines(into: BadLines, more: BadLines): void {
+  into.count += more.count;
+  into.first = [...into.first, ...more.first].slice(0, NAMED_BAD_LINES);
+}
+
+/** `a.jsonl:2 (it is not JSON), a.jsonl:7 (…) and 3 more`. */
+export function namedBadLines({ count, first }: BadLines): string {
+  const named = first.map(({ file, line, why }) => `${file}:${line} (${why})`).join(', ');
+  return count > first.length ? `${named} and ${count - first.length} more` : named;
+}
+
+/**
+ * The lines of a file of an event log that are no events; empty ones count for nothing.
+ * @param file what the file is called where `path` is a copy of it
+ * @param onEvent given every line that is one, without its end; awaited
+ */
+export async function badLinesOf(
+  path: string,
+  file = path,
+  onEvent?: (line: string) => void | Promise<void>,
+): Promise<BadLines> {
   const input = createReadStream(path);
+  const bad: BadLines = { count: 0, first: [] };
   try {
     let line = 0;
     for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
       line++;
       if (text.trim() === '') continue;
       const why = whyNoEvent(text);
-      if (why !== null) return { line, why };
+      if (why === null) await onEvent?.(text);
+      else addBadLines(bad, { count: 1, first: [{ file, line, why }] });
     }
-    return null;
+    return bad;
   } finally {
     input.destroy();
+  }
+}
+
+/**
+ * Copies the events of a file of an event log to `copy`, without the lines that are none.
+ * @param file what the file is called where `path` is a copy of it
+ * @returns what was left out
+ */
+export async function copyEvents(path: string, copy: string, file = path): Promise<BadLines> {
+  const target = await open(copy, 'wx', 0o600);
+  try {
+    let waiting: string[] = [];
+    let size = 0;
+    const write = async () => {
+      await target.appendFile(waiting.join(''));
+      waiting = [];
+      size = 0;
+    };
+    const bad = await badLinesOf(path, file, async (line) => {
+      waiting.push(`${line}\n`);
+      size += line.length;
+      if (size > 1 << 20) await write();
+    });
+    await write();
+    return bad;
+  } finally {
+    await target.close();
   }
 }
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
@@ -40,9 +40,15 @@ it("names the living holder, and takes over a dead one's lock, a torn one, and o
   const exited = once(child, 'exit');
   try {
     writeFileSync(file, JSON.stringify({ pid: child.pid, started: null }));
+    utimesSync(file, new Date(), new Date('2026-11-23T05:06:07Z'));
+    const begun = performance.now();
     expect(() => lockDirectory(directory, 'the event log')).toThrow(
-      expect.objectContaining({ code: 'IN_USE', message: expect.stringContaining(String(child.pid)) }),
+      expect.objectContaining({
+        code: 'IN_USE',
+        message: `the event log ${directory} is in use by process ${child.pid} of LARR since 2026-11-23T05:06:07Z. Stop it (kill ${child.pid}) or wait for it to end, or name another directory`,
+      }),
     );
+    expect(performance.now() - begun).toBeLessThan(500);
   } finally {
     child.kill('SIGKILL');
     await exited;

@@ -1,4 +1,14 @@
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmdirSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { UsageError } from '../errors.js';
 
@@ -42,14 +52,21 @@ export function lockDirectory(directory: string, purpose: string): DirectoryLock
     if (found !== null && alive(found)) {
       throw new UsageError(
         'IN_USE',
-        `${purpose} ${directory} is in use by ${found.pid === process.pid ? 'this process already' : `another process of LARR, ${found.pid}`}. ` +
-          'Wait for it to end, or name another directory',
+        found.pid === process.pid
+          ? `${purpose} ${directory} is in use by this process already. Name another directory`
+          : `${purpose} ${directory} is in use by process ${found.pid} of LARR${since(path)}. Stop it (kill ${found.pid}) or wait for it to end, or name another directory`,
         { file: path },
       );
     }
     discard(path, found);
   }
   throw new UsageError('IN_USE', `${purpose} ${directory} is being taken by several processes at once; try again`);
+}
+
+/** Since when a lock is held: its file is written once. Nothing where it was given back just now. */
+function since(path: string): string {
+  const at = statSync(path, { throwIfNoEntry: false })?.mtime;
+  return at === undefined ? '' : ` since ${at.toISOString().slice(0, 19)}Z`;
 }
 
 function take(path: string): boolean {

@@ -2,7 +2,7 @@ import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { EventLog } from './event-log.js';
+import { EventLog, type LogDamage } from './event-log.js';
 
 let directory: string;
 beforeEach(() => {
@@ -32,15 +32,30 @@ describe('the event log', () => {
     expect(new Set(lines().map(({ id }) => id)).size).toBe(351);
   });
 
-  it('removes a line that a crash cut short, and keeps all before it', async () => {
+  it('sets aside a line that a crash cut short, says so, and keeps all before it', async () => {
     const log = await EventLog.open(directory);
     await log.append([{ id: 'whole' }]);
     await log.close();
-    appendFileSync(join(directory, readdirSync(directory)[0]!), '{"id":"torn","us');
-    const again = await EventLog.open(directory);
+    appendFileSync(join(directory, 'events-00000001.jsonl'), '{"id":"torn","us');
+    const told: LogDamage[] = [];
+    const again = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
     expect(await again.append([{ id: 'torn' }])).toEqual({ accepted: 1, duplicates: 0 });
     await again.close();
+    const torn = join(directory, 'events-00000001.torn');
+    expect(told).toEqual([{ lines: 0, places: [], torn: { bytes: 16, file: torn } }]);
+    expect(readFileSync(torn, 'utf8')).toBe('{"id":"torn","us\n');
+    rmSync(torn);
     expect(lines().map(({ id }) => id)).toEqual(['whole', 'torn']);
+  });
+
+  it('keeps a last event that lacks only the end of its line', async () => {
+    writeFileSync(join(directory, 'events-00000001.jsonl'), '{"id":"1"}\n{"id":"2"}');
+    const told: LogDamage[] = [];
+    const log = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
+    expect(await log.append([{ id: '2' }, { id: '3' }])).toEqual({ accepted: 1, duplicates: 1 });
+    await log.close();
+    expect(lines().map(({ id }) => id)).toEqual(['1', '2', '3']);
+    expect(told).toEqual([]);
   });
 
   it('begins a new file when one is full, and knows the ids of all', async () => {
@@ -60,11 +75,37 @@ describe('the event log', () => {
     await log.close();
   });
 
-  it('refuses a log with a broken line in the middle, naming file and line', async () => {
-    writeFileSync(join(directory, 'events-00000001.jsonl'), '{"id":"1"}\nnonsense\n{"id":"2"}\n');
-    await expect(EventLog.open(directory)).rejects.toMatchObject({
-      code: 'EVENT_LOG_CORRUPT',
-      message: expect.stringContaining('.jsonl:2'),
-    });
+  it('opens over broken lines in any file, names them, and knows and keeps every event around them', async () => {
+    const [first, second] = ['events-00000001.jsonl', 'events-00000002.jsonl'].map((name) => join(directory, name));
+    const old = '{"id":"1"}\nnonsense\n{"id":"2"}\n{"id":';
+    writeFileSync(first!, old);
+    writeFileSync(second!, '{"type":"click"}\n\n{"id":"3"}\n\u0000\u0000\u0000\u0000\n{"id":"4"}\n');
+    const told: LogDamage[] = [];
+    const log = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
+    const again = ['1', '2', '3', '4', '5'].map((id) => ({ id }));
+    expect(await log.append(again)).toEqual({ accepted: 1, duplicates: 4 });
+    await log.close();
+    expect(told).toEqual([
+      {
+        lines: 4,
+        places: [
+          { file: first, line: 2, why: 'it is not JSON' },
+          { file: first, line: 4, why: 'a crash cut it short' },
+          { file: second, line: 1, why: 'it has no id' },
+          { file: second, line: 4, why: 'it is not JSON' },
+        ],
+        torn: null,
+      },
+    ]);
+    expect(readFileSync(first!, 'utf8')).toBe(old);
+    expect(readFileSync(second!, 'utf8')).toMatch(/\{"id":"4"\}\n\{"id":"5"\}\n$/);
+  });
+
+  it('names no more than twenty of many broken lines', async () => {
+    writeFileSync(join(directory, 'events-00000001.jsonl'), 'x\n'.repeat(1000));
+    const told: LogDamage[] = [];
+    const log = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
+    await log.close();
+    expect(told).toMatchObject([{ lines: 1000, places: { length: 20 } }]);
   });
 });

@@ -1,6 +1,6 @@
-import { type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
-import { join } from 'node:path';
-import { DataError, segmentName, segmentNumber } from '@larr/core';
+import { appendFile, type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { type BadLine, NAMED_BAD_LINES, segmentName, segmentNumber } from '@larr/core';
 
 /** One line of the log. */
 export interface LoggedEvent {
@@ -13,6 +13,18 @@ export interface EventLogOptions {
   segmentBytes?: number;
   /** How many of the newest ids are remembered for idempotence. */
   rememberedIds?: number;
+  /** Told once, where the files that are read for their ids hold what is no event. */
+  onDamage?: (damage: LogDamage) => void;
+}
+
+/** What opening a log found in its files that is no event. No event is lost by it: the lines around are kept, and read. */
+export interface LogDamage {
+  /** Lines that are no events, anywhere but at the end of the newest file. They stay where they are and are passed over. */
+  lines: number;
+  /** The first of them, at most `NAMED_BAD_LINES`. */
+  places: BadLine[];
+  /** What a crash left at the end of the newest file: moved to `file`, so that the next event begins a line; null where there was nothing. */
+  torn: { bytes: number; file: string } | null;
 }
 
 interface Waiting {
@@ -29,7 +41,7 @@ export interface Appended {
 
 /**
  * An append-only log of events: JSON lines in numbered files. `append` resolves only when its events are on the disk (fdatasync);
- * requests that come while a write is under way share the next one. A line that a crash cut short is removed when the log is opened
+ * requests that come while a write is under way share the next one. A line that a crash cut short is set aside when the log is opened
  * again: it was never acknowledged.
  */
 export class EventLog {
@@ -60,10 +72,7 @@ export class EventLog {
     this.#size = size;
   }
 
-  /**
-   * Opens the log in `directory`, which is made if it is not there.
-   * @throws DataError EVENT_LOG_CORRUPT when a line other than the last of the newest file is not an event
-   */
+  /** Opens the log in `directory`, which is made if it is not there. Damaged lines do not keep it shut: they are told to `onDamage`. */
   static async open(directory: string, options: EventLogOptions = {}): Promise<EventLog> {
     await mkdir(directory, { recursive: true });
     const ids = new RecentIds(options.rememberedIds ?? 1_000_000);
@@ -72,12 +81,16 @@ export class EventLog {
       .filter((number) => number !== null)
       .sort((a, b) => a - b);
     const newest = segments.at(-1) ?? 1;
+    const damage: LogDamage = { lines: 0, places: [], torn: null };
+    if (segments.length > 0) damage.torn = await mendEnd(join(directory, segmentName(newest)));
     const remembered: string[][] = [];
     let count = 0;
     // Newest first, until enough ids are known; then in the order they were written.
     for (const segment of segments.toReversed()) {
-      const of = await readSegment(join(directory, segmentName(segment)), segment === newest);
+      const { ids: of, bad } = await readSegment(join(directory, segmentName(segment)));
       remembered.unshift(of);
+      damage.lines += bad.length;
+      damage.places = [...bad, ...damage.places].slice(0, NAMED_BAD_LINES);
       count += of.length;
       if (count >= ids.capacity) break;
     }
@@ -85,6 +98,7 @@ export class EventLog {
     const file = await open(join(directory, segmentName(newest)), 'a');
     await syncDirectory(directory);
     const { size } = await file.stat();
+    if (damage.lines > 0 || damage.torn !== null) options.onDamage?.(damage);
     return new EventLog(directory, options.segmentBytes ?? 64 << 20, ids, newest, file, size);
   }
 
@@ -186,29 +200,62 @@ class RecentIds {
   }
 }
 
-/** Ids of a file's events. With `repair`, cuts off a last line that has no end. */
-async function readSegment(path: string, repair: boolean): Promise<string[]> {
-  const bytes = await readFile(path);
-  const whole = bytes.lastIndexOf(0x0a) + 1;
-  if (whole < bytes.length) {
-    if (!repair) throw corrupt(path, bytes.subarray(0, whole).toString().split('\n').length);
-    await truncate(path, whole);
+/** Ids of a file's events, in order, and the lines that are none. What stands behind the last line's end is one of these. */
+async function readSegment(path: string): Promise<{ ids: string[]; bad: BadLine[] }> {
+  const ids: string[] = [];
+  const bad: BadLine[] = [];
+  const lines = (await readFile(path)).toString('utf8').split('\n');
+  const end = lines.pop()!;
+  for (const [i, line] of lines.entries()) {
+    const id = idOf(line);
+    if (id !== null) ids.push(id);
+    else if (line.trim() !== '') bad.push({ file: path, line: i + 1, why: whyNone(line) });
   }
-  const lines = bytes.subarray(0, whole).toString('utf8').split('\n');
-  lines.pop();
-  return lines.map((line, i) => {
-    try {
-      const { id } = JSON.parse(line) as LoggedEvent;
-      if (typeof id === 'string') return id;
-    } catch {
-      // fall through: the same error for both
-    }
-    throw corrupt(path, i + 1);
-  });
+  if (end !== '') bad.push({ file: path, line: lines.length + 1, why: 'a crash cut it short' });
+  return { ids, bad };
 }
 
-function corrupt(path: string, line: number): DataError {
-  return new DataError('EVENT_LOG_CORRUPT', `${path}:${line} is not an event. Move the file away to go on without it`);
+/** The id of an event; null where the line is none. */
+function idOf(line: string): string | null {
+  try {
+    const id = (JSON.parse(line) as Partial<LoggedEvent> | null)?.id;
+    return typeof id === 'string' ? id : null;
+  } catch {
+    return null;
+  }
+}
+
+function whyNone(line: string): string {
+  try {
+    JSON.parse(line);
+    return 'it has no id';
+  } catch {
+    return 'it is not JSON';
+  }
+}
+
+/**
+ * Sees to it that a file ends with the end of a line, since the next event is written behind it. An event that only lacks its line's end gets it; what is no
+ * event moves to a file beside the log. Neither was acknowledged, but the first is whole.
+ * @returns what was moved, and where to
+ */
+async function mendEnd(path: string): Promise<LogDamage['torn']> {
+  const bytes = await readFile(path);
+  const whole = bytes.lastIndexOf(0x0a) + 1;
+  if (whole === bytes.length) return null;
+  const rest = bytes.subarray(whole);
+  if (idOf(rest.toString('utf8')) !== null) {
+    await appendSynced(path, Buffer.from('\n'));
+    return null;
+  }
+  const file = `${path.slice(0, -basename(path).length)}${basename(path, '.jsonl')}.torn`;
+  await appendSynced(file, Buffer.concat([rest, Buffer.from('\n')]));
+  await truncate(path, whole);
+  return { bytes: rest.length, file };
+}
+
+async function appendSynced(path: string, bytes: Buffer): Promise<void> {
+  await appendFile(path, bytes, { flush: true });
 }
 
 /** A new file survives a power cut only when its directory is on the disk too. */

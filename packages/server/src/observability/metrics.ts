@@ -128,9 +128,15 @@ export function createMetrics(clock: Clock = () => performance.now()) {
       labelNames: ['outcome'] as const,
       registers,
     }),
+    damagedLines: new Gauge({
+      name: 'larr_event_log_bad_lines',
+      help: 'Lines of the event log that were no events when it was opened: skipped, or torn at its end and set aside',
+      labelNames: ['what'] as const,
+      registers,
+    }),
     forwarded: new Counter({
       name: 'larr_events_forwarded_total',
-      help: 'Events that a sink has taken, and tries that failed',
+      help: 'Events that a sink has taken, tries that failed, and lines that are no events and were skipped',
       labelNames: ['sink', 'outcome'] as const,
       registers,
     }),

@@ -32,6 +32,12 @@ export async function forwardEvents(
         }
         silent = error !== null;
       },
+      onSkipped: (lines) => {
+        metrics.forwarded.inc({ sink: label, outcome: 'skipped' }, lines);
+        say(
+          `${lines} ${lines === 1 ? 'line of the log is no event and was' : 'lines of the log are no events and were'} not passed on`,
+        );
+      },
       onPlaceLost: (error) =>
         say(`where it has come to could not be kept: ${error.message}. Some events will be sent again`),
     });

@@ -16,6 +16,8 @@ export interface ForwarderOptions {
   onSent?: (events: number) => void;
   /** told of each failure, and once more with null when the sink takes events again */
   onTrouble?: (error: Error | null) => void;
+  /** told of lines of the log that are no events and were passed over */
+  onSkipped?: (lines: number) => void;
   /** told when a stop cannot keep its place: what was sent since it was last kept is sent again by the next run */
   onPlaceLost?: (error: Error) => void;
 }
@@ -23,6 +25,23 @@ export interface ForwarderOptions {
 interface Place {
   segment: number;
   offset: number;
+}
+
+/** Events that lie together in a file, the lines among them that are none, and where they end. */
+interface Batch {
+  events: OutgoingEvent[];
+  skipped: number;
+  end: Place;
+}
+
+/** Null where a line is no event: a sink that waited for it to become one would wait for ever. */
+function outgoing(line: string): OutgoingEvent | null {
+  try {
+    const { id, type, user } = JSON.parse(line) as Partial<OutgoingEvent>;
+    return typeof id === 'string' ? { id, type: String(type ?? ''), user: String(user ?? ''), line } : null;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -91,6 +110,7 @@ export class Forwarder {
         troubled = false;
         wait = first;
         this.options.onSent?.(batch.events.length);
+        if (batch.skipped > 0) this.options.onSkipped?.(batch.skipped);
         // Not after each batch: what is sent twice after a crash is at most this.
         if (batch.end.segment !== this.#kept?.segment || batch.end.offset - this.#kept.offset > 4 << 20)
           await this.#keep();
@@ -105,7 +125,7 @@ export class Forwarder {
   }
 
   /** The next whole lines that are on the disk; null where there are none. */
-  async #next(): Promise<{ events: OutgoingEvent[]; end: Place } | null> {
+  async #next(): Promise<Batch | null> {
     const place = this.#place!;
     const { segment, bytes } = this.log.end;
     if (place.segment > segment || (place.segment === segment && place.offset >= bytes)) return null;
@@ -121,10 +141,10 @@ export class Forwarder {
         throw error;
       },
     );
-    if (file === null) return { events: [], end: await next() };
+    if (file === null) return { events: [], skipped: 0, end: await next() };
     try {
       const limit = place.segment === segment ? bytes : (await file.stat()).size;
-      if (place.offset >= limit) return { events: [], end: await next() };
+      if (place.offset >= limit) return { events: [], skipped: 0, end: await next() };
       for (let size = batchBytes; ; size *= 2) {
         const wanted = Math.min(size, limit - place.offset);
         const { buffer, bytesRead } = await file.read(Buffer.alloc(wanted), 0, wanted, place.offset);
@@ -132,13 +152,12 @@ export class Forwarder {
         if (whole === 0 && bytesRead === wanted && wanted < limit - place.offset) continue;
         const lines = buffer.subarray(0, whole).toString('utf8').split('\n');
         lines.pop();
-        const events = lines.map((line) => {
-          const { id, type, user } = JSON.parse(line) as OutgoingEvent;
-          return { id, type: String(type ?? ''), user: String(user ?? ''), line };
-        });
+        const given = lines.filter((line) => line.trim() !== '');
+        const events = given.flatMap((line) => outgoing(line) ?? []);
+        const skipped = given.length - events.length;
         // A file that ends without a line's end is an old one that a crash cut: nothing of that line was acknowledged.
         const end = whole === 0 ? await next() : { segment: place.segment, offset: place.offset + whole };
-        return { events, end };
+        return { events, skipped, end };
       }
     } finally {
       await file.close();

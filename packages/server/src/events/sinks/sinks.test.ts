@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -103,6 +103,22 @@ describe('forwarding a log', () => {
     expect(troubles).toEqual(['away', 'away before it could say so', 'away', 'away', null]);
     // At least once: the batch whose answer was lost is there twice.
     expect(sink.got.map(({ id }) => id)).toEqual(['e0', 'e0']);
+    await running.stop();
+  });
+
+  it('passes over lines that are no events, says how many, and does not stop at them', async () => {
+    await write(4);
+    await log.close();
+    appendFileSync(join(directory, 'events-00000001.jsonl'), 'nonsense\n{"type":"click"}\n\n');
+    log = await EventLog.open(directory);
+    await write(4, 4);
+    const sink = new MemorySink();
+    const skipped: number[] = [];
+    const running = forwarder(sink, { onSkipped: (lines) => skipped.push(lines) });
+    await running.start();
+    await until(() => sink.got.length === 8);
+    expect(sink.got.map(({ id }) => id)).toEqual(ids(8));
+    expect(skipped).toEqual([2]);
     await running.stop();
   });
 

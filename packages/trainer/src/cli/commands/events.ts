@@ -1,4 +1,4 @@
-import { type CompactSummary, compactEvents, readSchema, schemaDirectory } from '@larr/core';
+import { type CompactSummary, compactEvents, namedBadLines, readSchema, schemaDirectory } from '@larr/core';
 import { type Command, InvalidArgumentError } from 'commander';
 import { action, type OptionsOf, withOptions } from '../command-context.js';
 
@@ -9,6 +9,7 @@ interface CompactCommandOptions extends OptionsOf<'threads'> {
   window: number;
   openDays: boolean;
   history: boolean;
+  skipBadLines: boolean;
 }
 
 function hours(text: string): number {
@@ -19,7 +20,7 @@ function hours(text: string): number {
 
 export function summaryText(summary: CompactSummary): string {
   const count = (n: number, what: string) => `${n.toLocaleString('en')} ${n === 1 ? what : `${what}s`}`;
-  const { output, days, impressions, clicks, orders, unattributed, written, open, late } = summary;
+  const { output, days, impressions, clicks, orders, unattributed, written, open, late, skipped } = summary;
   return [
     `${output}: ${count(days, 'day')}, ${count(impressions, 'impression')}, ${count(clicks, 'click')}, ${count(orders, 'order')}; ${count(written.length, 'day')} written now`,
     ...(unattributed > 0 ? [`${count(unattributed, 'click or order')} without an impression within the window`] : []),
@@ -27,6 +28,7 @@ export function summaryText(summary: CompactSummary): string {
     ...(late.length > 0
       ? [`late events came for ${late.join(', ')}, whose files of the log are gone: left as they are`]
       : []),
+    ...(skipped.count > 0 ? [`left out, ${count(skipped.count, 'line')} of no event: ${namedBadLines(skipped)}`] : []),
     `train on them: larr prepare --schema ${output}/schema.json --out …`,
   ].join('\n');
 }
@@ -45,6 +47,11 @@ export function registerEvents(program: Command): void {
     .option('--window <hours>', 'how long after an impression a click or an order counts for it', hours, 24)
     .option('--open-days', 'write days that may still change too, as they stand', false)
     .option('--history', "let the written schema read its own events table first, then the log's days", false)
+    .option(
+      '--skip-bad-lines',
+      'leave out lines that are no events, counted and named, where they are refused else',
+      false,
+    )
     .action(
       action<CompactCommandOptions, CompactSummary>(
         async (options, { signal, progress }) =>
@@ -56,6 +63,7 @@ export function registerEvents(program: Command): void {
             windowHours: options.window,
             openDays: options.openDays,
             history: options.history,
+            skipBadLines: options.skipBadLines,
             threads: options.threads,
             signal,
             onProgress: (done, total) => progress('compact', done, total),
