@@ -44,6 +44,7 @@ export * from './safetensors/safetensors.js';
 export * from './scene/derive.js';
 export * from './scene/inputs.js';
 export * from './scene/moment.js';
+export { type PoiNames, poiNames } from './schema/poi-names.js';
 export { problemsOf } from './schema/problems.js';
 export * from './schema/read-schema.js';
 export * from './schema/schema.js';

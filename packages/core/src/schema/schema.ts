@@ -306,6 +306,11 @@ export const DatasetSchema = z.strictObject({
     .describe(
       'Where POIs are and users live. Stage 2 draws negatives from the same place, judges within it, and hides it from half of its texts.',
     ),
+  poiName: name
+    .optional()
+    .describe(
+      'The POI keyword with the name that people know a POI by; the console shows it. Default: the one called name or title, else the first of "cptInput" that is no place.',
+    ),
   missing: z
     .array(z.string())
     .default([])

@@ -236,6 +236,8 @@ function crossChecks(schema: DatasetSchema): string[] {
         );
     }
   }
+  if (schema.poiName !== undefined && !poiNames.includes(schema.poiName))
+    problems.push(`poiName: "${schema.poiName}" is not a POI keyword.${didYouMean(schema.poiName, poiNames)}`);
   for (const [splitName, split] of Object.entries(schema.splits)) {
     if (split.kind === 'time' && schema.time === undefined)
       problems.push(`splits.${splitName}: a split by time needs a time column; set "time".`);

@@ -43,7 +43,8 @@ const schema: DatasetSchemaInput = {
       { name: 'far', value: { derive: 'distanceBand', from: here, to: there } },
     ],
   },
-  texts: { cptInput: ['title', 'street'] },
+  // the place first: what a POI is called does not follow from the order
+  texts: { cptInput: ['street', 'title'] },
   splits: { random: { kind: 'random', ratios: [8, 1, 1] } },
 } as DatasetSchemaInput;
 
@@ -242,7 +243,15 @@ describe('finding POIs', () => {
     connection.closeSync();
     const store = join(directory, 'store', 'pois.parquet');
     const alsoShort = ['title', 'shows', 'about'];
-    const index = await EntityIndex.open({ store, key: 'poi', texts, searched: ['title'], alsoShort, position: null });
+    const index = await EntityIndex.open({
+      store,
+      key: 'poi',
+      texts,
+      name: 'title',
+      searched: ['title'],
+      alsoShort,
+      position: null,
+    });
     try {
       expect(ids(await index.search('gall', {}, 10))).toEqual(['m1']);
       expect(await index.search('dinosaurs', {}, 10)).toEqual([]);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DatasetSchema, parseSchema, sceneKeywords } from '@larr/core';
+import { type DatasetSchema, type PoiNames, parseSchema, poiNames, sceneKeywords } from '@larr/core';
 import { BundleFeatures, SceneEntries } from '../bundle/contents.js';
 import type { SceneValues } from '../ranking/ranking-model.js';
 import { SceneInput } from '../ranking/scene-input.js';
@@ -12,11 +12,12 @@ import { type Position, positionOf, type SceneField, sceneFields } from './scene
 export class Catalogue {
   readonly fields: SceneField[];
   readonly position: Position | null;
-  /** keywords of a POI in the schema's order; the first of `identifying` is its name, the second where it is */
+  /** keywords of a POI in the schema's order */
   readonly poiKeywords: readonly string[];
+  /** which of them is a POI's name, and which says where it is */
+  readonly poi: PoiNames;
   /** scene keywords in the order of the schema */
   readonly keywords: readonly string[];
-  readonly identifying: readonly string[];
   readonly #schema: DatasetSchema;
   readonly #entries: Map<string, Set<string>>;
   readonly #directory: string;
@@ -32,7 +33,7 @@ export class Catalogue {
     this.position = positionOf(schema);
     this.keywords = schema.keywords.scene.map(({ name }) => name);
     this.poiKeywords = schema.keywords.poi.map(({ name }) => name);
-    this.identifying = schema.texts.cptInput.length > 0 ? schema.texts.cptInput : this.poiKeywords.slice(0, 1);
+    this.poi = poiNames(schema);
     this.#entries = new Map();
     for (const { field, texts } of entries)
       this.#entries.set(field, new Set([...(this.#entries.get(field) ?? []), ...texts]));
@@ -116,6 +117,7 @@ export class Catalogue {
       store: join(this.#directory, 'store', 'users.parquet'),
       key: 'user',
       texts: null,
+      name: null,
       searched: [],
       position: null,
     }).catch((error: unknown) => {
@@ -139,7 +141,8 @@ export class Catalogue {
       store: join(this.#directory, 'store', 'pois.parquet'),
       key: 'poi',
       texts: (await exists(texts)) ? texts : null,
-      searched: this.identifying,
+      name: this.poi.name,
+      searched: [...new Set([this.poi.name, this.poi.place, ...this.#schema.texts.cptInput])].filter((k) => k !== null),
       alsoShort: this.poiKeywords,
       position: this.position?.columns ?? null,
     });

@@ -23,6 +23,8 @@ export interface EntityIndexOptions {
   key: string;
   /** Parquet file with the entities' keyword texts; null where the bundle has none */
   texts: string | null;
+  /** keyword with what an entity is called; what begins with the query comes first */
+  name: string | null;
   /** keywords that search looks at, beside the id: what an entity is called and where it is. Without texts, the store's text columns */
   searched: readonly string[];
   /** keywords that search looks at as well where their texts are short: a name, a kind, a street, and no descriptions or reviews */
@@ -158,8 +160,11 @@ export class EntityIndex {
     const ranges = await this.#ranges(asked);
     const hits = ranges === null ? '' : `UNION (${ranges.map(inRange).join(' INTERSECT ')})`;
     const exact = value(asked);
-    const name = this.#searched()[0];
-    const byName = name === undefined ? '' : `starts_with(lower(coalesce(${ident(name)}, '')), lower(${exact})) DESC, `;
+    const { name } = this.#options;
+    const byName =
+      name === null || !this.#texts.includes(name)
+        ? ''
+        : `starts_with(lower(coalesce(${ident(`text_${name}`)}, '')), lower(${exact})) DESC, `;
     const where = ['true', ...conditions].join(' AND ');
     return this.#entities(
       `SELECT n FROM (SELECT n FROM entities WHERE id = ${exact} ${hits}) JOIN entities USING (n) WHERE ${where}
@@ -184,7 +189,7 @@ export class EntityIndex {
     this.#instance.closeSync();
   }
 
-  /** Columns of texts that search looks at, the name first. */
+  /** Columns of texts that search looks at. */
   #searched(): string[] {
     const texts = this.#options.searched
       .filter((keyword) => this.#texts.includes(keyword))

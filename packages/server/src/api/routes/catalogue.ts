@@ -99,14 +99,13 @@ export async function catalogueRoutes(
     }),
     async (request) => {
       const found = await withCatalogue(request.query.bundle, async (catalogue, model) => {
-        const [name, place] = catalogue.identifying;
         const example = model.examples[0];
         return {
           explainable: model.explainable,
           fields: catalogue.fields,
           keywords: catalogue.keywords,
           position: catalogue.position,
-          poi: { keywords: catalogue.poiKeywords, name: name ?? null, place: place ?? null },
+          poi: { keywords: catalogue.poiKeywords, ...catalogue.poi },
           facets: await catalogue.facets(),
           ...(await catalogue.counts()),
           candidates: limits.candidates,
