@@ -14,7 +14,11 @@ if (task !== 'setup' && !(task in programs)) {
   process.stderr.write(`larr: unknown task "${task ?? ''}". One of: setup, ${Object.keys(programs).join(', ')}.\n`);
   process.exit(2);
 }
-await setup();
+// `larr doctor` tells what is missing, and help asks for nothing: neither may end because a compiler is not there.
+const looksOnly =
+  task === 'larr' &&
+  (rest.length === 0 || rest[0] === 'doctor' || rest.some((one) => /^(-h|--help|--version|-V)$/.test(one)));
+await setup({ native: !looksOnly });
 if (task !== 'setup') {
   const [script, ...first] = programs[task];
   // npm changes the working directory to the package root; paths on the command line are the caller's.

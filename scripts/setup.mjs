@@ -182,13 +182,13 @@ function dropMovedBuilds() {
   }
 }
 
-function build() {
-  dropMovedBuilds();
-  const quick = existsSync(join(root, 'packages', 'torch', 'build'));
-  if (!quick) say('building (about two minutes the first time)');
+function build(native) {
+  if (native) dropMovedBuilds();
+  const quick = existsSync(join(root, 'packages', 'torch', native ? 'build' : 'dist'));
+  if (!quick) say(native ? 'building (about two minutes the first time)' : 'building');
   quietly(
     'turbo',
-    ['run', 'build', 'build:native', '--output-logs=errors-only', '--no-update-notifier'],
+    ['run', 'build', ...(native ? ['build:native'] : []), '--output-logs=errors-only', '--no-update-notifier'],
     'the build failed',
     {
       TURBO_TELEMETRY_DISABLED: '1',
@@ -198,12 +198,15 @@ function build() {
   );
 }
 
-/** Sets everything up; afterwards PATH holds the project's own tools. */
-export async function setup() {
+/**
+ * Sets everything up; afterwards PATH holds the project's own tools.
+ * @param native false leaves out what needs a compiler and LibTorch: for what only looks and tells
+ */
+export async function setup({ native = true } = {}) {
   checkNode();
   process.env.PATH = [join(root, 'node_modules', '.bin'), ensurePnpm(), process.env.PATH].join(delimiter);
-  checkCompilers();
+  if (native) checkCompilers();
   ensurePackages();
-  await ensureLibTorch();
-  build();
+  if (native) await ensureLibTorch();
+  build(native);
 }

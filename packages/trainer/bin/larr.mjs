@@ -1,2 +1,6 @@
 #!/usr/bin/env node
-import '../dist/cli/main.js';
+const { start } = await import('@larr/core/start').catch(() => {
+  process.stderr.write('larr: the npm packages are not installed: run `npm run setup` in the project\n');
+  process.exit(1);
+});
+await start('larr', new URL('../dist/cli/main.js', import.meta.url));

@@ -278,13 +278,23 @@ const systemTroubles: Record<string, string> = {
   EDQUOT: 'the disk quota is used up',
 };
 
+/** What node says of a module that is not there: a package whose TypeScript is not built, or that is not installed. */
+const isNotBuilt = (error: unknown): boolean =>
+  (error as NodeJS.ErrnoException | null)?.code === 'ERR_MODULE_NOT_FOUND';
+
 /** Reports an error (one line for people; with `--json` a document too) and sets the exit code. */
 export function fail(error: unknown, json: boolean): void {
   const trouble = error instanceof Error ? systemTroubles[(error as NodeJS.ErrnoException).code ?? ''] : undefined;
-  const known = error instanceof LarrError || trouble !== undefined;
-  const code = error instanceof LarrError ? error.code : trouble !== undefined ? 'SYSTEM' : 'INTERNAL';
+  const notBuilt = isNotBuilt(error);
+  const known = error instanceof LarrError || trouble !== undefined || notBuilt;
+  const code =
+    error instanceof LarrError ? error.code : notBuilt ? 'NOT_BUILT' : trouble !== undefined ? 'SYSTEM' : 'INTERNAL';
   const said = error instanceof Error ? error.message : String(error);
-  const message = trouble === undefined ? said : `${trouble}: ${said}`;
+  const message = notBuilt
+    ? `a part of LARR is not built: ${said.split('\n', 1)[0]}. Run \`npm run setup\` in the project`
+    : trouble === undefined
+      ? said
+      : `${trouble}: ${said}`;
   process.stderr.write(`larr: ${message} [${code}]\n`);
   if (!known && error instanceof Error && error.stack) process.stderr.write(`${error.stack}\n`);
   if (json) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);

@@ -18,6 +18,14 @@ function firstLine(program: string, args: string[]): string | null {
   return done.error || done.status !== 0 ? null : (done.stdout.trim().split('\n')[0] ?? '');
 }
 
+/** What is wrong with a native addon, and how it is built. */
+function buildAdvice(error: unknown, folder: string, more = ''): string {
+  const { code, message } = error as { code?: string; message: string };
+  const built = !/is not built|is missing/.test(message) && code !== 'ERR_MODULE_NOT_FOUND';
+  const what = built ? message.split('\n')[0]!.replace(/\.$/, '') : `the native addon of ${folder} is not built`;
+  return `${what}: run \`npm run setup\`${more} (or \`pnpm -C ${folder} build:native\` alone)`;
+}
+
 async function libTorch(): Promise<Finding> {
   try {
     const { versions } = await import('@larr/torch');
@@ -30,7 +38,7 @@ async function libTorch(): Promise<Finding> {
     return {
       name: 'LibTorch',
       found: null,
-      advice: `${(error as Error).message.split('\n')[0]} — run \`npm run setup\`, or set LIBTORCH`,
+      advice: buildAdvice(error, 'packages/torch', ', with LIBTORCH set where LibTorch lies elsewhere'),
     };
   }
 }
@@ -63,9 +71,9 @@ async function kernels(): Promise<Finding[]> {
     return kernelFindings(deviceInfo());
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
-    const advice = message.split('\n')[0]!;
     const asked = code === 'BAD_ARGUMENT' || code === 'NO_SUCH_DEVICE';
-    return [{ name: 'kernels', found: null, advice: asked ? advice : `${advice} — run \`npm run setup\`` }];
+    const advice = asked ? message.split('\n')[0]! : buildAdvice(error, 'packages/native-cuda');
+    return [{ name: 'kernels', found: null, advice }];
   }
 }
 
