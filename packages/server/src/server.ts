@@ -102,6 +102,16 @@ function recordDamage(directory: string, { lines, places, torn }: LogDamage, met
     );
 }
 
+/** Says that a store has what no server of this version reads. Behind the start, and for nothing: a store that is away says nothing. */
+async function tellOfEarlierData(store: Store): Promise<void> {
+  const { keys } = await store.earlier({ glance: true }).catch(() => ({ keys: 0 }));
+  if (keys > 0)
+    say(
+      `the online store has keys of an earlier version of LARR (${keys} seen), which this one does not read: users are loaded from the bundle anew, without what was changed since. ` +
+        'When no server of that version runs any more, `larr-server store drop --store URL --earlier` removes them',
+    );
+}
+
 const urlOf = (protocol: string, host: string, port: number): string =>
   `${protocol}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
@@ -179,6 +189,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   try {
     unseen = options.unseen === undefined ? null : await UnseenTexts.open(options.unseen);
     store = await openStore(options.store ?? null);
+    void tellOfEarlierData(store);
     front = await openFront(options.front ?? {}, host, metrics);
     if (options.events !== undefined) {
       const directory = options.events;

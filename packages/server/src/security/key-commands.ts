@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util';
 import { didYouMean, UsageError } from '@larr/core';
 import type { Scope } from '../api/operation.js';
+import { readCommand, wanted } from '../command-options.js';
 import { changeKeys, makeKey, readKeys, SCOPES, type StoredKey } from './key-file.js';
 
 export const KEYS_USAGE = `larr-server keys add --keys FILE --name NAME --scopes LIST [--expires WHEN] [--rate N]
@@ -28,7 +28,13 @@ export interface KeysOutput {
  * @throws UsageError ACTION_UNKNOWN, OPTION_MISSING, OPTION_INVALID, OPTION_UNKNOWN, KEY_NOT_THERE; ConfigError of the key file
  */
 export async function runKeysCommand(args: readonly string[], now = new Date()): Promise<KeysOutput> {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = readCommand('keys', args, {
+    keys: { type: 'string' },
+    name: { type: 'string' },
+    scopes: { type: 'string' },
+    expires: { type: 'string' },
+    rate: { type: 'string' },
+  });
   const [action, id, ...more] = positionals;
   if (values.help || action === undefined) return { stdout: '', stderr: KEYS_USAGE };
   if (!['add', 'list', 'revoke'].includes(action))
@@ -36,7 +42,7 @@ export async function runKeysCommand(args: readonly string[], now = new Date()):
       'ACTION_UNKNOWN',
       `keys ${action}: no such action.${didYouMean(action, ['add', 'list', 'revoke'])}`,
     );
-  const file = wanted(values.keys, '--keys FILE');
+  const file = wanted('keys', values.keys, '--keys FILE');
   if (more.length > 0 || (id !== undefined && action !== 'revoke'))
     throw new UsageError(
       'OPTION_UNKNOWN',
@@ -50,7 +56,7 @@ export async function runKeysCommand(args: readonly string[], now = new Date()):
     return { stdout: document({ keys: shown }), stderr: values.json ? '' : table(keys, now) };
   }
   if (action === 'revoke') {
-    const wantedId = wanted(id, 'the id of the key');
+    const wantedId = wanted('keys', id, 'the id of the key');
     const gone = await changeKeys(file, (keys) => {
       const found = keys.find((key) => key.id === wantedId);
       if (found === undefined)
@@ -67,8 +73,8 @@ export async function runKeysCommand(args: readonly string[], now = new Date()):
   }
   const made = makeKey(
     {
-      name: wanted(values.name, '--name NAME'),
-      scopes: scopesOf(wanted(values.scopes, '--scopes LIST')),
+      name: wanted('keys', values.name, '--name NAME'),
+      scopes: scopesOf(wanted('keys', values.scopes, '--scopes LIST')),
       expires: values.expires === undefined ? null : expiryOf(values.expires, now),
       rate: values.rate === undefined ? null : rateOf('--rate', values.rate),
     },
@@ -79,34 +85,6 @@ export async function runKeysCommand(args: readonly string[], now = new Date()):
     stdout: values.json ? document({ key: made.key, ...described(made.stored) }) : `${made.key}\n`,
     stderr: `made ${made.stored.id} (${made.stored.name}) in ${file}: ${made.stored.scopes.join(', ')}. The key is shown this once\n`,
   };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        keys: { type: 'string' },
-        name: { type: 'string' },
-        scopes: { type: 'string' },
-        expires: { type: 'string' },
-        rate: { type: 'string' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(
-      'OPTION_UNKNOWN',
-      `keys: ${(error as Error).message.split('. ', 1)[0]}; --help lists the options`,
-    );
-  }
-}
-
-function wanted(value: string | undefined, option: string): string {
-  if (value === undefined || value === '') throw new UsageError('OPTION_MISSING', `keys: ${option} is missing`);
-  return value;
 }
 
 function scopesOf(list: string): Scope[] {

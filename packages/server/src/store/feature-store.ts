@@ -283,11 +283,28 @@ export async function dropData(store: Store, name: string, now = new Date()): Pr
   if (data.used !== null && now.getTime() - data.used.getTime() < IN_USE_MS)
     throw new UsageError(
       'DATA_IN_USE',
-      `a server used the data ${name} ${Math.max(0, Math.round((now.getTime() - data.used.getTime()) / 1000))} s ago: stop it or let it load another bundle, and try again ${IN_USE_MS / 1000} s later`,
+      `a server used the data ${name} ${secondsSince(data.used, now)} s ago: stop it or let it load another bundle, and try again ${IN_USE_MS / 1000} s later`,
     );
   // First what says that it is loaded: what is left of an interrupted drop counts as no data.
   return (await store.drop(`${name}:meta`)) + (await store.drop(`${name}:`));
 }
+
+/**
+ * Removes what an earlier version of LARR left in a store, and no server of this version reads.
+ * @returns how many keys
+ * @throws StoreAway; UsageError DATA_IN_USE where a server of that version still runs
+ */
+export async function dropEarlierData(store: Store, now = new Date()): Promise<number> {
+  const { used } = await store.earlier();
+  if (used !== null && now.getTime() - used.getTime() < IN_USE_MS)
+    throw new UsageError(
+      'DATA_IN_USE',
+      `a server of an earlier version used its data ${secondsSince(used, now)} s ago: stop it, and try again ${IN_USE_MS / 1000} s later`,
+    );
+  return store.dropEarlier();
+}
+
+const secondsSince = (at: Date, now: Date): number => Math.max(0, Math.round((now.getTime() - at.getTime()) / 1000));
 
 export { StoreAway };
 

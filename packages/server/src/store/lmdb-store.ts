@@ -131,6 +131,15 @@ export class LmdbStore implements Store {
     return values;
   }
 
+  /** A directory has had one layout only. */
+  async earlier(): Promise<{ keys: number; used: Date | null }> {
+    return { keys: 0, used: null };
+  }
+
+  async dropEarlier(): Promise<number> {
+    return 0;
+  }
+
   async close(): Promise<void> {
     await this.#db.close();
   }

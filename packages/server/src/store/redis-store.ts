@@ -10,10 +10,29 @@ export interface RedisOptions {
   retryMs?: number;
 }
 
+/**
+ * How keys and values are laid out. Another layout gets another number: its servers see nothing of what earlier ones wrote, load it from their bundles
+ * again, and say that old keys are left (`earlier`). Servers of two versions may share a database while one takes the other's place.
+ */
+const LAYOUT = 2;
+
 /** Values, claims and feeds have beginnings of their own, so that none is taken for another. */
-const PREFIX = 'larr:v:';
-const CLAIMS = 'larr:c:';
-const FEEDS = 'larr:f:';
+const PREFIX = `larr:${LAYOUT}:v:`;
+const CLAIMS = `larr:${LAYOUT}:c:`;
+const FEEDS = `larr:${LAYOUT}:f:`;
+
+/** Keys of the layouts before they were numbered, and of those with a lower number. Nothing else that begins with "larr:", as a sink's stream may. */
+const EARLIER = [/^larr:[vcf]:/, /^larr:(claim:|feed:\{)/, /^larr:[0-9a-f]{12}:(meta$|used$|[up]:)/];
+const isEarlier = (key: string): boolean => {
+  const layout = /^larr:(\d{1,4}):[vcf]:/.exec(key)?.[1];
+  return layout === undefined ? EARLIER.some((pattern) => pattern.test(key)) : Number(layout) < LAYOUT;
+};
+
+/** Keys that one SCAN goes through, about. */
+const SCANNED = 1000;
+
+/** A look at the start goes through this many keys at most, about: the database may have others' too. */
+const GLANCE = 100_000;
 
 /** Numbers members of a feed and moves its counter in one step, so that no reader sees a number before the one below it. */
 const ANNOUNCE = `
@@ -153,6 +172,33 @@ export class RedisStore implements Store {
     return values;
   }
 
+  async earlier({ glance = false } = {}): Promise<{ keys: number; used: Date | null }> {
+    let keys = 0;
+    let used = 0;
+    await this.#scan(
+      'larr:*',
+      async (found) => {
+        const old = found.filter(isEarlier);
+        keys += old.length;
+        const marks = old.filter((key) => key.endsWith(':used'));
+        const said = await this.#ask((client) => Promise.all(marks.map((key) => client.get(key))), 100);
+        for (const at of said) used = Math.max(used, Number(at) || 0);
+      },
+      glance ? GLANCE : Number.POSITIVE_INFINITY,
+    );
+    return { keys, used: used === 0 ? null : new Date(used) };
+  }
+
+  async dropEarlier(): Promise<number> {
+    let dropped = 0;
+    await this.#scan('larr:*', async (found) => {
+      const old = found.filter(isEarlier);
+      const gone = await this.#ask((client) => Promise.all(old.map((key) => client.del(key))), 100);
+      dropped += gone.reduce((sum, one) => sum + one, 0);
+    });
+    return dropped;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#probe !== null) clearTimeout(this.#probe);
@@ -170,16 +216,22 @@ export class RedisStore implements Store {
     }
   }
 
-  /** All keys like this, some at a time; one may come twice. */
-  async #scan(pattern: string, some: (keys: string[]) => Promise<void>): Promise<void> {
+  /** All keys like this, some at a time; one may come twice. @param most of a node, how many of all its keys are looked at, about */
+  async #scan(
+    pattern: string,
+    some: (keys: string[]) => Promise<void>,
+    most = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     const nodes = this.#client instanceof Cluster ? this.#client.nodes('master') : [this.#client];
     for (const node of nodes) {
       let cursor = '0';
+      let looked = 0;
       do {
-        const [next, keys] = await this.#ask(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', 1000), 100);
+        const [next, keys] = await this.#ask(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', SCANNED), 100);
         cursor = next;
         if (keys.length > 0) await some(keys);
-      } while (cursor !== '0');
+        looked += SCANNED;
+      } while (cursor !== '0' && looked < most);
     }
   }
 

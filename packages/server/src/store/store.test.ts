@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DuckdbSession } from '@larr/core';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { dropData, FeatureStore, type StoreFiles, storedData } from './feature-store.js';
 import { openStore } from './open-store.js';
@@ -409,7 +409,7 @@ it('lists and drops the data of a store that no server uses any more', async () 
   await store.put([['export1:used', Buffer.from('1700000000000')]]);
   await store.close();
   const listed = JSON.parse((await runStoreCommand(['list', '--json', '--store', place])).stdout);
-  expect(listed).toEqual({ data: [{ name: 'export1', users: USERS, used: '2023-11-14T22:13:20.000Z' }] });
+  expect(listed).toEqual({ data: [{ name: 'export1', users: USERS, used: '2023-11-14T22:13:20.000Z' }], earlier: 0 });
   const dropped = JSON.parse((await runStoreCommand(['drop', '--json', '--store', place, 'export1'])).stdout);
   expect(dropped).toEqual({ dropped: 'export1', records: USERS + 2 });
   expect((await runStoreCommand(['list', '--store', place])).stderr).toBe('no data\n');
@@ -418,10 +418,61 @@ it('lists and drops the data of a store that no server uses any more', async () 
     ['list'],
     ['lst', '--store', place],
     ['list', 'x', '--store', place],
+    ['list', '--earlier', '--store', place],
+    ['drop', 'x', '--earlier', '--store', place],
   ])
     await expect(runStoreCommand(wrong)).rejects.toMatchObject({
       code: expect.stringMatching(/^(OPTION|ACTION)_/),
     });
+});
+
+describe.runIf(redisInstalled).each([
+  ['Redis', () => redis!.url],
+  ['Redis Cluster', () => `redis-cluster://127.0.0.1:${cluster!.port}`],
+])('keys that earlier versions left in %s', (_, url) => {
+  it('are not read, are told of, and are dropped by a command, and nothing else is', async () => {
+    const plain = url().startsWith('redis-cluster')
+      ? new Cluster([{ host: '127.0.0.1', port: cluster!.port }])
+      : new Redis(url());
+    const store = await RedisStore.open(url(), UNHURRIED);
+    try {
+      const longAgo = String(Date.now() - 3_600_000);
+      const old = [
+        ['larr:v:0123456789ab:meta', '{}'],
+        ['larr:v:0123456789ab:used', longAgo],
+        ['larr:v:0123456789ab:u:anna', 'old'],
+        ['larr:c:0123456789ab:load', 'x'],
+        ['larr:f:{0123456789ab}:last', '1'],
+        ['larr:1:v:0123456789ab:u:anna', 'old'],
+        ['larr:0123456789ab:u:anna', 'old'],
+        ['larr:claim:0123456789ab:load', '1'],
+        ['larr:feed:{0123456789ab}:last', '1'],
+      ];
+      const others = [
+        ['larr:events', 'a stream of somebody'],
+        ['larr:v', 'x'],
+        ['larr:99:v:0123456789ab:meta', 'of a later version'],
+      ];
+      for (const [key, value] of [...old, ...others]) await plain.set(key!, value!);
+      await store.put([['0123456789ab:u:anna', Buffer.from('new')]]);
+      expect((await store.get('0123456789ab:u:anna'))?.toString()).toBe('new');
+      expect(await store.earlier()).toEqual({ keys: old.length, used: new Date(Number(longAgo)) });
+      const command = (...args: string[]) => runStoreCommand([...args, '--store', url()]);
+      expect((await command('list')).stderr).toContain('9 keys of an earlier version');
+      await plain.set('larr:v:0123456789ab:used', String(Date.now()));
+      await expect(command('drop', '--earlier')).rejects.toMatchObject({ code: 'DATA_IN_USE' });
+      await plain.set('larr:v:0123456789ab:used', longAgo);
+      expect((await command('drop', '--earlier')).stderr).toBe('dropped 9 keys of earlier versions\n');
+      expect(await store.earlier()).toEqual({ keys: 0, used: null });
+      for (const [key, value] of others) expect(await plain.get(key!)).toBe(value);
+      expect((await store.get('0123456789ab:u:anna'))?.toString()).toBe('new');
+      for (const [key] of others) await plain.del(key!);
+    } finally {
+      await store.drop('');
+      await store.close();
+      plain.disconnect();
+    }
+  });
 });
 
 it('never shows the password of a store whose address it cannot read', async () => {

@@ -36,6 +36,13 @@ export interface Store {
   drop(prefix: string): Promise<number>;
   /** What stands before the first colon of keys, each once. Reads through a shared database: nothing for a request. @throws StoreAway */
   names(): Promise<string[]>;
+  /**
+   * How many keys an earlier version of LARR left that this one does not read, and when a server of that version last said that it uses them.
+   * @param glance true: not through all keys of a large database @throws StoreAway
+   */
+  earlier(options?: { glance?: boolean }): Promise<{ keys: number; used: Date | null }>;
+  /** Removes these. @returns how many @throws StoreAway */
+  dropEarlier(): Promise<number>;
   close(): Promise<void>;
 }
 
