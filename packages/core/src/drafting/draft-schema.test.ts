@@ -10,6 +10,7 @@ import {
   openDataset,
   prepare,
   readSchema,
+  specialTokens,
 } from '../index.js';
 
 async function folder(files: Record<string, string>): Promise<string> {
@@ -171,9 +172,12 @@ test('column names in any script, and those that the schema uses itself, make a 
   expect(JSON.stringify(told.schema.features)).toContain('events.fog');
   await writeFile(join(directory, 'schema.json'), told.text);
   const schema = await readSchema(join(directory, 'schema.json'));
-  expect(schema.keywords.scene.map((k) => k.name)).toEqual(['slot', 'weekday', 'value']);
+  expect(schema.keywords.scene.map((k) => k.name)).toEqual(['slot', 'weekday', '天气']);
+  expect(schema.features.categorical.map((f) => f.name)).toEqual([
+    ...['user', 'poi', 'hour', 'weekday', 'event_weekday', '天气', 'fog'],
+  ]);
   await prepare(join(directory, 'out'), { schema, baseDirectory: directory });
-  expect((await openDataset(join(directory, 'out'))).split.scene.find((f) => f.field === 'value')!.texts).toEqual([
+  expect((await openDataset(join(directory, 'out'))).split.scene.find((f) => f.field === '天气')!.texts).toEqual([
     '',
     '晴',
     '雨',
@@ -207,21 +211,210 @@ test('a number or text of its own in every row is left out of a draft and said, 
   ).toEqual(['ticket', 'n']);
 });
 
-test('a draft says which column stands behind a name that lost its letters, and that no column is the name of a POI', async () => {
-  let events = 'user_id,item,天气,is_click\n';
-  for (let i = 0; i < 300; i++) events += `u${i % 30},p${i % 20},${i % 3 ? '晴' : '雨'},${i % 4 ? 0 : 1}\n`;
-  let pois = 'item,名称,类别\n';
-  for (let p = 0; p < 20; p++) pois += `p${p},番茄${p},${p % 2 ? '蔬菜' : '水果'}\n`;
-  const directory = await folder({ 'events.csv': events, 'pois.csv': pois });
-  const { schema, remarks, text } = await draftSchema({
-    events: 'events.csv',
-    pois: 'pois.csv',
+/** The same numbers in 0 … 1 each time, without the patterns that a remainder has. */
+function draws(seed = 1): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return (state >>> 8) / 0x800000;
+  };
+}
+const of = <T>(items: readonly T[], share: number): T => items[Math.floor(share * items.length)]!;
+
+/** Drafts from files, whose draft has to pass `--check`. */
+async function drafted(files: Record<string, string>, more: Partial<Parameters<typeof draftSchema>[0]> = {}) {
+  const directory = await folder(files);
+  const [events] = Object.keys(files);
+  const draft = await draftSchema({ events: events!, baseDirectory: directory, ...more });
+  await writeFile(join(directory, 'schema.json'), draft.text);
+  const schema = await readSchema(join(directory, 'schema.json'));
+  const report = await explainPreparation({ schema, baseDirectory: directory });
+  return { directory, schema, report, said: draft.remarks.join('\n') };
+}
+
+test('a column keeps its name in any script, the same as a feature, a keyword, a special token and a file', async () => {
+  const draw = draws();
+  let events = 'user_id,item,Погода,déjà vu,%%,is_click\n';
+  for (let i = 0; i < 600; i++)
+    events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},${of(['ясно', 'дождь'], draw())},${of(['oui', 'non'], draw())},${of(['a', 'b'], draw())},${draw() < 0.3 ? 1 : 0}\n`;
+  let pois = 'item,店名,类别,说明\n';
+  for (let p = 0; p < 20; p++)
+    pois += `p${p},番茄${p}号店,${p % 2 ? '蔬菜' : '水果'},这家店在${p}号街上，有很多人喜欢的各种东西，每天从早到晚都开着门，欢迎大家常常来看看，谢谢。\n`;
+  const { directory, schema, said } = await drafted({ 'events.csv': events, 'pois.csv': pois }, { pois: 'pois.csv' });
+  expect(schema.features.categorical.map((f) => f.name)).toEqual([
+    ...['user', 'poi', 'Погода', 'déjà_vu', 'column_5', '类别'],
+  ]);
+  expect(schema.keywords.scene.map((k) => k.name)).toEqual(['Погода', 'déjà_vu', 'column_5']);
+  expect(schema.keywords.poi.map((k) => k.name)).toEqual(['店名', '类别', '说明']);
+  expect(schema.texts).toMatchObject({ cptInput: ['店名'], poiBusiness: ['店名'], poiBasic: ['类别', '说明'] });
+  expect(said).toMatch(/pois\.店名 is taken for the POI's name/);
+  expect(said).toMatch(/"column_5" is events\.%%/);
+  const output = join(directory, 'out');
+  const manifest = await prepare(output, { schema, baseDirectory: directory });
+  expect(specialTokens(manifest)).toEqual(expect.arrayContaining(['<poi_店名>', '</poi_店名>', '<scene_Погода>']));
+  const dataset = await openDataset(output);
+  expect((await dataset.vocabulary('Погода')).slice(1).sort()).toEqual(['дождь', 'ясно']);
+  const train = await dataset.loadPart('train');
+  expect(train.categorical.length).toBe(6 * train.rows);
+  expect((await dataset.poiTexts())[3]![0]).toEqual({ keyword: '店名', token: 'poi_店名', text: '番茄3号店' });
+});
+
+test.each([
+  ['shop_id', 'shop_name', 'shop_id'],
+  ['restaurant', 'restaurantName', 'restaurant'],
+  ['poi', 'display_name', 'poi'],
+  ['listing_id', 'listing_title', 'listing_id'],
+  ['item', 'Bezeichnung', 'item'],
+])('the name of a POI with the key %s is %s, not that of its brand', async (key, title, own) => {
+  const draw = draws(2);
+  let events = `user,${key},weather,click\n`;
+  for (let i = 0; i < 500; i++)
+    events += `u${Math.floor(draw() * 25)},k${Math.floor(draw() * 40)},${of(['sun', 'rain'], draw())},${draw() < 0.3 ? 1 : 0}\n`;
+  let pois = `${own},brand_name,image,${title},menu\n`;
+  for (let p = 0; p < 40; p++)
+    pois += `k${p},${of(['Acme', 'Best', 'Cosy'], draw())},https://host/${p}.png,Kitchen ${p},"noodles number ${p}, and a long list of other dishes that this place cooks"\n`;
+  const { schema, said } = await drafted({ 'events.csv': events, 'pois.csv': pois }, { pois: 'pois.csv' });
+  expect(schema.texts.cptInput).toEqual([title]);
+  expect(schema.keywords.poi.map((k) => k.name)).toEqual([title, 'brand_name', 'menu']);
+  expect(schema.features.categorical.map((f) => f.name)).not.toContain(title);
+  expect(said).toMatch(/pois\.image holds addresses of the web/);
+});
+
+test('a time in several ways of writing is no ID feature: the draft says which, what is unread, and a query that reads it', async () => {
+  const draw = draws(3);
+  let events = 'user,poi,time,weather,click\n';
+  for (let i = 0; i < 900; i++) {
+    const day = 1 + Math.floor(i / 45);
+    const two = String(day).padStart(2, '0');
+    const time = i % 3 === 0 ? `${two}.01.2026 12:30` : i === 400 ? 'soon' : `2026-01-${two}T12:30:00`;
+    events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},${time},${of(['sun', 'rain'], draw())},${draw() < 0.3 ? 1 : 0}\n`;
+  }
+  const { directory, schema, said } = await drafted({ 'events.csv': events });
+  expect(schema.time).toBeUndefined();
+  expect(JSON.stringify([schema.features, schema.keywords])).not.toContain('events.time');
+  expect(said).toMatch(
+    /events\.time looks like times in 3 formats: .*"2026-01-01T12:30:00" in 599 rows.*"01\.01\.2026 12:30" in 300 rows.*1 rows of others/,
+  );
+  expect(said).toMatch(/301 values cannot be read .*the first in row 1: "01\.01\.2026 12:30"/);
+  const query = JSON.parse(/\{"query": "(?:[^"\\]|\\.)*"\}/.exec(said)![0]) as { query: string };
+  const mended = events.replace('soon', '2026-01-09T12:30:00');
+  await writeFile(join(directory, 'events.csv'), mended);
+  const report = await explainPreparation({
+    schema: defineSchema({ ...schema, tables: { events: query }, time: 'time', splits: {}, defaultSplit: undefined }),
     baseDirectory: directory,
   });
-  const said = remarks.join('\n');
-  for (const f of schema.features!.categorical!.slice(2))
-    expect(said).toContain(`"${f.name}" is "${(f.value as string).split('.')[1]}"`);
-  expect(said).toMatch(/POI keywords, "value" is "名称", "value_2" is "类别"/);
-  expect(said).toMatch(/"cptInput" and "poiBusiness".*value \(名称\), value_2 \(类别\)/);
-  expect(text).toContain('"value" is "名称"');
+  expect(report.splits[0]).toMatchObject({ kind: 'time', parts: { test: { rows: 45 } } });
+
+  const odd = await drafted({
+    'events.csv': events.replace('soon', '2026-01-09T12:30:00').replace(/2026-01-(\d\d)T12:30:00/g, '$1.01.2026 12:30'),
+  });
+  expect(odd.said).toMatch(/looks like times in 1 format/);
+  expect(odd.said).not.toMatch(/day or the month comes first/);
+  const american = await drafted({
+    'events.csv': events.replace(/2026-01-\d\dT12:30:00|soon|\d\d\.01\.2026 12:30/g, '03/04/26 1:30 PM'),
+  });
+  expect(american.said).toMatch(/Whether the day or the month comes first the values do not say/);
+});
+
+test('what is known only after the event is left out by its values and by its name, each said', async () => {
+  const draw = draws(4);
+  let events = 'user,poi,time,weather,clicked_flag,coupon_used,position,dwell_ms,seen_s,click,order_id\n';
+  for (let i = 0; i < 1200; i++) {
+    const click = draw() < 0.3 ? 1 : 0;
+    events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},2026-01-${String(1 + Math.floor(i / 100)).padStart(2, '0')} 12:00,${of(['sun', 'rain'], draw())},${click ? 'yes' : 'no'},${click && draw() < 0.4 ? 'c7' : ''},${1 + Math.floor(draw() * 10)},${Math.floor(draw() * 900)},${click ? 5 + draw() * 90 : draw() * 4},${click},${click && draw() < 0.5 ? `o${i}` : ''}\n`;
+  }
+  const { schema, said } = await drafted({ 'events.csv': events });
+  expect(schema.labels).toEqual({ click: 'click' });
+  const used = JSON.stringify([schema.features, schema.keywords]);
+  for (const column of ['clicked_flag', 'coupon_used', 'position', 'dwell_ms', 'seen_s', 'order_id']) {
+    expect(used).not.toContain(`events.${column}"`);
+    expect(said).toContain(`events.${column} `);
+  }
+  expect(used).toContain('events.weather');
+  expect(said).toMatch(
+    /events\.seen_s one threshold splits exactly|events\.seen_s, which one threshold|events\.seen_s/,
+  );
+});
+
+test('all columns that give the label away are named at once', async () => {
+  const draw = draws(5);
+  let events = 'user,poi,a,b,click\n';
+  for (let i = 0; i < 400; i++) {
+    const click = draw() < 0.3 ? 1 : 0;
+    events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},${click ? 'x' : 'y'},${click},${click}\n`;
+  }
+  const directory = await folder({ 'events.csv': events });
+  const schema = defineSchema({
+    name: 'x',
+    tables: { events: 'events.csv' },
+    labels: { click: 'click' },
+    features: {
+      categorical: [
+        { name: 'a', value: 'events.a' },
+        { name: 'b', value: 'events.b' },
+      ],
+    },
+  });
+  await expect(explainPreparation({ schema, baseDirectory: directory })).rejects.toMatchObject({
+    code: 'LABEL_LEAK',
+    message: expect.stringMatching(/column "a".*The same holds of "b" \(the feature "b"\)/),
+  });
+});
+
+test('tables that prepare refuses are drafted with what it says; few days make a random split', async () => {
+  const draw = draws(6);
+  let events = 'user,poi,time,weather,click\n';
+  for (let i = 0; i < 600; i++)
+    events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},2026-01-01 1${i % 10}:00,${of(['sun', 'rain'], draw())},${draw() < 0.3 ? 1 : 0}\n`;
+  const { schema, said } = await drafted({ 'events.csv': events });
+  expect(schema.splits).toMatchObject({ random: { kind: 'random' } });
+  expect(schema.time).toBe('time');
+  expect(said).toMatch(/The split is random, though there is a time.*span too few days/);
+
+  let pois = 'poi,name\n';
+  for (let p = 0; p < 20; p++) pois += `p${p},Kitchen ${p}\n`;
+  const directory = await folder({ 'events.csv': events, 'pois.csv': `${pois}p3,Kitchen 3b\n` });
+  const twice = await draftSchema({ events: 'events.csv', pois: 'pois.csv', baseDirectory: directory });
+  expect(twice.remarks[0]).toMatch(
+    /"prepare" refuses these tables as they are \(DUPLICATE_KEY\).*"p3" stands in rows 4 and 21/,
+  );
+  await writeFile(join(directory, 'schema.json'), twice.text);
+  expect((await readSchema(join(directory, 'schema.json'))).keywords.poi).toHaveLength(1);
+});
+
+test('one table with everything in it is drafted with a table of POIs that is read from it', async () => {
+  const draw = draws(7);
+  const shops = Array.from({ length: 40 }, (_, i) => ({
+    name: `Kitchen "${i}"`,
+    cuisine: of(['Thai', '川菜', 'Pizza'], draw()),
+  }));
+  let events = 'user;shop_id;shop_name;cuisine;time;weather;click\n';
+  for (let i = 0; i < 1500; i++) {
+    const shop = Math.floor(draw() * 40);
+    events += `u${Math.floor(draw() * 50)};s${shop};"${shops[shop]!.name.replaceAll('"', '""')}";${shops[shop]!.cuisine};2026-01-${String(1 + Math.floor(i / 100)).padStart(2, '0')} 12:00;${of(['sun', 'rain'], draw())};${draw() < 0.3 ? 1 : 0}\n`;
+  }
+  const { directory, schema, said } = await drafted({ 'events.csv': events });
+  expect(schema.keywords.poi.map((k) => k.name)).toEqual(['shop_name', 'cuisine']);
+  expect(JSON.stringify(schema.features)).not.toMatch(/events\.(shop_name|cuisine)/);
+  expect(JSON.stringify(schema.features)).toMatch(/events\.weather/);
+  expect(said).toMatch(/events\.shop_name, events\.cuisine are the same in every event of a POI/);
+  const output = join(directory, 'out');
+  const manifest = await prepare(output, { schema, baseDirectory: directory });
+  expect(manifest.pois).toBe(40);
+  expect((await (await openDataset(output)).poiTexts())[0]![0]!.text).toMatch(/^Kitchen "\d+"$/);
+  expect((await prepare(join(directory, 'again'), { schema, baseDirectory: directory })).contentDigest).toBe(
+    manifest.contentDigest,
+  );
+});
+
+test('a log with a row for each kind of event is told apart from one of impressions', async () => {
+  const draw = draws(8);
+  let events = 'user,poi,time,event_type,weather\n';
+  for (let i = 0; i < 900; i++)
+    events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},2026-01-${String(1 + Math.floor(i / 60)).padStart(2, '0')} 12:00,${of(['view', 'view', 'view', 'click', 'purchase'], draw())},${of(['sun', 'rain'], draw())}\n`;
+  const { schema, said } = await drafted({ 'events.csv': events });
+  expect(JSON.stringify([schema.features, schema.keywords])).not.toContain('event_type');
+  expect(said).toMatch(
+    /events\.event_type says what happened \(view, .*a row for each.*IN \('(click', 'purchase|purchase', 'click)'\)/,
+  );
 });

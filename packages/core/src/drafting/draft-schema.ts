@@ -1,23 +1,28 @@
 import { isAbsolute, resolve } from 'node:path';
-import { DuckdbSession } from '../duckdb/session.js';
+import { DuckdbSession, ident } from '../duckdb/session.js';
+import { LarrError } from '../errors.js';
+import { explainPreparation } from '../prepare/explain.js';
+import { LabelLeak } from '../prepare/outcomes.js';
 import { likelyDelimiter, openSource } from '../prepare/sources.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
 import { parseSchema } from '../schema/validate.js';
 import { commentedJson } from './commented-json.js';
 import {
   type Draft,
+  fileRelation,
   guessKeys,
   guessLabels,
   guessTable,
   guessTime,
   guessUses,
-  isTitle,
   type Links,
+  likelyKey,
+  mayDescribe,
   type Sources,
   setRowNumbersAside,
   tableSource,
 } from './guesses.js';
-import { linkByValues, type Sketches, sketchTable } from './sketch.js';
+import { followsKey, linkByValues, type Sketches, sketchTable } from './sketch.js';
 
 export interface DraftOptions {
   /** Name of the dataset; default "data". */
@@ -44,13 +49,18 @@ export interface SchemaDraft {
   remarks: string[];
 }
 
+/** Events that a draft is tried on, first few and then many: all of them in most logs. */
+const triedOn = [200_000, 2_000_000] as const;
+
 /**
- * Writes a schema by looking at the tables: keys, time and labels by name and values, few-valued columns as ID features,
- * numbers as dense features, words as keywords. It is a beginning that `prepare` accepts, to be read and changed.
+ * Writes a schema by looking at the tables: keys, time and labels by names and values, few-valued columns as ID features,
+ * numbers as dense features, words as keywords. It is tried by a preparation that writes nothing, so that `prepare` accepts it, or its remarks say what
+ * has to be decided first.
  * @throws ConfigError `LABEL_NOT_FOUND`, `KEY_NOT_FOUND` where no column looks like a key (name it with `keys`); DataError as `prepare` does
  */
 export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
-  const sketches = { events: [], users: [], pois: [] } as Sketches;
+  const { baseDirectory } = options;
+  const tables = { events: [], users: [], pois: [] } as Sketches;
   const sources: Sources = {};
   using db = await DuckdbSession.open();
   for (const table of ['events', 'users', 'pois'] as const) {
@@ -58,33 +68,135 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
     if (file === undefined) continue;
     // The whole path: messages must name a file that can be found from wherever the reader stands.
     const remote = /^[a-z][a-z0-9+]+:\/\//i.test(file) || isAbsolute(file);
-    const path = remote ? file : resolve(options.baseDirectory, file);
-    let opened = await openSource(db, path, table, options.baseDirectory);
+    const path = remote ? file : resolve(baseDirectory, file);
+    let opened = await openSource(db, path, table, baseDirectory);
     const delimiter = likelyDelimiter(opened);
-    if (delimiter !== null) opened = await openSource(db, { path, delimiter }, table, options.baseDirectory);
+    if (delimiter !== null) opened = await openSource(db, { path, delimiter }, table, baseDirectory);
     sources[table] = delimiter === null ? { path: file, where: path } : { path: file, where: path, delimiter };
-    sketches[table] = await sketchTable(db, table, opened);
+    tables[table] = await sketchTable(db, table, opened);
   }
   const links: Links = {};
   for (const table of ['users', 'pois'] as const) {
-    const link = await linkByValues(db, sketches, table);
+    const link = await linkByValues(db, tables, table);
     if (link !== null) links[table] = link;
   }
-  return compose({ options, tables: sketches, sources, links, remarks: [], comments: new Map(), used: new Set() });
+  const described = await describePois(db, { options, tables, sources, links });
+
+  const outcomes = new Map<string, string>();
+  let untimed: string | null = null;
+  for (;;) {
+    const draft = compose({
+      options,
+      tables,
+      sources,
+      links,
+      described,
+      outcomes,
+      untimed,
+      remarks: [],
+      comments: new Map(),
+      used: new Set(),
+    });
+    const refusal = await refusalOf(draft.schema, baseDirectory, tables.events[0]!.rows < triedOn[0]);
+    if (refusal instanceof LabelLeak && refusal.columns.some(({ column }) => !outcomes.has(column))) {
+      for (const { column, how } of refusal.columns) outcomes.set(column, how);
+    } else if (refusal?.code === 'SPLIT_EMPTY' && untimed === null && draft.schema.time !== undefined) {
+      untimed = refusal.message;
+    } else return finished(draft, refusal);
+  }
+}
+
+/**
+ * Finds columns of the events that say the same in every event of a POI. Without a table of POIs, a query makes one of them. There is no such thing for
+ * users: what stays the same in a user's few events is as likely the one day or place that they are of.
+ */
+async function describePois(
+  db: DuckdbSession,
+  { options, tables, sources, links }: Pick<Draft, 'options' | 'tables' | 'sources' | 'links'>,
+): Promise<Draft['described']> {
+  const given = options.pois !== undefined;
+  const key = likelyKey(options, tables.events, 'poi') ?? links.pois?.event;
+  if (key === undefined) return { columns: [], given: true };
+  const user = likelyKey(options, tables.events, 'user') ?? links.users?.event;
+  const others = tables.events.filter((c) => mayDescribe(c) && ![options.label, key, user].includes(c.name));
+  const columns = await followsKey(db, others, key);
+  const { path, delimiter, where } = sources.events!;
+  const file = fileRelation(path, delimiter);
+  if (columns.length === 0 || given || file === null) return { columns, given: true };
+  // Equal in every row, so the least is each of them.
+  const own = columns.map((c) => `min(${ident(c)}) AS ${ident(c)}`).join(', ');
+  const query = `SELECT ${ident(key)}, ${own} FROM ${file} GROUP BY 1 ORDER BY 1`;
+  sources.pois = { path, where, query };
+  tables.pois = await sketchTable(db, 'pois', await openSource(db, { query }, 'pois', options.baseDirectory));
+  return { columns, given: false };
+}
+
+/** Why a preparation refuses a schema and its tables; null where it does not, as far as the events that it is tried on go. */
+async function refusalOf(schema: DatasetSchemaInput, baseDirectory: string, few: boolean): Promise<LarrError | null> {
+  const parsed = parseSchema(schema, 'the drafted schema');
+  for (const firstEvents of few ? triedOn.slice(1) : triedOn) {
+    try {
+      await explainPreparation({ schema: parsed, baseDirectory }, firstEvents);
+      return null;
+    } catch (error) {
+      if (!(error instanceof LarrError)) throw error;
+      // The first of many events may well be of one day, or one class.
+      if (error instanceof LabelLeak || firstEvents === triedOn.at(-1)) return error;
+    }
+  }
+  return null;
+}
+
+interface Composed {
+  schema: DatasetSchemaInput;
+  remarks: string[];
+  comments: Map<string, string>;
+}
+
+/** The text of a schema, with what is to be decided at its head. */
+function finished({ schema, remarks, comments }: Composed, refusal: LarrError | null): SchemaDraft {
+  const said =
+    refusal === null
+      ? remarks
+      : [`"prepare" refuses these tables as they are (${refusal.code}): ${refusal.message}`, ...remarks];
+  const head = [
+    'Drafted by "larr init" from the first rows of the tables. Read it, change it (docs/data.md), then see what it does:',
+    '  larr prepare --schema <this file> --check',
+    ...said.map((remark) => `Look here: ${remark}`),
+  ];
+  return {
+    schema,
+    text: commentedJson(
+      schema,
+      comments,
+      head.flatMap((line) => line.split('\n')),
+    ),
+    remarks: said,
+  };
 }
 
 /** The whole schema, guess by guess: what one of them has taken is not free for the next. */
-function compose(draft: Draft): SchemaDraft {
-  const { options, tables, sources, remarks, comments } = draft;
+function compose(draft: Draft): Composed {
+  const { options, tables, sources, remarks, comments, described } = draft;
   const keys = guessKeys(draft);
   const userSource = guessTable(draft, 'users', keys.user);
   const poiSource = guessTable(draft, 'pois', keys.poi);
   const timeColumn = guessTime(draft);
   const { labels, negatives } = guessLabels(draft);
   setRowNumbersAside(draft);
-  const { categorical, dense, scene, poiWords, userWords, place } = guessUses(draft, keys, timeColumn !== undefined);
-  const titles = poiWords.filter(isTitle);
-  const others = poiWords.filter((k) => !isTitle(k));
+  if (!described.given) {
+    for (const name of described.columns) draft.used.add(`events.${name}`);
+    const [is, it] = described.columns.length === 1 ? ['is', 'it'] : ['are', 'them'];
+    remarks.push(
+      `${described.columns.map((c) => `events.${c}`).join(', ')} ${is} the same in every event of a POI, so tables.pois is a query that reads ${it} from the events, once for each POI.`,
+    );
+  }
+  const { categorical, dense, scene, poiWords, titles, userWords, place } = guessUses(
+    draft,
+    keys,
+    timeColumn !== undefined,
+  );
+  const others = poiWords.map((k) => k.name).filter((k) => !titles.includes(k));
   if (poiWords.length === 0)
     remarks.push(
       'No words were found that describe POIs; the language model has nothing to learn from. Give a POIs table with names and descriptions.',
@@ -111,10 +223,12 @@ function compose(draft: Draft): SchemaDraft {
   comments.set('features.statistics', 'trailing windows in days that end before the day of the event');
   comments.set('keywords', 'words for the language model; each is wrapped in special tokens of its own');
   comments.set('texts', 'which keywords play which part in stages 1 and 2 (docs/data.md)');
-  comments.set(
-    'splits',
-    timeColumn === undefined ? 'shares of the rows' : 'the last day is the test, the day before validation',
-  );
+  const byTime = timeColumn !== undefined && draft.untimed === null;
+  if (draft.untimed !== null)
+    remarks.push(
+      `The split is random, though there is a time, because a split by days does not work: ${draft.untimed}`,
+    );
+  comments.set('splits', byTime ? 'the last day is the test, the day before validation' : 'shares of the rows');
 
   const schema: DatasetSchemaInput = {
     ...(options.jsonSchema === undefined ? {} : { $schema: options.jsonSchema }),
@@ -139,21 +253,14 @@ function compose(draft: Draft): SchemaDraft {
     },
     keywords: { poi: poiWords, user: userWords, scene },
     texts: {
-      cptInput: titles.map((k) => k.name),
-      cptTarget: others.map((k) => k.name),
-      poiBusiness: titles.map((k) => k.name),
-      poiBasic: others.map((k) => k.name),
+      cptInput: titles,
+      cptTarget: others,
+      poiBusiness: titles,
+      poiBasic: others,
       userProfile: profile,
       userBehaviour: behaviour,
     },
-    splits: timeColumn === undefined ? { random: { kind: 'random' } } : { time: { kind: 'time' } },
+    splits: byTime ? { time: { kind: 'time' } } : { random: { kind: 'random' } },
   };
-  // What is written is what prepare will read.
-  parseSchema(schema, 'the drafted schema');
-  const head = [
-    'Drafted by "larr init" from the first rows of the tables. Read it, change it (docs/data.md), then see what it does:',
-    '  larr prepare --schema <this file> --check',
-    ...remarks.map((remark) => `Look here: ${remark}`),
-  ];
-  return { schema, text: commentedJson(schema, comments, head), remarks };
+  return { schema, remarks, comments };
 }

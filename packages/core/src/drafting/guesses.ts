@@ -1,12 +1,21 @@
+import { ident, literal } from '../duckdb/session.js';
 import { ConfigError, didYouMean } from '../errors.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
 import type { DraftOptions } from './draft-schema.js';
+import type { OddTimes } from './odd-times.js';
 import type { ColumnSketch, Sketches, Table } from './sketch.js';
 
 /** Key columns that were found by their values. */
 export type Links = Partial<Record<'users' | 'pois', { event: string; own: string }>>;
 /** Of each table: its file as the schema names it and as messages do, and its delimiter where it is no comma. */
-export type Sources = Partial<Record<Table, { path: string; where: string; delimiter?: string }>>;
+export type Sources = Partial<Record<Table, DraftSource>>;
+export interface DraftSource {
+  path: string;
+  where: string;
+  delimiter?: string;
+  /** What is read in place of the file: descriptions that stand in the events. */
+  query?: string;
+}
 
 /** What is known of the tables, and what has been guessed and said so far. */
 export interface Draft {
@@ -14,6 +23,12 @@ export interface Draft {
   tables: Sketches;
   sources: Sources;
   links: Links;
+  /** Columns of the events that give the label away, and how: what a look at the values found. */
+  outcomes: ReadonlyMap<string, string>;
+  /** Columns of the events that say the same in every event of a POI, and whether there is a table of POIs beside, which they are not read for. */
+  described: { columns: readonly string[]; given: boolean };
+  /** A split by time leaves parts without rows. */
+  untimed: string | null;
   /** What the user should look at. */
   remarks: string[];
   /** Comments by the dotted path of their setting. */
@@ -30,9 +45,11 @@ function free({ tables, used }: Draft, table: Table): ColumnSketch[] {
   return tables[table].filter((c) => !used.has(`${table}.${c.name}`));
 }
 
+const entities =
+  'poi|item|shop|store|restaurant|merchant|product|app|movie|film|place|venue|business|station|hotel|book|song|track|video|game|course|listing|property|article';
 const patterns = {
   user: /^(user|uid|customer|member|visitor|account|person|buyer|client|rider|guest|passenger|reader|viewer|listener|player|student|subscriber)(_?(id|key|no|number))?$/i,
-  poi: /^(poi|item|iid|shop|store|restaurant|merchant|product|app|movie|film|place|venue|business|sku|wm_poi|station|hotel|book|song|track|video|game|course|listing|property|article)(_?(id|key|no|number))?$/i,
+  poi: new RegExp(`^(${entities}|iid|sku|wm_poi)(_?(id|key|no|number))?$`, 'i'),
   row: /^(row|event|impression|log|request)?_?(row_?)?id$/i,
   time: /^(time|timestamp|ts|date|datetime|event_?time|created(_at)?|at|when|occurred(_at)?)$/i,
   click: /^(is_?)?(click(ed|s)?|clk|label|target|opened|y)$/i,
@@ -44,33 +61,57 @@ const patterns = {
   city: /(^|_)(city|town|municipality)$/i,
   home: /^(home|home_?(city|town)|city|town|lives_in|residence)$/i,
   title: /^(name|title)$/i,
+  /** A name of something, "display_name", "nameEn": whose, its values say. */
+  named: /(^|[^a-z])(name|title)([^a-z]|$)|[a-z](Name|Title)|^(name|title)[A-Z]/,
+  code: /(^|[^a-z])(id|code|key|no|zip|postcode|postal_?code|type|class|category)$|[a-z](Id|Code|Type)$/,
+  when: /time|date|_at$|(^|_)(ts|day|when)(_|$)|created|updated/i,
+  position: /^(position|pos|rank|ranking|list_?position)$/i,
+  after:
+    /dwell|duration|time_?spent|watch(ed|_?time)|deliver(ed|y_?time)|refund|review|feedback|(^|_)tips?(_|$)|revenue|gmv|checkout|add(ed)?_?to_?cart|^(order|payment|paid|purchase)_?(id|no|number|value|amount|total|price|time|at|status)$/i,
   place: /^(city|town|location|address|district|area)$/i,
   skewed: /price|cost|count|num|amount|distance|sales|fee/i,
 };
 
-/** Gives names that a schema may have, each once: of a column's own name what is in ASCII, or else "value". */
-interface Naming {
-  (wanted: string): string;
-  /** Given name → the column's own, where letters of it were lost. */
-  readonly strange: Map<string, string>;
+/** The name of each column, as "table.column": its own as far as a name may have its letters, else its number. */
+export function nameColumns(tables: Sketches): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const [table, columns] of Object.entries(tables)) {
+    const taken = new Set<string>();
+    columns.forEach((column, i) => {
+      const own = column.name
+        .replace(/[^\p{L}\p{M}\p{N}_-]+/gu, '_')
+        .replace(/^[^\p{L}]+|_+$/gu, '')
+        .slice(0, longestName);
+      const base = own === '' ? `column_${i + 1}` : own;
+      let name = base;
+      for (let k = 2; taken.has(name.toLowerCase()); k++) name = `${base}_${k}`;
+      taken.add(name.toLowerCase());
+      names.set(`${table}.${column.name}`, name);
+    });
+  }
+  return names;
 }
 
-function naming(): Naming {
-  const names = new Set<string>();
-  const strange = new Map<string, string>();
-  const give = (wanted: string) => {
-    const base = wanted.replace(/[^A-Za-z0-9_-]+/g, '_').replace(/^[^A-Za-z]+/, '') || 'value';
-    let name = base;
-    for (let i = 2; names.has(name); i++) name = `${base}_${i}`;
-    names.add(name);
-    if (/[^\p{ASCII}]/u.test(wanted)) strange.set(name, wanted);
+/** Vocabularies are files of that name. */
+const longestName = 60;
+
+/** Gives each name once: of two columns of the same name, in two tables or beside a name of the draft's own, one has its table's before it. */
+function naming(names: ReadonlyMap<string, string>): (table: Table | null, wanted: string) => string {
+  const taken = new Set<string>();
+  return (table, wanted) => {
+    const own = table === null ? wanted : names.get(`${table}.${wanted}`)!;
+    let name = own;
+    if (table !== null && taken.has(name.toLowerCase())) name = `${table.replace(/s$/, '')}_${own}`;
+    const base = name;
+    for (let i = 2; taken.has(name.toLowerCase()); i++) name = `${base}_${i}`;
+    taken.add(name.toLowerCase());
     return name;
   };
-  return Object.assign(give, { strange });
 }
 
 /** A file as `tables` of the schema names it: a plain path where that says all. */
-export function tableSource({ path, delimiter }: { path: string; delimiter?: string }, key: string | undefined) {
+export function tableSource({ path, delimiter, query }: Omit<DraftSource, 'where'>, key: string | undefined) {
+  if (query !== undefined) return { query, ...(key === undefined ? {} : { key }) };
   if (delimiter === undefined && key === undefined) return path;
   return { path, ...(delimiter === undefined ? {} : { delimiter }), ...(key === undefined ? {} : { key }) };
 }
@@ -84,6 +125,15 @@ export function guessKeys(draft: Draft): { user: string; poi: string } {
   );
   for (const name of Object.values(keys)) take(draft, 'events', name);
   return keys;
+}
+
+/** The column that looks like a key of the events, before anything else is known of the tables; undefined where none does. */
+export function likelyKey(
+  options: DraftOptions,
+  events: readonly ColumnSketch[],
+  which: 'user' | 'poi',
+): string | undefined {
+  return options.keys?.[which] ?? events.find((c) => patterns[which].test(c.name))?.name;
 }
 
 function guessKey(draft: Draft, which: 'user' | 'poi'): string {
@@ -137,6 +187,12 @@ export function guessTable(draft: Draft, table: 'users' | 'pois', eventKey: stri
 /** The events' time column. */
 export function guessTime(draft: Draft): ColumnSketch | undefined {
   const { remarks, comments } = draft;
+  for (const c of free(draft, 'events')) {
+    // Numbers are taken for days, as 20260131, only where they are called so.
+    if (c.times === null || (c.kind === 'number' && !patterns.when.test(c.name))) continue;
+    take(draft, 'events', c.name);
+    remarks.push(oddTimesRemark(draft.sources.events!, c.name, c.times));
+  }
   const found =
     free(draft, 'events').find(
       (c) => patterns.time.test(c.name) && (c.kind === 'time' || c.unit !== null) && c.missing === 0,
@@ -150,6 +206,50 @@ export function guessTime(draft: Draft): ColumnSketch | undefined {
   comments.set('time', 'when it happened, by the local clock of the place');
 
   return found;
+}
+
+/** What a column of times in odd ways of writing is, and what to do. */
+function oddTimesRemark(
+  source: DraftSource,
+  column: string,
+  { formats, unread, first, unknown, ambiguous }: OddTimes,
+): string {
+  const ways = formats.map(
+    ({ format, example, rows }) => `${JSON.stringify(example)} in ${rows} rows${format === null ? '' : ` (${format})`}`,
+  );
+  const count = formats.length + (unknown > 0 ? 1 : 0);
+  const known = formats.flatMap(({ format }) => (format === null ? [] : [format]));
+  const name = ident(column);
+  const reads = [
+    ...(formats.some(({ format }) => format === null) ? [`TRY_CAST(${name} AS TIMESTAMP)`] : []),
+    ...known.map((format) => `try_strptime(${name}, ${literal(format)})`),
+  ];
+  const value = reads.length === 1 ? reads[0]! : `coalesce(${reads.join(', ')})`;
+  return (
+    `events.${column} looks like times in ${count} ${count === 1 ? 'format' : 'formats'}: ${ways.join(', ')}${unknown > 0 ? `, and ${unknown} rows of others` : ''}. ` +
+    `${unread} values cannot be read as times as they are, the first in row ${first.row}: ${JSON.stringify(first.value)}. It is left out. ` +
+    `Write them as ISO 8601 ("2026-01-31 12:05:00")${known.length === 0 ? '' : `${queryRemedy(source, `${value} AS ${name}`)}, and name it under "time"`}.${
+      ambiguous ? ' Whether the day or the month comes first the values do not say: you must.' : ''
+    }`
+  );
+}
+
+/** How to make a table a query that reads a column in another way; nothing where its file cannot stand in one. */
+function queryRemedy({ path, delimiter }: DraftSource, replaced: string): string {
+  const from = fileRelation(path, delimiter);
+  return from === null
+    ? ''
+    : `, or make the table a query: {"query": ${JSON.stringify(`SELECT * REPLACE (${replaced}) FROM ${from}`)}}`;
+}
+
+/** A file as a query reads it, all text of CSV as it is; null where a query cannot. */
+export function fileRelation(path: string, delimiter: string | undefined): string | null {
+  const plain = path.toLowerCase().replace(/\.(gz|zst)$/, '');
+  if (plain.endsWith('.parquet')) return `read_parquet(${literal(path)})`;
+  if (/\.(jsonl|ndjson)$/.test(plain)) return `read_json_auto(${literal(path)}, format = 'newline_delimited')`;
+  if (!/\.[ct]sv$/.test(plain)) return null;
+  const separator = delimiter ?? (plain.endsWith('.tsv') ? '\t' : ',');
+  return `read_csv(${literal(path)}, all_varchar = true, header = true, delim = ${literal(separator)}, quote = '"', escape = '"')`;
 }
 
 interface Labels {
@@ -198,8 +298,14 @@ export function guessLabels(draft: Draft): Labels {
     comments.set('negatives', 'for each event, POIs that its user never used, in the same context');
     const candidates = free(draft, 'events').filter((c) => c.binary);
     for (const c of candidates) take(draft, 'events', c.name);
+    const always = events.find(
+      (c) => (patterns.click.test(c.name) || patterns.order.test(c.name)) && c.distinct === 1 && c.missing === 0,
+    );
+    if (always !== undefined) take(draft, 'events', always.name);
     remarks.push(
-      'No label was found by its name, so every event counts as a positive, with drawn negatives. If a column says what was clicked, name it with --label.',
+      always === undefined
+        ? 'No label was found by its name, so every event counts as a positive, with drawn negatives. If a column says what was clicked, name it with --label.'
+        : `events.${always.name} is ${always.values[0]} in every row, so every event counts as a positive, with drawn negatives. If there is a log of what was shown and not clicked, give that.`,
       ...candidates.map(
         (c) =>
           `events.${c.name} holds 0 and 1: is it the label? It is no feature until you say so, under "features" or with --label ${c.name}.`,
@@ -208,14 +314,44 @@ export function guessLabels(draft: Draft): Labels {
   }
   for (const c of [click, order]) if (c !== undefined) take(draft, 'events', c.name);
   for (const c of free(draft, 'events')) {
-    if (!c.binary || !/click|order|purchase|conver/i.test(c.name)) continue;
+    const shown = c.values.filter((v) => kindsOfEvents.shown.test(v));
+    const clicked = c.values.filter((v) => kindsOfEvents.clicked.test(v));
+    if (c.kind !== 'text' || c.distinct > 12 || shown.length + clicked.length < 2 || clicked.length === 0) continue;
     take(draft, 'events', c.name);
+    const words = (values: string[]) => values.map(literal).join(', ');
     remarks.push(
-      `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away.`,
+      `events.${c.name} says what happened (${c.values.join(', ')}), a row for each, and is left out: LARR wants a row for each time a POI was shown, with what followed from it in columns of 0 and 1. ` +
+        `Make the table a query that has one, such as (${ident(c.name)} IN (${words(clicked)}))::INTEGER AS click, with the rows of one impression grouped into one by max(), and name it under "labels".`,
     );
+  }
+  for (const c of free(draft, 'events')) {
+    const how = draft.outcomes.get(c.name);
+    if (how !== undefined) {
+      take(draft, 'events', c.name);
+      remarks.push(
+        `events.${c.name} ${how}, so it is left out: an outcome is not known when POIs are ranked. If it is known by then, see why it goes with the label without exception.`,
+      );
+    } else if (c.binary && /click|order|purchase|conver/i.test(c.name)) {
+      take(draft, 'events', c.name);
+      remarks.push(
+        `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away.`,
+      );
+    } else if (patterns.after.test(c.name) || patterns.rating.test(c.name) || patterns.position.test(c.name)) {
+      take(draft, 'events', c.name);
+      remarks.push(
+        `events.${c.name} is left out: by its name it is known only after POIs were ranked. If it is known before, put it under "features".`,
+      );
+    }
   }
   return { labels, negatives };
 }
+
+/** Words for what happened to a POI in a log with a row for each event. */
+const kindsOfEvents = {
+  shown: /^(impression|imp|view(ed)?|show(n)?|exposure|expose(d)?|display(ed)?|pv|page_?view|visit|seen)s?$/i,
+  clicked:
+    /^(click(ed)?|clk|open(ed)?|tap(ped)?|order(ed)?|buy|bought|purchase[d]?|transaction|pay(ment)?|paid|checkout|book(ed|ing)?|conversion)s?$/i,
+};
 
 /** Leaves out columns that hold another value in every row, as a row's number is. */
 export function setRowNumbersAside(draft: Draft): void {
@@ -242,6 +378,8 @@ export interface Uses {
   dense: NonNullable<Features['dense']>;
   scene: NonNullable<Keywords['scene']>;
   poiWords: { name: string; column: string; maxCharacters?: number }[];
+  /** Names of those POI keywords that say which POI it is: its name and its place. */
+  titles: string[];
   userWords: NonNullable<Keywords['user']>;
   place: { poi: string; user?: string } | undefined;
 }
@@ -255,20 +393,28 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
   const scene: Uses['scene'] = [];
   const poiWords: Uses['poiWords'] = [];
   const userWords: Uses['userWords'] = [];
-  const [called, sceneCalled, userCalled, poiCalled] = [naming(), naming(), naming(), naming()];
-  const addScene = (name: string, value: (typeof scene)[number]['value']) =>
-    scene.push({ name: sceneCalled(name), value });
+  const names = nameColumns(tables);
+  const [featureCalled, denseCalled, sceneCalled, userCalled, poiCalled] = [
+    naming(names),
+    naming(names),
+    naming(names),
+    naming(names),
+    naming(names),
+  ];
+  const addScene = (table: Table | null, name: string, value: (typeof scene)[number]['value']) =>
+    scene.push({ name: sceneCalled(table, name), value });
   categorical.push(
-    { name: called('user'), value: `events.${keys.user}` },
-    { name: called('poi'), value: `events.${keys.poi}` },
+    { name: featureCalled(null, 'user'), value: `events.${keys.user}` },
+    { name: featureCalled(null, 'poi'), value: `events.${keys.poi}` },
   );
   if (timed) {
     categorical.push(
-      { name: called('hour'), value: { derive: 'hour' } },
-      { name: called('weekday'), value: { derive: 'weekday' } },
+      { name: featureCalled(null, 'hour'), value: { derive: 'hour' } },
+      { name: featureCalled(null, 'weekday'), value: { derive: 'weekday' } },
     );
-    addScene('slot', { derive: 'timeSlot' });
-    addScene('weekday', { derive: 'weekday' });
+    addScene(null, 'slot', { derive: 'timeSlot' });
+    addScene(null, 'weekday', { derive: 'weekday' });
+    userCalled(null, 'usual_slot');
   }
 
   const point = (table: 'events' | 'pois'): [string, string] | undefined => {
@@ -281,77 +427,157 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
   };
   const [from, to] = [point('events'), point('pois')];
   if (from !== undefined && to !== undefined) {
-    dense.push({ name: called('distance'), transform: 'log1p', value: { derive: 'distanceKm', from, to } });
-    addScene('distance', { derive: 'distanceBand', from, to });
+    dense.push({ name: denseCalled(null, 'distance'), transform: 'log1p', value: { derive: 'distanceKm', from, to } });
+    addScene(null, 'distance', { derive: 'distanceBand', from, to });
   }
   const here = events.find((c) => patterns.city.test(c.name) && c.kind === 'text');
   const home = users.find((c) => patterns.home.test(c.name) && c.kind === 'text');
   if (here !== undefined && home !== undefined)
-    addScene('travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
+    addScene(null, 'travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
 
   const there = pois.find((c) => patterns.city.test(c.name) && c.kind === 'text');
   const place =
     there === undefined ? undefined : { poi: there.name, ...(home === undefined ? {} : { user: home.name }) };
   comments.set('place', 'columns with the place of a POI, and of a user; stage 2 draws negatives from the same place');
 
+  const title = guessTitle(draft, keys.poi);
+  const titles: string[] = [];
   for (const table of ['events', 'users', 'pois'] as const) {
     for (const c of free(draft, table)) {
       const ref = `${table}.${c.name}`;
+      if (c.unwritable !== null) {
+        remarks.push(
+          `${ref} is of type ${c.unwritable.length <= 60 ? c.unwritable : `${c.unwritable.slice(0, 60)}…`} and is left out: it is no text, number, time or list of them. Make the table a query that reads what is meant out of it.`,
+        );
+        continue;
+      }
       if (c.distinct < 2) {
         remarks.push(`${ref} has ${c.distinct === 0 ? 'no values' : 'a single value'} and is left out.`);
         continue;
       }
-      if (c.kind === 'time') {
-        remarks.push(`${ref} is a time beside the time column and is left out.`);
+      if (c.kind === 'time' || (c.times !== null && (c.kind === 'text' || patterns.when.test(c.name)))) {
+        remarks.push(`${ref} is a time${table === 'events' ? ' beside the time column' : ''} and is left out.`);
         continue;
       }
-      if (c.kind === 'number' && c.unit === null && (c.distinct > 50 || patterns.temperature.test(c.name))) {
+      if (c.unit !== null && patterns.when.test(c.name)) {
+        remarks.push(`${ref} looks like a time, counted in ${c.unit} since 1970, and is left out.`);
+        continue;
+      }
+      if (c.texts === 'decimal commas') {
+        const value = `replace(replace(${ident(c.name)}, '.', ''), ',', '.') AS ${ident(c.name)}`;
+        const remedy = draft.sources[table]!.query === undefined ? queryRemedy(draft.sources[table]!, value) : '';
+        remarks.push(
+          `${ref} holds numbers with decimal commas, such as ${JSON.stringify(c.values[0])}, and is left out: numbers are read with a point. Write them so${remedy}; then put it under "dense".`,
+        );
+        continue;
+      }
+      if (c.texts === 'addresses of the web') {
+        remarks.push(`${ref} holds addresses of the web and is left out: there are no words in them.`);
+        continue;
+      }
+      if (table === 'events' && describesPoi(draft, c)) {
+        remarks.push(
+          `${ref} is the same in every event of a POI, so it describes the POI and not the moment, and is left out. Put it into the table of POIs${pois.some((o) => o.name === c.name) ? ', where there is a column of that name already' : ''}.`,
+        );
+        continue;
+      }
+      if (table === 'events' && c.personal && c.kind === 'text' && c.length <= 40) {
+        remarks.push(
+          `${ref} has ${c.distinct} different values in ${c.rows} rows and is left out: values that hardly ever come back tell nothing.`,
+        );
+        continue;
+      }
+      const coded = c.kind === 'number' && c.whole && patterns.code.test(c.name) && !c.personal;
+      if (c.kind === 'number' && c.unit === null && !coded && (c.distinct > 50 || patterns.temperature.test(c.name))) {
         const skewed = patterns.skewed.test(c.name) && c.min! >= 0;
-        dense.push({ name: called(c.name), value: ref, ...(skewed ? { transform: 'log1p' as const } : {}) });
+        dense.push({
+          name: denseCalled(table, c.name),
+          value: ref,
+          ...(skewed ? { transform: 'log1p' as const } : {}),
+        });
         if (table === 'events' && patterns.temperature.test(c.name)) {
           const unit = c.max! > 60 ? ('fahrenheit' as const) : ('celsius' as const);
-          addScene(c.name, { derive: 'temperatureWords', of: ref, unit });
+          addScene(table, c.name, { derive: 'temperatureWords', of: ref, unit });
           comments.set('keywords.scene', `${c.name} reaches ${c.max}: taken for degrees ${unit}`);
         }
         continue;
       }
       // Free text would be a value of its own in nearly every row.
       const freeText =
-        c.kind === 'text' && (c.length > 40 || patterns.title.test(c.name) || (table !== 'events' && c.personal));
-      if (!freeText && c.distinct <= 100_000) categorical.push({ name: called(c.name), value: ref });
+        c.kind === 'text' && (c.length > 40 || (table !== 'events' && (c.personal || c.name === title?.name)));
+      if (!freeText && c.distinct <= 100_000) categorical.push({ name: featureCalled(table, c.name), value: ref });
       if (c.kind === 'number' || c.kind === 'boolean') continue;
       if (table === 'events') {
-        if (c.distinct <= 1000) addScene(c.name, ref);
+        if (c.distinct <= 1000) addScene(table, c.name, ref);
         else if (freeText)
           remarks.push(
             `${ref} is free text of the event and is left out; put it into words of a POI or user if it describes one.`,
           );
-      } else if (table === 'users') userWords.push({ name: userCalled(c.name), column: c.name });
-      else
-        poiWords.push({
-          name: poiCalled(c.name),
-          column: c.name,
-          ...(c.length > 200 ? { maxCharacters: 400 } : {}),
-        });
+      } else if (table === 'users') userWords.push({ name: userCalled(table, c.name), column: c.name });
+      else {
+        const name = poiCalled(table, c.name);
+        poiWords.push({ name, column: c.name, ...(c.length > 200 ? { maxCharacters: 400 } : {}) });
+        if (c.name === title?.name || patterns.place.test(c.name)) titles.push(name);
+      }
     }
   }
-  const kind = pois.find((c) => poiWords.some((k) => k.column === c.name && !isTitle(k)) && c.distinct <= 1000);
-  if (kind !== undefined) userWords.push({ name: userCalled('taste'), behaviour: { top: 4, of: `pois.${kind.name}` } });
-  if (timed) userWords.push({ name: userCalled('usual_slot'), behaviour: { top: 1, of: 'scene.slot' } });
-  for (const [what, { strange }] of [
-    ['features', called],
-    ['scene keywords', sceneCalled],
-    ['POI keywords', poiCalled],
-    ['user keywords', userCalled],
-  ] as const)
-    if (strange.size > 0)
-      remarks.push(
-        `Names have the letters A to Z only. Of the ${what}, ${[...strange].map(([name, own]) => `"${name}" is "${own}"`).join(', ')}; give them names of your own.`,
-      );
-  return { categorical, dense, scene, poiWords, userWords, place };
+  // What says which POI it is comes first: the language model is shown it first.
+  poiWords.sort((a, b) => Number(b.column === title?.name) - Number(a.column === title?.name));
+  const kind = pois.find(
+    (c) => poiWords.some((k) => k.column === c.name && !titles.includes(k.name)) && c.distinct <= 1000,
+  );
+  if (kind !== undefined)
+    userWords.push({ name: userCalled(null, 'taste'), behaviour: { top: 4, of: `pois.${kind.name}` } });
+  if (timed) userWords.push({ name: 'usual_slot', behaviour: { top: 1, of: 'scene.slot' } });
+  const numbered = [...names].filter(([, name]) => /^column_\d+(_\d+)?$/.test(name));
+  const unnamed = numbered.filter(
+    ([ref]) =>
+      JSON.stringify([categorical, dense, scene, poiWords, userWords]).includes(ref.slice(ref.indexOf('.') + 1)) &&
+      !/\p{L}/u.test(ref.slice(ref.indexOf('.') + 1)),
+  );
+  if (unnamed.length > 0)
+    remarks.push(
+      `Names begin with a letter. ${unnamed.map(([ref, name]) => `"${name}" is ${ref}`).join(', ')}; give them names of your own.`,
+    );
+  return {
+    categorical,
+    dense,
+    scene,
+    poiWords,
+    titles: poiWords.map((k) => k.name).filter((k) => titles.includes(k)),
+    userWords,
+    place,
+  };
 }
 
-/** Whether a POI's keyword says which one it is: its name or its place. */
-export function isTitle({ column }: { column: string }): boolean {
-  return patterns.title.test(column) || patterns.place.test(column);
+/** Whether a column of the events says something of the POI and is none of the moment: where it was is both. */
+function describesPoi({ described }: Draft, { name }: ColumnSketch): boolean {
+  return described.columns.includes(name);
+}
+
+/** Columns of the events that may be a description of a key: what is neither label nor time nor place. */
+export function mayDescribe({ name, kind, binary, unit, times }: ColumnSketch): boolean {
+  const place = [patterns.latitude, patterns.longitude, patterns.city, patterns.place].some((p) => p.test(name));
+  return kind !== 'time' && !binary && unit === null && times === null && !place && !patterns.rating.test(name);
+}
+
+/** The column with the name of a POI: by its name, "shop_name" of a shop, or by its values, short texts that hardly ever come back. */
+function guessTitle(draft: Draft, key: string): ColumnSketch | undefined {
+  const texts = free(draft, 'pois').filter((c) => c.kind === 'text' && c.texts === null && c.distinct > 1);
+  const stem = key.replace(/[_ -]?(id|key|no|number)$/i, '').replace(/[^\p{L}\p{N}]/gu, '');
+  const ofEntity = new RegExp(`^(${entities}${stem === '' ? '' : `|${stem}`})[_ -]?(name|title)$`, 'iu');
+  const owned = (c: ColumnSketch) => c.personal || c.unique;
+  const byName =
+    texts.find((c) => patterns.title.test(c.name)) ??
+    texts.find((c) => ofEntity.test(c.name)) ??
+    texts.find((c) => patterns.named.test(c.name) && owned(c));
+  if (byName !== undefined) return byName;
+  const byValues = texts.find(
+    (c) => owned(c) && c.length >= 2 && c.length <= 40 && !patterns.place.test(c.name) && !patterns.code.test(c.name),
+  );
+  if (byValues !== undefined)
+    draft.remarks.push(
+      `pois.${byValues.name} is taken for the POI's name, for its texts are short and nearly all different. If it is not, change "cptInput" and "poiBusiness" under "texts".`,
+    );
+  return byValues;
 }

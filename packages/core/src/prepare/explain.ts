@@ -51,9 +51,10 @@ const fewestNumbered = 50n;
 /**
  * Goes through a preparation without writing a dataset: everything is checked, and what would come out is told. It computes in a
  * temporary directory, which is gone afterwards.
+ * @param firstEvents looks at so many events only
  * @throws ConfigError, DataError: whatever `prepare` would throw
  */
-export async function explainPreparation(options: PrepareOptions): Promise<PreparationReport> {
+export async function explainPreparation(options: PrepareOptions, firstEvents?: number): Promise<PreparationReport> {
   const { schema } = options;
   const seed = options.seed ?? 1;
   const splitNames = Object.keys(schema.splits);
@@ -64,7 +65,7 @@ export async function explainPreparation(options: PrepareOptions): Promise<Prepa
   try {
     using db = await openScratch(scratch, options);
     step(0, 'reading tables');
-    const tables = await loadTables(db, schema, options.baseDirectory ?? process.cwd());
+    const tables = await loadTables(db, schema, options.baseDirectory ?? process.cwd(), undefined, firstEvents);
     await drawNegatives(db, schema, seed, tables.notes);
     step(1, 'features');
     const wide = await buildSamples(db, schema, tables, { seed });

@@ -34,11 +34,36 @@ interface Agreement {
   words: number | null;
 }
 
+/** A column that gives a label away: what reads it, and how it shows the label. */
+interface Outcome {
+  column: string;
+  what: string;
+  how: string;
+}
+
+/** Features or scene keywords read columns that give a label away; `columns` are all of them. */
+export class LabelLeak extends DataError {
+  readonly columns: readonly Outcome[];
+  constructor(where: string, found: readonly [Outcome, ...Outcome[]]) {
+    const [{ column, what, how }, ...others] = found;
+    const also =
+      others.length === 0
+        ? ''
+        : ` The same holds of ${others.map((o) => `"${o.column}" (the ${o.what}), which ${o.how}`).join('; of ')}.`;
+    super(
+      'LABEL_LEAK',
+      `${where}: the ${what} reads the column "${column}", which ${how}, without exception.${also} An outcome is not known when POIs are ranked, and a model that is shown it learns nothing else. Leave ${others.length === 0 ? 'it' : 'them'} out of features and scene keywords.`,
+      { file: where, field: column },
+    );
+    this.columns = found;
+  }
+}
+
 /**
  * Refuses features and scene keywords over event columns that give a label away: its copy, its opposite or other words for it; what is
  * there, or is other than 0, only where the label is 1 (or is there only where it is 0); a number that one threshold splits by the label. Missing
  * values are no exceptions.
- * @throws DataError `LABEL_LEAK`
+ * @throws LabelLeak `LABEL_LEAK`, which names every such column
  */
 export async function refuseOutcomes(
   db: DuckdbSession,
@@ -48,6 +73,7 @@ export async function refuseOutcomes(
   orders: boolean,
 ): Promise<void> {
   const uses = columnUses(schema);
+  const outcomes: Outcome[] = [];
   for (const [name, label] of [['click', 'click'], ...(orders ? [['order', 'ord']] : [])] as [string, string][]) {
     const { n, ones } = await db.row<{ n: bigint; ones: bigint }>(
       `SELECT count(*) AS n, sum(${label})::BIGINT AS ones FROM ev`,
@@ -55,19 +81,17 @@ export async function refuseOutcomes(
     const total = { ones: Number(ones), zeros: Number(n - ones) };
     if (total.ones === 0 || total.zeros === 0) continue;
     for (const { column, what, missing } of uses) {
+      if (outcomes.some((o) => o.column === column)) continue;
       const of = { sql: ident(`c:${column}`), type: types.get(column)! };
       const look = (rows: string, wordsToo: boolean) => agreement(db, rows, label, of, missing, wordsToo);
       let found = await look(`(FROM ev LIMIT ${firstRows})`, true);
       if (Number(n) > firstRows && isOpen(found)) found = await look('ev', found.words !== null);
       const how = sign(found, total, name);
-      if (how === null) continue;
-      throw new DataError(
-        'LABEL_LEAK',
-        `${where}: the ${what} reads the column "${column}", which ${how}, without exception. An outcome is not known when POIs are ranked, and a model that is shown it learns nothing else. Leave it out of features and scene keywords.`,
-        { file: where, field: column },
-      );
+      if (how !== null) outcomes.push({ column, what, how });
     }
   }
+  const [first, ...others] = outcomes;
+  if (first !== undefined) throw new LabelLeak(where, [first, ...others]);
 }
 
 interface ColumnUse {

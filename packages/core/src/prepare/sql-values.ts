@@ -49,6 +49,16 @@ export function holdsNumbers(type: string): boolean {
   return /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BIGNUM|FLOAT|DOUBLE|DECIMAL(\(.*\))?)$/.test(type);
 }
 
+/** Whether values of a type have no text that a request could give too: bytes, and nested ones. */
+export function isUnwritable(type: string): boolean {
+  return isNested(type) || /^(BLOB|BIT)\b/.test(type);
+}
+
+/** Whether a type nests values; a plain list of texts or numbers is none. */
+export function isNested(type: string): boolean {
+  return /^(STRUCT|MAP|UNION|VARIANT|GEOMETRY)\b/.test(type) || /\[\d*\]\[\d*\]$/.test(type);
+}
+
 /** Whether a marker can stand in a column of numbers at all. */
 function looksLikeNumber(marker: string): boolean {
   return marker.trim() !== '' && !Number.isNaN(Number(marker.replace(/^[+-]?inf(inity)?$/i, 'Infinity')));

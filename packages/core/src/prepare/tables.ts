@@ -13,6 +13,8 @@ import {
   type ColumnSql,
   canonicalSql,
   holdsNumbers,
+  isNested,
+  isUnwritable,
   numberSql,
   presentSql,
   templateSlots,
@@ -40,6 +42,7 @@ export interface LoadedTables {
  * Loads the source tables into DuckDB with every check that needs no feature:
  * `us(user_index, user, …)`, `po(poi_index, poi, …)`, `ev(row_id, user_index, poi_index, t, day, click, ord, …)`.
  * Users and POIs that only the events know are added with all columns missing, and counted in `notes`.
+ * @param firstEvents reads so many events only
  * @throws DataError `FILE_MISSING`, `UNREADABLE`, `COLUMN_MISSING`, `BAD_TYPE`, `BAD_VALUE`, `TABLE_EMPTY`, `DUPLICATE_KEY`, `LABEL_ONE_CLASS`
  */
 export async function loadTables(
@@ -47,6 +50,7 @@ export async function loadTables(
   schema: DatasetSchema,
   baseDirectory: string,
   onStage: (stage: LoadingStage) => void = () => {},
+  firstEvents?: number,
 ): Promise<LoadedTables> {
   onStage('reading users and POIs');
   const wanted = wantedColumns(schema);
@@ -80,7 +84,8 @@ export async function loadTables(
     const unused = [...available.keys()].filter((column) => !wanted[table].has(column));
     tableColumns.push({ table, used: columns, unused });
     if (table === 'events') onStage('reading events');
-    await reading(db, opened, () => db.run(`CREATE TABLE raw_${table} AS ${numberedRows(opened, columns)}`));
+    const rows = `${numberedRows(opened, columns)}${table === 'events' && firstEvents !== undefined ? ` LIMIT ${firstEvents}` : ''}`;
+    await reading(db, opened, () => db.run(`CREATE TABLE raw_${table} AS ${rows}`));
     const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n FROM raw_${table}`);
     if (n === 0n)
       throw new DataError('TABLE_EMPTY', `${where} has no rows (tables.${table}). Give it data.`, { file: where });
@@ -231,13 +236,12 @@ export async function loadTables(
  * @throws DataError `BAD_TYPE`
  */
 function mustBeWritable(where: string, column: string, type: string, at: string): void {
-  const nested = /^(STRUCT|MAP|UNION|VARIANT|GEOMETRY)\b/.test(type) || /\[\d*\]\[\d*\]$/.test(type);
-  if (!nested && !/^(BLOB|BIT)\b/.test(type)) return;
+  if (!isUnwritable(type)) return;
   const short = type.length <= 60 ? type : `${type.slice(0, 60)}…`;
   throw new DataError(
     'BAD_TYPE',
     `${where}: the column "${column}", which the schema's ${at} names, is of type ${short}: ${
-      nested ? 'nested values are' : 'bytes are'
+      isNested(type) ? 'nested values are' : 'bytes are'
     } no text, number or time. Leave it out, or make the table a query that reads what is meant out of it: { "query": "SELECT … FROM …" }.`,
     { file: where, field: column },
   );

@@ -65,6 +65,18 @@ test('names that do not exist are found across the schema', () => {
   expect(message).toContain('there is no split "randm". Did you mean "random"?');
 });
 
+test('names are of any script, and may not differ in nothing but case', () => {
+  const named = (...names: string[]) =>
+    defineSchema({
+      ...minimal,
+      features: { categorical: names.map((name) => ({ name, value: `events.${name}` })) },
+    }).features.categorical.map((f) => f.name);
+  expect(named('天气', 'Погода', 'déjà_vu', 'x2')).toEqual(['天气', 'Погода', 'déjà_vu', 'x2']);
+  expect(() => named('Weather', 'weather')).toThrow('the names "Weather" and "weather" differ in nothing but case');
+  for (const bad of ['2x', 'a b', '<x>', '', '_a', 'a/b'])
+    expect(() => named(bad)).toThrow('not a valid dataset schema');
+});
+
 test('the digest depends on content, not on the order of settings', () => {
   const a = defineSchema({ ...minimal, time: 'time' });
   const b = defineSchema({ time: 'time', labels: { click: 'click' }, tables: { events: 'events.csv' }, name: 'shop' });

@@ -8,8 +8,8 @@ import { z } from 'zod';
 
 const name = z
   .string()
-  .regex(/^[A-Za-z][A-Za-z0-9_-]*$/, 'a name starts with a letter and has letters, digits, "_" and "-" only')
-  .describe('A name: letters, digits, "_" and "-"; starts with a letter.');
+  .regex(/^\p{L}[\p{L}\p{M}\p{N}_-]*$/u, 'a name starts with a letter and has letters, digits, "_" and "-" only')
+  .describe('A name: letters of any script, digits, "_" and "-"; starts with a letter.');
 const column = z.string().min(1).describe('A column of the table.');
 const reference = z
   .string()

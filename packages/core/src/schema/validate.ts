@@ -93,10 +93,13 @@ function crossChecks(schema: DatasetSchema): string[] {
       problems.push(`${at}.edges: must rise.`);
   };
   const unique = (at: string, names: string[]) => {
-    const seen = new Set<string>();
+    // Columns of a table are told apart without regard to case.
+    const seen = new Map<string, string>();
     for (const n of names) {
-      if (seen.has(n)) problems.push(`${at}: the name "${n}" is used twice.`);
-      seen.add(n);
+      const other = seen.get(n.toLowerCase());
+      if (other === n) problems.push(`${at}: the name "${n}" is used twice.`);
+      else if (other !== undefined) problems.push(`${at}: the names "${other}" and "${n}" differ in nothing but case.`);
+      seen.set(n.toLowerCase(), n);
     }
   };
 
