@@ -1,15 +1,14 @@
 #include "calls.h"
 
-#include <algorithm>
-#include <deque>
-#include <thread>
+#include <atomic>
+#include <list>
 
 #include "failure.h"
 #include "larr/kernels.h"
 
 namespace larr::addon {
 
-struct Call {
+struct Call final : Task {
   Instance* instance;
   Work work;
   Result result;
@@ -21,53 +20,11 @@ struct Call {
 
   Call(Instance* instance_, Work work_, Result result_, Napi::Env env)
       : instance(instance_), work(std::move(work_)), result(std::move(result_)), deferred(Napi::Promise::Deferred::New(env)) {}
+  void run() noexcept override;
+  void ended() noexcept override;
 };
 
 namespace {
-
-void settle_call(Napi::Env env, Napi::Function, Call* call);
-
-// Threads shared by all environments; never joined, their state never destroyed (see device/threads.cpp).
-struct Runners {
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::deque<Call*> queue;
-
-  Runners() {
-    // More than one, so that a short call need not wait for a long one; the kernels themselves spread over all processors.
-    const int count = std::clamp(thread_count(), 2, 4);
-    for (int i = 0; i < count; i++) std::thread([this] { serve(); }).detach();
-  }
-
-  void serve() {
-    std::unique_lock lock(mutex);
-    for (;;) {
-      wake.wait(lock, [&] { return !queue.empty(); });
-      Call* call = queue.front();
-      queue.pop_front();
-      lock.unlock();
-      try {
-        if (call->cancel.load()) throw Cancelled();
-        call->work(&call->cancel);
-      } catch (...) {
-        call->failure = std::current_exception();
-      }
-      Instance* instance = call->instance;
-      {
-        // Settling is asked for under the mutex: once `running` is 0 the environment may go, and the instance with it.
-        std::lock_guard ended(instance->mutex);
-        instance->settle.NonBlockingCall(call, settle_call);
-        if (--instance->running == 0) instance->idle.notify_all();
-      }
-      lock.lock();
-    }
-  }
-};
-
-Runners& runners() {
-  static Runners& all = *new Runners;
-  return all;
-}
 
 void settle_call(Napi::Env env, Napi::Function, Call* call) {
   if (!env) return;  // the environment is ending; Instance::end has dealt with the call
@@ -92,6 +49,18 @@ void settle_call(Napi::Env env, Napi::Function, Call* call) {
 
 }  // namespace
 
+void Call::run() noexcept {
+  try {
+    if (cancel.load()) throw Cancelled();
+    work(&cancel);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+}
+
+// Settling is asked for while the environment is held back from ending.
+void Call::ended() noexcept { instance->settle.NonBlockingCall(this, settle_call); }
+
 Instance::Instance(Napi::Env env) {
   settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "larr kernels", 0, 1);
   settle.Unref(env);
@@ -103,10 +72,7 @@ Instance::~Instance() = default;
 
 void Instance::end() {
   for (auto& call : calls) call->cancel.store(true);
-  {
-    std::unique_lock lock(mutex);
-    idle.wait(lock, [&] { return running == 0; });
-  }
+  tasks.wait();
   calls.clear();
 }
 
@@ -135,16 +101,13 @@ Napi::Value call(Napi::Env env, bool async, std::vector<Napi::Value> pinned, Wor
   call->place = instance.calls.begin();
   const Napi::Value promise = call->deferred.Promise();
   if (instance.open++ == 0) instance.settle.Ref(env);
-  {
-    std::lock_guard lock(instance.mutex);
-    instance.running++;
+  try {
+    instance.tasks.start(*call);
+  } catch (...) {
+    if (--instance.open == 0) instance.settle.Unref(env);
+    instance.calls.pop_front();
+    throw to_error(env, std::current_exception());
   }
-  Runners& all = runners();
-  {
-    std::lock_guard lock(all.mutex);
-    all.queue.push_back(call);
-  }
-  all.wake.notify_one();
   return promise;
 }
 

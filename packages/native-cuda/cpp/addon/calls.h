@@ -5,13 +5,13 @@
 #include <napi.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
+
+#include "runners.h"
 
 namespace larr::addon {
 
@@ -28,9 +28,7 @@ struct Instance {
   int open = 0;                     // promises not yet settled; JavaScript's thread only
   std::list<std::unique_ptr<Call>> calls;  // JavaScript's thread only
 
-  std::mutex mutex;
-  std::condition_variable idle;
-  int running = 0;  // calls whose work has not ended; guarded by mutex
+  Giver tasks;
 
   void end();  // cancels and waits
 };

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <mutex>
 #include <string>
 #include <utility>
 
+#include "../device/idle.h"
 #include "../device/threads.h"
 #include "../encoder/plan.h"
 #include "encoder_kernels.inl"
@@ -96,8 +96,7 @@ struct CudaSceneEncoder::State {
   Buffer<false> image;
   cuda::EncoderPlan plan;
   std::vector<int32_t> field_of;
-  std::mutex guard;
-  std::vector<std::unique_ptr<Session>> idle;
+  Idle<Session> idle;
 
   void launch(const cuda::EncoderCall& call, void* stream) const { cuda::launch_encoder(plan, call, multiprocessors, stream); }
 
@@ -183,12 +182,7 @@ namespace {
 template <class State>
 class Borrowed {
  public:
-  explicit Borrowed(State& from) : state_(from) {
-    const std::lock_guard<std::mutex> lock(state_.guard);
-    if (state_.idle.empty()) return;
-    session_ = std::move(state_.idle.back());
-    state_.idle.pop_back();
-  }
+  explicit Borrowed(State& from) : state_(from), session_(from.idle.take()) {}
   Borrowed(const Borrowed&) = delete;
   ~Borrowed() {
     if (!session_) return;
@@ -196,8 +190,7 @@ class Borrowed {
       lane.count = 0;
       if (cudaStreamSynchronize(lane.stream) != cudaSuccess) return;
     }
-    const std::lock_guard<std::mutex> lock(state_.guard);
-    state_.idle.push_back(std::move(session_));
+    state_.idle.give(std::move(session_));
   }
   Session& operator*() {
     if (!session_) session_ = std::make_unique<Session>();

@@ -145,7 +145,7 @@ struct F32Arithmetic {
   struct Operand {
     float left[4], right[4];
   };
-  struct Split {
+  struct Four {
     uint32_t high[4], low[4];
   };
 
@@ -154,12 +154,12 @@ struct F32Arithmetic {
   }
 
   // An accumulator as left operand of 8 summed columns: place t is column 2t, place t + 4 column 2t + 1.
-  static LARR_DEVICE void split(const float (&x)[4], Split& s) {
+  static LARR_DEVICE void split_four(const float (&x)[4], Four& s) {
     LARR_UNROLL
     for (int i = 0; i < 4; i++) {
-      const float v = x[i % 2 * 2 + i / 2];
-      s.high[i] = to_tf32(v);
-      s.low[i] = to_tf32(v - bits_to_float(s.high[i]));
+      const Split one = split(x[i % 2 * 2 + i / 2]);
+      s.high[i] = one.high;
+      s.low[i] = one.low;
     }
   }
 
@@ -168,9 +168,9 @@ struct F32Arithmetic {
     const Words* w = reinterpret_cast<const Words*>(stage) + lane_index();
     LARR_UNROLL
     for (int k = 0; k < Depth / 16; k++) {
-      Split s[2];
-      split(a[k].left, s[0]);
-      split(a[k].right, s[1]);
+      Four s[2];
+      split_four(a[k].left, s[0]);
+      split_four(a[k].right, s[1]);
       LARR_UNROLL
       for (int n = 0; n < Wide / 16; n += 2) {
         float sum[4][4] = {};

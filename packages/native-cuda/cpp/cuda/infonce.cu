@@ -1,9 +1,10 @@
 // InfoNCE on a GPU: picks the kernels, cuts the problem, queues the launches; and the form over host pointers.
 #include <cstring>
 #include <memory>
-#include <mutex>
-#include <vector>
+#include <string>
+#include <utility>
 
+#include "../device/idle.h"
 #include "infonce_kernels.inl"
 #include "infonce_layout.h"
 #include "infonce_sm90.h"
@@ -89,43 +90,10 @@ struct Session {
   }
 };
 
-// Idle sessions; a call takes one and brings it back, so calls from several threads run side by side.
-struct Sessions {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Session>> idle;
-};
-Sessions& sessions() {
-  static Sessions& all = *new Sessions;  // never destroyed: the driver may be gone by then
+Idle<Session>& sessions() {
+  static Idle<Session>& all = *new Idle<Session>;  // never destroyed: the driver may be gone by then
   return all;
 }
-
-class Lease {
- public:
-  explicit Lease(int device) {
-    Sessions& all = sessions();
-    {
-      const std::lock_guard lock(all.mutex);
-      for (auto& session : all.idle)
-        if (session->device == device) {
-          session_ = std::move(session);
-          session = std::move(all.idle.back());
-          all.idle.pop_back();
-          break;
-        }
-    }
-    if (!session_) session_ = std::make_unique<Session>(device);
-  }
-  // A session that failed is not used again.
-  void keep() {
-    Sessions& all = sessions();
-    const std::lock_guard lock(all.mutex);
-    all.idle.push_back(std::move(session_));
-  }
-  Session* operator->() { return session_.get(); }
-
- private:
-  std::unique_ptr<Session> session_;
-};
 
 constexpr int64_t graph_batch = 4096;
 
@@ -201,7 +169,8 @@ void infonce_on_cuda(const InfoNce& problem, InfoNceOut& out, int device, CudaPa
     return l;
   };
   const size_t span = lay(nullptr).all, aligned = (span + 1023) / 1024 * 1024, scratch = cuda_infonce_scratch(on_device, backward);
-  Lease session(device);
+  std::unique_ptr<Session> session = sessions().take([&](const Session& idle) { return idle.device == device; });
+  if (!session) session = std::make_unique<Session>(device);
   // The graph names the memory that growing would free.
   if (aligned + scratch > session->memory.bytes() || span > session->staging.bytes()) session->forget();
   char *memory = session->memory.reserve<char>(int64_t(aligned + scratch)), *staging = session->staging.reserve<char>(int64_t(span));
@@ -254,7 +223,7 @@ void infonce_on_cuda(const InfoNce& problem, InfoNceOut& out, int device, CudaPa
     std::memcpy(out.dq, host.dq, batch * dim * sizeof(float));
     std::memcpy(out.dk, host.dk, batch * dim * sizeof(float));
   }
-  session.keep();
+  sessions().give(std::move(session));  // one that failed is not used again
 }
 
 }  // namespace larr

@@ -131,15 +131,6 @@ LARR_DEVICE void load_rows(typename S::T* to, const void* matrix, int first, int
   }
 }
 
-struct Split {
-  uint32_t high, low;
-};
-// high: to the nearest tf32, by adding half its last place; low: the rest, of which the tensor cores drop what is beyond tf32 themselves.
-// Conversion instructions would take longer than these.
-LARR_DEVICE Split split(float x) {
-  const uint32_t high = (float_to_bits(x) + 0x1000) & 0xffffe000u;
-  return {high, float_to_bits(x - bits_to_float(high))};
-}
 LARR_DEVICE void mma_split(float (&c)[4], const Split (&a)[4], Split b0, Split b1) {
   const uint32_t high[4] = {a[0].high, a[1].high, a[2].high, a[3].high}, low[4] = {a[0].low, a[1].low, a[2].low, a[3].low};
   mma_tf32(c, low, b0.high, b1.high);

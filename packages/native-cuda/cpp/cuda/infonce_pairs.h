@@ -27,7 +27,7 @@ LARR_DEVICE uint32_t warp_max(uint32_t bits) {
   return bits;
 }
 
-// |s| <= |scale| max|q| max|k|. What is not finite makes the whole loss not a number. Every warp finds it for itself: a barrier costs more.
+// |s| <= |scale| max|q| max|k|. What is not finite, or beyond what f32 has numbers for, makes the whole loss not a number. Every warp finds it for itself: a barrier costs more.
 LARR_DEVICE Mode decide(const Plan& p) {
   uint32_t q_bits = 0, k_bits = 0;
   for (int i = lane_index(); i < p.norm_blocks; i += 32) {
@@ -35,8 +35,9 @@ LARR_DEVICE Mode decide(const Plan& p) {
     q_bits = q > q_bits ? q : q_bits;
     k_bits = k > k_bits ? k : k_bits;
   }
-  const float bound = fabsf(scale_of(p)) * sqrtf(bits_to_float(warp_max(q_bits))) * sqrtf(bits_to_float(warp_max(k_bits))) * 1.01f;
-  return !(bound < valid_limit) ? Mode::invalid : bound <= bounded_limit ? Mode::bounded : Mode::online;
+  const float scale = fabsf(scale_of(p)), product = sqrtf(bits_to_float(warp_max(q_bits))) * sqrtf(bits_to_float(warp_max(k_bits))) * 1.01f;
+  const float bound = scale * product;
+  return !(bound < valid_limit && product < valid_limit && scale < valid_limit) ? Mode::invalid : bound <= bounded_limit ? Mode::bounded : Mode::online;
 }
 
 // Column tiles [first, end) of split y among `splits`.

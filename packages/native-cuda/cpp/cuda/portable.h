@@ -93,11 +93,6 @@ LARR_DEVICE float exp2_fast(float x) {  // 2 ulp; under -126 gives 0
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-LARR_DEVICE uint32_t to_tf32(float x) {
-  uint32_t y;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-  return y;
-}
 // Both to bf16 (nearest, ties to even), `low` in the low half.
 LARR_DEVICE uint32_t pack_bf16(float low, float high) {
   uint32_t y;
@@ -141,5 +136,16 @@ struct alignas(16) Words {
 LARR_DEVICE int lane_index() { return thread_index() & 31; }
 LARR_DEVICE int warp_index() { return thread_index() >> 5; }
 LARR_DEVICE float from_bf16(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
+
+// An operand of mma_tf32 as the sum of two.
+struct Split {
+  uint32_t high, low;
+};
+// high: to the nearest tf32, by adding half its last place; low: the rest, of which the tensor cores drop what is beyond tf32 themselves.
+// Conversion instructions would take longer than these.
+LARR_DEVICE Split split(float x) {
+  const uint32_t high = (float_to_bits(x) + 0x1000) & 0xffffe000u;
+  return {high, float_to_bits(x - bits_to_float(high))};
+}
 
 }  // namespace larr::cuda

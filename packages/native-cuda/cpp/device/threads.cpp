@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "larr/kernels.h"
@@ -58,7 +59,11 @@ struct Pool {
   std::atomic<int> waiting{0};  // regions that may still want a helper; lets idle threads spin briefly without the mutex
 
   explicit Pool(int helpers) {
-    for (int i = 0; i < helpers; i++) std::thread([this] { serve(); }).detach();
+    for (int i = 0; i < helpers; i++) try {
+        std::thread([this] { serve(); }).detach();
+      } catch (const std::system_error&) {
+        break;  // the system gives no more: fewer do the same work, and those that run need this object
+      }
   }
 
   void serve() {

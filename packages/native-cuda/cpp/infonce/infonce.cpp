@@ -1,11 +1,14 @@
 // Fused symmetric InfoNCE: packs, runs pass 1 over chunks of rows, reduces both log-sum-exps, runs pass 2, adds the diagonal.
 //
 // Determinism: chunks and blocks depend on the batch and the thread count alone, every sum over them is taken in index order, and in
-// pass 2 block row r meets block column (r + phase) mod blocks, so no two tasks of a phase write the same rows.
+// pass 2 block row r meets block column (r + phase) mod blocks, phase after phase, so every row's sums have one order.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <thread>
+#include <vector>
 
 #include "../device/threads.h"
 #include "../device/workspace.h"
@@ -146,9 +149,9 @@ void infonce_detail::run(const Path& path, const InfoNce& problem, InfoNceOut& o
     q_norm = norms[2 * block] > q_norm ? norms[2 * block] : q_norm;
     k_norm = norms[2 * block + 1] > k_norm ? norms[2 * block + 1] : k_norm;
   }
-  const double bound = std::fabs(problem.scale) * std::sqrt(q_norm) * std::sqrt(k_norm) * 1.01;
-  // s must be a number in f32 for the sums to be: a value that is not finite, or that large, makes the whole loss not a number.
-  if (!(bound < 1e29)) {
+  const double product = std::sqrt(q_norm) * std::sqrt(k_norm) * 1.01, bound = std::fabs(problem.scale) * product;
+  // q k, scale and s must be numbers in f32 for the sums to be: a value that is not finite, or that large, makes the whole loss not a number.
+  if (!(bound < 1e29 && product < 1e29 && std::fabs(problem.scale) < 1e29)) {
     const float nan = std::numeric_limits<float>::quiet_NaN();
     out.loss = out.dscale = double(nan);
     if (out.lse_row) std::fill(out.lse_row, out.lse_row + batch, nan);
@@ -223,14 +226,23 @@ void infonce_detail::run(const Path& path, const InfoNce& problem, InfoNceOut& o
   });
   const int blocks = int(std::min<int64_t>(thread_count() == 1 ? 1 : 4 * thread_count(), blocks_of_rows));
   const auto edge = [&](int block) { return int64_t(block) * blocks_of_rows / blocks * unit; };
-  for (int phase = 0; phase < blocks; phase++)
-    parallel(
-        blocks,
-        [&](int r) {
-          const int c = (r + phase) % blocks;
-          path.backward(p, edge(r), edge(r + 1), edge(c), edge(c + 1));
-        },
-        run.cancel);
+  // Task (phase, r) writes dQ's rows r and dK's rows c = (r + phase) mod blocks; what wrote them before it are (phase - 1, r) and
+  // (phase - 1, r + 1). It waits for those two alone: a barrier after every phase left threads idle. Tasks are begun in order, so the
+  // ones that are waited for have always begun.
+  std::vector<std::atomic<int>> phases_done(static_cast<size_t>(blocks));
+  parallel(
+      blocks * blocks,
+      [&](int task) {
+        const int phase = task / blocks, r = task % blocks, c = (r + phase) % blocks;
+        for (int before : {r, (r + 1) % blocks})
+          for (int spins = 0; phases_done[size_t(before)].load(std::memory_order_acquire) < phase; spins++) {
+            if (run.cancel && run.cancel->load(std::memory_order_relaxed)) return;  // it may have been skipped
+            if (spins > 200) std::this_thread::yield();
+          }
+        path.backward(p, edge(r), edge(r + 1), edge(c), edge(c + 1));
+        phases_done[size_t(r)].store(phase + 1, std::memory_order_release);
+      },
+      run.cancel);
 
   // The diagonal in f32 and the common factor.
   parallel(

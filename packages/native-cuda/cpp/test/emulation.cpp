@@ -265,11 +265,6 @@ void warp_load_matrices_transposed(uint32_t (&r)[4], const void* row) {
 
 float exp2_fast(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
-uint32_t to_tf32(float x) {
-  const uint32_t bits = float_to_bits(x);
-  return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & 0xffffe000u;
-}
-
 uint32_t pack_bf16(float low, float high) {
   const auto narrow = [](float x) {
     const uint32_t bits = float_to_bits(x);

@@ -78,7 +78,6 @@ void copies_wait() {
 }
 
 float exp2_fast(float x);
-uint32_t to_tf32(float x);
 uint32_t pack_bf16(float low, float high);
 inline float bits_to_float(uint32_t bits) {
   float x;

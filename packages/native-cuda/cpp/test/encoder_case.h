@@ -19,11 +19,21 @@ constexpr float poison = 7.5e33f;
 // Counts a check, and says `what` failed where it is not `good`.
 using Expect = std::function<void(bool good, const std::string& what)>;
 
+// Kinds of numbers that a random case is made of.
+enum class Values { normal, zeros, few_zeros, denormal, tiny, huge, mixed, equal_rows };
+constexpr int values_kinds = 8;
+
+inline const char* values_name(Values v) {
+  constexpr const char* names[values_kinds] = {"", " zeros", " few zeros", " denormal", " tiny", " huge", " mixed", " equal rows"};
+  return names[int(v)];
+}
+
 struct EncoderCase {
   EncoderShape shape;
   int entries;
   int64_t rows;
   double logit_size = 1;  // multiplies the query: large ones make attention sharp
+  Values values = Values::normal;
 };
 
 // w in the order of EncoderWeights.
@@ -39,12 +49,13 @@ struct EncoderProblem {
   std::vector<float> embeddings;
   std::vector<int32_t> field_of, rows;
   int64_t n_rows;
+  Values values = Values::normal;
 
   EncoderWeights weights() const { return weights_of(weight); }
   EncoderTable table() const { return {embeddings.data(), field_of.data(), int64_t(field_of.size())}; }
   std::string name() const {
     return "rows=" + std::to_string(n_rows) + " n=" + std::to_string(shape.fields) + " d=" + std::to_string(shape.dim) + " heads=" + std::to_string(shape.heads) +
-           " ffn=" + std::to_string(shape.ffn) + " hidden=" + std::to_string(shape.head_hidden) + " out=" + std::to_string(shape.out);
+           " ffn=" + std::to_string(shape.ffn) + " hidden=" + std::to_string(shape.head_hidden) + " out=" + std::to_string(shape.out) + values_name(values);
   }
 };
 
@@ -52,7 +63,7 @@ inline EncoderProblem make_encoder_problem(const EncoderCase& c, uint64_t seed) 
   std::mt19937_64 engine(seed);
   std::normal_distribution<double> normal;
   const EncoderShape& s = c.shape;
-  EncoderProblem p{s, c.logit_size, {}, {}, {}, {}, c.rows};
+  EncoderProblem p{s, c.logit_size, {}, {}, {}, {}, c.rows, c.values};
   const auto fill = [&](int64_t n, double std, double mean = 0) {
     std::vector<float> x(static_cast<size_t>(n));
     for (float& v : x) v = float(mean + std * normal(engine));
@@ -65,6 +76,24 @@ inline EncoderProblem make_encoder_problem(const EncoderCase& c, uint64_t seed) 
               fill(f * d, in), fill(f, .1), fill(d * f, 1 / std::sqrt(double(f))), fill(d, .1), fill(d, .1, 1), fill(d, .1),
               fill(h * d, in), fill(h, .1), fill(o * h, 1 / std::sqrt(double(h))), fill(o, .1)};
   p.embeddings = fill(int64_t(c.entries) * d, 1);
+  const auto change = [&](std::vector<float>& x, int64_t width) {
+    for (size_t i = 0; i < x.size(); i++) {
+      float& v = x[i];
+      switch (c.values) {
+        case Values::normal: break;
+        case Values::zeros: v = 0; break;
+        case Values::few_zeros: v = engine() % 2 ? v : 0; break;
+        case Values::denormal: v *= 1e-40f; break;
+        case Values::tiny: v *= 1e-12f; break;
+        case Values::huge: v *= 1e6f; break;
+        case Values::mixed: v *= std::pow(10.0f, float(int(engine() % 9)) - 4); break;
+        case Values::equal_rows: v = x[i % size_t(width)]; break;
+      }
+    }
+  };
+  // What the scene says; of the weights, sometimes those that mix it too.
+  change(p.embeddings, d);
+  if (c.values != Values::normal && engine() % 3 == 0) change(p.weight[1], d), change(p.weight[4], d), change(p.weight[8], d);
   std::vector<std::vector<int32_t>> of(static_cast<size_t>(s.fields));
   for (int e = 0; e < c.entries; e++) {
     p.field_of.push_back(e % s.fields);
@@ -83,7 +112,8 @@ inline EncoderProblem make_encoder_problem(const EncoderCase& c, uint64_t seed) 
 struct EncoderAnswer {
   std::vector<double> z, attention;
   double scale = 1;     // of z
-  double rounding = 0;  // of z: of the same operators composed in f32, and of moving every number by its last bit
+  // Of the same operators composed in f32, and of moving every number by its last bit.
+  double rounding = 0, attention_rounding = 0;
 };
 
 inline EncoderAnswer answer(const EncoderProblem& p, const std::vector<int32_t>& rows) {
@@ -101,18 +131,20 @@ inline EncoderAnswer answer(const EncoderProblem& p, const std::vector<int32_t>&
   EncoderAnswer a;
   a.z.resize(size_t(n * out));
   a.attention.resize(size_t(n * per_row));
-  std::vector<float> composed(a.z.size());
-  std::vector<double> moved(a.z.size());
+  std::vector<float> composed(a.z.size()), composed_attention(a.attention.size());
+  std::vector<double> moved(a.z.size()), moved_attention(a.attention.size());
   parallel(int(n), [&](int row) {
     const int32_t* here = rows.data() + row * fields;
     encoder_reference(p.shape, weights_of(p.weight), p.table(), here, 1, a.z.data() + row * out, a.attention.data() + row * per_row);
-    encoder_composed(p.shape, weights_of(p.weight), p.table(), here, 1, composed.data() + row * out, nullptr);
-    encoder_reference(p.shape, weights_of(weight), moved_table, here, 1, moved.data() + row * out, nullptr);
+    encoder_composed(p.shape, weights_of(p.weight), p.table(), here, 1, composed.data() + row * out, composed_attention.data() + row * per_row);
+    encoder_reference(p.shape, weights_of(weight), moved_table, here, 1, moved.data() + row * out, moved_attention.data() + row * per_row);
   });
   for (size_t i = 0; i < a.z.size(); i++) {
     a.scale = std::max(a.scale, std::fabs(a.z[i]));
     a.rounding = std::max({a.rounding, std::fabs(double(composed[i]) - a.z[i]), 4 * std::fabs(moved[i] - a.z[i])});
   }
+  for (size_t i = 0; i < a.attention.size(); i++)
+    a.attention_rounding = std::max({a.attention_rounding, std::fabs(double(composed_attention[i]) - a.attention[i]), 4 * std::fabs(moved_attention[i] - a.attention[i])});
   return a;
 }
 
@@ -136,10 +168,10 @@ double largest_error(const T* got, const std::vector<double>& wanted) {
 inline void expect_close(const Expect& expect, const EncoderProblem& p, const EncoderAnswer& a, Dtype compute, const float* z, const float* attention,
                          const std::string& what) {
   const double z_error = largest_error(z, a.z);
-  expect(z_error <= z_tolerance(p, a, compute), what + " z off by " + std::to_string(z_error));
+  expect(z_error <= z_tolerance(p, a, compute), what + " z off by " + std::to_string(z_error) + ", more than " + std::to_string(z_tolerance(p, a, compute)));
   if (!attention) return;
   const double attention_error = largest_error(attention, a.attention);
-  expect(attention_error <= 4e-6 * std::max(1.0, p.logit_size * p.logit_size), what + " attention off by " + std::to_string(attention_error));
+  expect(attention_error <= 4e-6 * std::max(1.0, p.logit_size * p.logit_size) + (p.values == Values::normal ? 0 : 4 * a.attention_rounding), what + " attention off by " + std::to_string(attention_error));
 }
 
 // Scores against the z of the same call, summed in double.

@@ -65,7 +65,8 @@ struct InfoNceOut {
 };
 
 // L = 1/(2B) sum_i (lse_row_i + lse_col_i - 2 s_ii), s = scale q k^T (docs/kernels.md, A). Without dq and dk only the first pass runs
-// and dscale stays 0. The same bits for the same inputs, instruction set and thread count. Memory beyond in- and outputs: O(batch * dim).
+// and dscale stays 0. Where an input is not finite, or |q||k|, |scale| or |scale||q||k| (the largest rows' norms) is beyond 1e29, all
+// outputs are NaN. The same bits for the same inputs, instruction set and thread count. Memory beyond in- and outputs: O(batch * dim).
 void infonce(const InfoNce& problem, InfoNceOut& out, const Run& run = {});
 // The same by the definition, in double, one pair at a time.
 void infonce_reference(const InfoNce& problem, double* loss, double* dscale, double* lse_row, double* lse_col, double* dq, double* dk);

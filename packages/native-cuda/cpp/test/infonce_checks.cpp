@@ -1,0 +1,234 @@
+// One InfoNCE case against float64, on every variant of the kernel.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <tuple>
+
+#include "../encoder/plan.h"
+#include "../infonce/plan.h"
+#include "checks.h"
+#include "emulated.h"
+#include "larr/cuda.h"
+
+namespace larr::infonce_detail {
+extern const Path emulated_amx;
+}
+
+namespace larr::test {
+std::vector<Variant> variants(Dtype dtype, const std::vector<Isa>& isas, bool small) {
+  if (target == Target::emulated_gpu) return {{Isa::scalar, Variant::emulated_gpu}};
+  if (target == Target::gpu) return {{Isa::scalar, Variant::gpu_best}, {Isa::scalar, Variant::gpu_portable}};
+  std::vector<Variant> all;
+  for (Isa isa : isas) all.push_back({isa});
+#if defined(LARR_TEST_AMX)
+  const auto& here = supported_isas();
+  if (small && dtype == Dtype::bf16 && std::find(here.begin(), here.end(), Isa::avx512bf16) != here.end())
+    all.push_back({Isa::avx512bf16, Variant::emulated_amx});
+#else
+  (void)dtype, (void)small;
+#endif
+  return all;
+}
+
+namespace {
+
+void run_infonce(const Variant& v, const InfoNce& p, InfoNceOut& out) {
+  switch (v.kind) {
+    case Variant::isa_path: return infonce(p, out, {.isa = v.isa});
+    case Variant::emulated_amx:
+#if defined(LARR_TEST_AMX)
+      return infonce_detail::run(infonce_detail::emulated_amx, p, out, {});
+#else
+      return;
+#endif
+    case Variant::emulated_gpu: return test::infonce_emulated(p, out);
+    case Variant::gpu_best: return infonce_on_cuda(p, out, 0);
+    case Variant::gpu_portable: return infonce_on_cuda(p, out, 0, CudaPath::portable);
+  }
+}
+
+std::string in_digits(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", x);
+  return text;
+}
+
+std::string name(const NceCase& c) {
+  return std::string("infonce B=") + std::to_string(c.batch) + " d=" + std::to_string(c.dim) + " scale=" + in_digits(c.scale) +
+         " groups=" + std::to_string(c.groups) + (c.values != Values::normal ? values_name(c.values) : c.normalised ? " cosine" : " dot") + " ";
+}
+
+double largest(const std::vector<double>& x) {
+  double top = 0;
+  for (double v : x) top = std::max(top, std::fabs(v));
+  return top;
+}
+
+struct NceProblem {
+  std::vector<float> q, k;
+  std::vector<int32_t> groups;
+  InfoNce p;
+};
+
+NceProblem make(const NceCase& c, uint64_t seed) {
+  Random random(seed);
+  const size_t batch = size_t(c.batch), dim = size_t(c.dim), size = batch * dim;
+  NceProblem made{std::vector<float>(size), std::vector<float>(size), std::vector<int32_t>(batch), {}};
+  auto &q = made.q, &k = made.k;
+  for (float& x : q) x = float(random.normal());
+  for (size_t i = 0; i < size; i++) k[i] = float(random.normal() + c.alignment * double(q[i]));
+  // A factor for q and another for k: their scores are of any size that `scale` leaves.
+  const float factors[] = {c.values == Values::tiny ? 1e-12f : 1e7f, c.values == Values::tiny ? 1e-7f : 1e12f};
+  for (auto* m : {&q, &k})
+    for (size_t i = 0; i < size; i++) {
+      float& x = (*m)[i];
+      switch (c.values) {
+        case Values::normal: break;
+        case Values::zeros: x = 0; break;
+        case Values::few_zeros: x = random.below(2) ? x : 0; break;
+        case Values::denormal: x = m == &q ? x * 1e-40f : x; break;
+        case Values::tiny:
+        case Values::huge: x *= factors[m == &k]; break;
+        case Values::mixed: x *= float(std::pow(10.0, random.below(9) - 4)); break;
+        case Values::equal_rows: x = m == &k ? (*m)[i % dim] : x; break;
+      }
+    }
+  if (c.normalised && c.values == Values::normal)
+    for (auto* m : {&q, &k})
+      for (size_t i = 0; i < batch; i++) {
+        double n = 0;
+        for (size_t x = 0; x < dim; x++) n += std::pow(double((*m)[i * dim + x]), 2);
+        for (size_t x = 0; x < dim; x++) (*m)[i * dim + x] /= float(std::sqrt(n));
+      }
+  for (size_t i = 0; i < batch; i++)
+    made.groups[i] = c.groups == 1   ? random.below(int(c.batch / 2 + 1))
+                     : c.groups == 2 ? std::numeric_limits<int32_t>::min()
+                     : i == 0        ? std::numeric_limits<int32_t>::min()
+                     : i == 1        ? std::numeric_limits<int32_t>::max()
+                                     : int32_t(i) - 3;
+  made.p.batch = c.batch, made.p.dim = c.dim, made.p.scale = c.scale;
+  return made;
+}
+
+double largest_row(const std::vector<float>& x, int64_t dim) {
+  double most = 0;
+  for (size_t i = 0; i < x.size(); i += size_t(dim)) {
+    double n = 0;
+    for (size_t at = i; at < i + size_t(dim); at++) n += double(x[at]) * double(x[at]);
+    most = std::max(most, n);
+  }
+  return std::sqrt(most);
+}
+
+double largest(const std::vector<float>& x) {
+  double top = 0;
+  for (float v : x) top = std::max(top, std::fabs(double(v)));
+  return top;
+}
+
+// Infinite where one is not a number.
+double worst_of(const std::vector<float>& got, const std::vector<double>& wanted) {
+  double worst = 0;
+  for (size_t i = 0; i < got.size(); i++) {
+    const double error = std::fabs(double(got[i]) - wanted[i]);
+    worst = error <= worst ? worst : std::isnan(error) ? INFINITY : error;
+  }
+  return worst;
+}
+
+}  // namespace
+
+void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
+  NceProblem made = make(c, seed);
+  const auto &q = made.q, &k = made.k;
+  InfoNce& p = made.p;
+  p.q = q.data(), p.k = k.data();
+  p.groups = c.groups ? made.groups.data() : nullptr;
+  const size_t b = size_t(c.batch), size = q.size();
+  std::vector<double> rlr(b), rlc(b), rdq(size), rdk(size);
+  double rloss, rdscale;
+  infonce_reference(p, &rloss, &rdscale, rlr.data(), rlc.data(), rdq.data(), rdk.data());
+  const double q_row = largest_row(q, c.dim), k_row = largest_row(k, c.dim), scale = std::fabs(c.scale);
+  for (Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const Variant& v : variants(dtype, isas, c.batch <= 400)) {
+      p.compute = dtype;
+      const bool f32 = dtype == Dtype::f32;
+      const std::string what = name(c) + v.name(dtype);
+      std::vector<float> lr(b + 1, poison), lc(b + 1, poison), dq(size + 1, poison), dk(size + 1, poison);
+      InfoNceOut out;
+      out.lse_row = lr.data(), out.lse_col = lc.data(), out.dq = dq.data(), out.dk = dk.data();
+      run_infonce(v, p, out);
+      expect(lr.back() == poison && lc.back() == poison && dq.back() == poison && dk.back() == poison, what + " wrote past its outputs");
+      for (auto* x : {&lr, &lc, &dq, &dk}) x->pop_back();
+      // Largest |s| decides how far rounded operands move a logit: 2^-24 (f32, d terms) or at most 2 * 2^-8 (bf16; half of it where many
+      // are added) of |q||k| scale; and products below the smallest normal number are lost, in bf16 operands too.
+      const double s_max = scale * std::max(q_row * k_row, c.values == Values::normal ? std::max(q_row * q_row, k_row * k_row) : 0.0);
+      const double lost = (f32 ? 1.5e-45 : 1.2e-38) * double(c.dim) * (1 + largest(q) + largest(k));
+      const double logit = (f32 ? 1e-6 * (1 + s_max * 0.5) : (c.values == Values::normal ? 4e-3 : 8e-3) * (1 + s_max)) + scale * lost;
+      const double lse_tolerance = logit + 2e-6 * std::fabs(largest(rlr));
+      const double worst = std::max(worst_of(lr, rlr), worst_of(lc, rlc));
+      expect(worst <= lse_tolerance, what + " lse off by " + in_digits(worst));
+      expect(std::fabs(out.loss - rloss) <= logit, what + " loss " + in_digits(out.loss) + " not " + in_digits(rloss));
+      // A gradient's scale without cancellation: scale / (2 B) * (2 + 2) * the other side's largest entry. Where rounding moves logits by
+      // about one, shares of the softmax may be anything: then up to what all shares of a row together can make of it.
+      const double both = std::max(largest(q), largest(k));
+      for (const auto& [got, wanted, other, side] : {std::tuple{&dq, &rdq, c.values == Values::normal ? both : largest(k), " dq"},
+                                                     std::tuple{&dk, &rdk, c.values == Values::normal ? both : largest(q), " dk"}}) {
+        const double natural = scale * 2 / double(c.batch) * other, any = scale * (3 + double(c.batch)) / double(c.batch) * other;
+        const double g = c.values == Values::normal ? std::max(largest(rdq), largest(rdk)) : largest(*wanted);
+        const double tolerance = std::min(any, (f32 ? (c.values == Values::normal ? 2e-6 : 4e-6) : 8e-3) * natural * (1 + logit * 20) + logit * 2 * g) + 1e-30 * (1 + logit) + scale * (f32 ? 1e-44 : 4e-38) * double(c.batch);
+        const double off = worst_of(*got, *wanted);
+        expect(off <= tolerance, what + side + " off by " + in_digits(off / natural) + " of its scale");
+      }
+      double terms = std::fabs(rdscale);
+      if (scale > 0)
+        for (size_t i = 0; i < size; i++) terms += std::fabs(rdq[i] * double(q[i]) / c.scale);
+      else terms = 2 * q_row * k_row;
+      const double entries = c.values == Values::normal ? both * both : largest(q) * largest(k);
+      const double dscale_tolerance = (f32 ? 1e-5 : 1e-2) * (1 + logit) * (terms + 2 / double(c.batch) * entries * double(c.dim)) + lost * double(c.batch) +
+                                      (c.values == Values::normal ? 0 : 2 * logit * q_row * k_row);
+      const double any_dscale = (3 + double(c.batch)) * q_row * k_row;
+      expect(std::fabs(out.dscale - rdscale) <= (logit < 0.5 ? dscale_tolerance : std::max(any_dscale, dscale_tolerance)),
+             what + " dscale " + in_digits(out.dscale) + " not " + in_digits(rdscale));
+      // The same bits again, and the same sums where only the loss is wanted.
+      std::vector<float> dq2(size, poison), dk2(size, poison), lr2(b, poison), lc2(b, poison);
+      InfoNceOut again, forward;
+      again.dq = dq2.data(), again.dk = dk2.data(), again.lse_row = lr2.data(), again.lse_col = lc2.data();
+      run_infonce(v, p, again);
+      run_infonce(v, p, forward);
+      expect(dq == dq2 && dk == dk2 && lr == lr2 && lc == lc2 && again.loss == out.loss && again.dscale == out.dscale, what + " differs from run to run");
+      expect(forward.loss == out.loss, what + " forward-only loss differs");
+    }
+}
+
+void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
+  NceProblem made = make(c, seed);
+  Random random(seed);
+  const size_t at = size_t(random.below(int(made.q.size())));
+  auto& side = random.below(2) ? made.q : made.k;
+  switch (random.below(5)) {
+    case 0: side[at] = NAN; break;
+    case 1: side[at] = INFINITY; break;
+    case 2: side[at] = -INFINITY; break;
+    // What f32 has no numbers for: a product, and a score.
+    case 3: made.q[at] = made.k[at] = 1e16f, made.p.scale = 1e-6; break;
+    default: made.q[at] = made.k[at] = 1e10f, made.p.scale = 1e12; break;
+  }
+  made.p.q = made.q.data(), made.p.k = made.k.data();
+  for (Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const Variant& v : variants(dtype, isas, true)) {
+      made.p.compute = dtype;
+      const size_t b = size_t(c.batch), size = made.q.size();
+      std::vector<float> lr(b, poison), lc(b, poison), dq(size, poison), dk(size, poison);
+      InfoNceOut out;
+      out.lse_row = lr.data(), out.lse_col = lc.data(), out.dq = dq.data(), out.dk = dk.data();
+      run_infonce(v, made.p, out);
+      bool all = std::isnan(out.loss) && std::isnan(out.dscale);
+      for (const auto* x : {&lr, &lc, &dq, &dk})
+        for (float y : *x) all = all && std::isnan(y);
+      expect(all, name(c) + v.name(dtype) + " gave a number for what is not finite");
+    }
+}
+
+}  // namespace larr::test
