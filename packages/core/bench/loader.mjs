@@ -3,6 +3,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { memories, peakExtra } from '../../../scripts/bench-memory.mjs';
 import {
   contentDigest,
   DuckdbSession,
@@ -119,6 +120,12 @@ async function columnArrays(dataset) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
+/** Bytes at the peak of one pass over the dataset. */
+export async function memory({ directory }, side) {
+  const dataset = await openDataset(directory);
+  return peakExtra(() => (side === 'ours' ? loader(dataset, 0) : columnArrays(dataset)));
+}
+
 /** @param settings fewer rows and rounds for a trial */
 export async function* run({ rows = 4_000_000, rounds = 3 } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'larr-loader-'));
@@ -140,6 +147,7 @@ export async function* run({ rows = 4_000_000, rounds = 3 } = {}) {
       peerValue: peerRate,
       unit: 'samples/s',
       ratio: ourRate / peerRate,
+      memory: await memories(import.meta.url, { directory }),
     };
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -1,5 +1,6 @@
 // Scene-encoder scoring, rows per second: ours against onnxruntime-node running the layer as written (all tokens, f32), in turn.
 import ort from 'onnxruntime-node';
+import { memories, peakExtra } from '../../../scripts/bench-memory.mjs';
 import { deviceInfo, SceneScorer, weightShapes } from '../dist/index.js';
 import { initializer, model, node } from './onnx.mjs';
 
@@ -107,20 +108,22 @@ const seconds = async (work) => {
   return (performance.now() - start) / 1000;
 };
 
-/** Yields `{bench, case: {rows, dtype}, ours, peer, peerValue, unit, ratio}`; ratio > 1 where ours is faster. */
-export async function* run() {
-  const options = encoderOptions();
-  const session = await ort.InferenceSession.create(naiveGraph(options), {
-    intraOpNumThreads: deviceInfo().threads,
-    graphOptimizationLevel: 'all',
-  });
+/** `rows(n)`: that many random rows, others at every call. */
+function randomRows() {
   const { uniform } = numbers(7);
-  const make = (n) =>
+  return (n) =>
     Int32Array.from(
       { length: n * fields },
       (_, i) => Math.floor((uniform() * entries) / fields) * fields + (i % fields),
     );
-  const peerRun = async (rows, batch) => {
+}
+
+async function startPeer(options) {
+  const session = await ort.InferenceSession.create(naiveGraph(options), {
+    intraOpNumThreads: deviceInfo().threads,
+    graphOptimizationLevel: 'all',
+  });
+  const run = async (rows, batch) => {
     let last;
     for (let at = 0; at < rows.length; at += batch * fields) {
       const part = rows.subarray(at, at + batch * fields);
@@ -130,6 +133,30 @@ export async function* run() {
     }
     return last.z.data;
   };
+  return { run, end: () => session.release() };
+}
+
+/** Bytes at the peak of one call over rows whose z is wanted; what is made once (packed weights, a graph) was there before. */
+export async function memory({ rows: n, dtype, peerBatch }, side) {
+  const make = randomRows();
+  const rows = make(n);
+  const one = make(1);
+  if (side === 'peer') {
+    const peer = await startPeer(encoderOptions());
+    await peer.run(one, 1);
+    return peakExtra(() => peer.run(rows, peerBatch));
+  }
+  const scorer = new SceneScorer({ ...encoderOptions(), dtype });
+  await scorer.encode(one);
+  return peakExtra(() => scorer.encode(rows));
+}
+
+/** Yields `{bench, case: {rows, dtype}, ours, peer, peerValue, unit, ratio, memory}`; ratio > 1 where ours is faster. */
+export async function* run() {
+  const options = encoderOptions();
+  const make = randomRows();
+  const peer = await startPeer(options);
+  const peerRun = peer.run;
   const scorers = {
     f32: new SceneScorer({ ...options, dtype: 'f32' }),
     bf16: new SceneScorer({ ...options, dtype: 'bf16' }),
@@ -184,9 +211,10 @@ export async function* run() {
         peerValue,
         unit: 'rows/s',
         ratio: ours / peerValue,
+        memory: await memories(import.meta.url, { rows: n, dtype, peerBatch }),
       };
     }
   }
   for (const scorer of Object.values(scorers)) scorer.dispose();
-  await session.release();
+  await peer.end();
 }

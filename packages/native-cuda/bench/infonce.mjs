@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { freemem } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { memories, peakExtra } from '../../../scripts/bench-memory.mjs';
 import { deviceInfo, infoNce } from '../dist/index.js';
 
 const dim = 128;
@@ -41,8 +42,10 @@ function startPeer(python) {
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
-    async run(batch, dtype) {
-      child.stdin.write(`${JSON.stringify({ B: batch, d: dim, dtype, scale, seed: batch })}\n`);
+    pid: child.pid,
+    /** `onlyMake`: the inputs alone. */
+    async run(batch, dtype, onlyMake = false) {
+      child.stdin.write(`${JSON.stringify({ B: batch, d: dim, dtype, scale, seed: batch, onlyMake })}\n`);
       const { value, done } = await lines.next();
       if (done) throw new Error(`the PyTorch peer (${python}) ended without an answer`);
       return JSON.parse(value).ms;
@@ -51,7 +54,23 @@ function startPeer(python) {
   };
 }
 
-/** Yields `{bench, case: {B, d, dtype}, ours, peer, peerValue, unit, ratio}`; a bf16 case meets the peer's faster type. */
+/** Bytes at the peak of one call, its gradients included. */
+export async function memory({ B, dtype, peerDtype }, side) {
+  if (side === 'peer') {
+    const peer = startPeer(process.env.LARR_PYTHON);
+    await peer.run(64, peerDtype); // libraries and threads
+    await peer.run(B, peerDtype, true);
+    const bytes = await peakExtra(() => peer.run(B, peerDtype), peer.pid);
+    peer.end();
+    return bytes;
+  }
+  const problem = (batch) => ({ q: unitRows(batch, 1), k: unitRows(batch, 2), batch, dim, scale, dtype });
+  await infoNce(problem(64));
+  const p = problem(B);
+  return peakExtra(() => infoNce(p));
+}
+
+/** Yields `{bench, case: {B, d, dtype}, ours, peer, peerValue, unit, ratio, memory}`; a bf16 case meets the peer's faster type. */
 export async function* run() {
   const python = process.env.LARR_PYTHON;
   if (!python) return;
@@ -85,6 +104,7 @@ export async function* run() {
           peerValue,
           unit: 'ms',
           ratio: peerValue / ours[dtype],
+          memory: await memories(import.meta.url, { B, dtype, peerDtype: peerValue === theirs.f32 ? 'f32' : 'bf16' }),
         };
       }
     }

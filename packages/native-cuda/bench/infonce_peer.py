@@ -1,5 +1,5 @@
 # The composed loss in PyTorch, eager: forward and backward. Started by infonce.mjs with the allocator tuned; one JSON line asks for one
-# run ({"B", "d", "dtype", "scale", "seed"}), one answers it ({"ms", "loss"}).
+# run ({"B", "d", "dtype", "scale", "seed"}), one answers it ({"ms", "loss"}); with "onlyMake" the inputs are made and nothing else.
 import json, sys, time
 import torch
 import torch.nn.functional as F
@@ -31,4 +31,8 @@ def run(b, d, dtype, scale, seed):
 
 for line in sys.stdin:
     r = json.loads(line)
+    if r["onlyMake"]:
+        problem(r["B"], r["d"], r["seed"])
+        print("{}", flush=True)
+        continue
     print(json.dumps(run(r["B"], r["d"], r["dtype"], r["scale"], r["seed"])), flush=True)

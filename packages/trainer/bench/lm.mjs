@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { generateWorld, openDataset, specialTokens } from '@larr/core';
 import { AdamW, autocast, clipGradNorm, getNumThreads, manualSeed, noGrad, tidy } from '@larr/torch';
+import { memories, peakExtra } from '../../../scripts/bench-memory.mjs';
 import { embeddableText, pooledStates } from '../dist/embedding/embedder.js';
 import { packSequences } from '../dist/language-model/batch.js';
 import { createDecoder, decoderParameters, disposeDecoder, hiddenStates } from '../dist/language-model/decoder.js';
@@ -178,6 +179,7 @@ function transformers(task, dtype, batches) {
   });
   failed.catch(() => {});
   return {
+    pid: child.pid,
     /** → processor seconds */
     async steps(count) {
       child.stdin.write(`${count}\n`);
@@ -205,20 +207,32 @@ async function inTurn(a, b, batches, clock) {
   return best;
 }
 
-/** Rows of {bench, case, ours, peer, peerValue, unit, ratio}. */
+const PEERS = { libtorch, transformers };
+
+/** Bytes at the peak of the first round over the batches (gradients, optimiser state, activations) over the made model. */
+export async function memory({ task, texts, dtype, peer }, side) {
+  const corpus = texts === 'fixed' ? { bosId: 0 } : await corpusTexts();
+  const batches = texts === 'fixed' ? fixedTexts() : corpus[task];
+  const model = side === 'ours' ? ours(task, dtype, batches, corpus.bosId) : PEERS[peer](task, dtype, batches);
+  if (model.pid !== undefined) await model.steps(0);
+  const bytes = await peakExtra(() => model.steps(batches.length), model.pid);
+  model.dispose();
+  return bytes;
+}
+
+/** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}. */
 export async function* run({ clock = 'wall', peers: wanted } = {}) {
   const fixed = fixedTexts();
   const corpus = await corpusTexts();
-  const peers = [['libtorch', libtorch]];
-  if (process.env.LARR_PYTHON) peers.push(['transformers', transformers]);
-  for (const [peer, start] of peers) {
+  const peers = process.env.LARR_PYTHON ? ['libtorch', 'transformers'] : ['libtorch'];
+  for (const peer of peers) {
     if (wanted !== undefined && wanted !== peer) continue;
     for (const task of ['train', 'embed']) {
       for (const texts of ['corpus', 'fixed']) {
         const batches = texts === 'fixed' ? fixed : corpus[task];
         for (const dtype of ['bf16', 'f32']) {
           const own = ours(task, dtype, batches, corpus.bosId);
-          const other = start(task, dtype, batches);
+          const other = PEERS[peer](task, dtype, batches);
           try {
             const [value, peerValue] = await inTurn(own, other, batches, clock);
             yield {
@@ -229,6 +243,7 @@ export async function* run({ clock = 'wall', peers: wanted } = {}) {
               peerValue,
               unit: clock === 'cpu' ? 'tokens/cpu-s' : 'tokens/s',
               ratio: value / peerValue,
+              memory: await memories(import.meta.url, { task, texts, dtype, peer }),
             };
           } finally {
             own.dispose();

@@ -11,6 +11,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { peakMemory } from '../../../scripts/bench-memory.mjs';
 import { CANDIDATES, setting } from './serve/setting.mjs';
 import { unfusedGraph } from './serve/unfused-graph.mjs';
 
@@ -31,6 +32,7 @@ async function start(args) {
   if (typeof said !== 'string') throw new Error(`${args[0]} ended before it was ready`);
   return {
     url: JSON.parse(said).url,
+    pid: child.pid,
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null)
         throw new Error(`${args[0]} ended by itself: ${child.exitCode ?? child.signalCode}`);
@@ -142,6 +144,7 @@ export async function* run() {
         };
       }
     }
+    const memory = { ours: peakMemory(ours.pid), peer: peakMemory(peer.pid) };
     const row = (load_, figure, unit, more) => {
       const [o, p] = [best.ours[figure], best.peer[figure]];
       return {
@@ -152,6 +155,7 @@ export async function* run() {
         peerValue: p,
         unit,
         ratio: more ? o / p : p / o,
+        memory,
       };
     };
     yield row('saturation', 'rate', 'candidates/s', true);

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { AdamW, arange, getNumThreads, manualSeed, RowwiseAdam, synchronize, tidy } from '@larr/torch';
+import { memories, peakExtra } from '../../../scripts/bench-memory.mjs';
 import { createModel } from '../dist/models/index.js';
 import { resolveTrainConfig } from '../dist/training/config.js';
 import { ResidentPart } from '../dist/training/resident-part.js';
@@ -130,6 +131,7 @@ async function pytorch({ device, batch }) {
   });
   failed.catch(() => {});
   return {
+    pid: child.pid,
     async steps(count) {
       child.stdin.write(`${count}\n`);
       await Promise.race([lines.next(), failed]);
@@ -153,17 +155,31 @@ async function inTurn(a, b, { device, batch }) {
   return best;
 }
 
-/** Rows of {bench, case, ours, peer, peerValue, unit, ratio}. */
+/** Bytes at the peak of the first steps (gradients, optimiser state, activations) over the made model and its data; on the processor. */
+export async function memory({ model, dtype, peer, options }, side) {
+  const held = data({ ...DEFAULTS, ...options });
+  const start = side === 'ours' ? () => ours(held, model, dtype) : () => startPeer(held, model, peer);
+  const network = await start();
+  // a child of its own tells by its first answer that it has made its model
+  if (network.pid !== undefined) await network.steps(0);
+  const bytes = await peakExtra(() => network.steps(WARM_UP), network.pid);
+  network.dispose();
+  return bytes;
+}
+
+const startPeer = (held, model, peer) => (peer === 'pytorch' ? pytorch(held) : eager(held, model));
+
+/** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}. */
 export async function* run(options = {}) {
   const held = data({ ...DEFAULTS, ...options });
   try {
     for (const model of ['ple', 'larr']) {
-      const peers = [['eager-f32', () => eager(held, model)]];
-      if (process.env.LARR_PYTHON && model === 'ple') peers.push(['pytorch', () => pytorch(held)]);
-      for (const [peer, start] of peers) {
+      const peers = ['eager-f32'];
+      if (process.env.LARR_PYTHON && model === 'ple') peers.push('pytorch');
+      for (const peer of peers) {
         for (const dtype of ['f32', 'bf16']) {
           const own = ours(held, model, dtype);
-          const other = await start();
+          const other = await startPeer(held, model, peer);
           try {
             const [value, peerValue] = await inTurn(own, other, held);
             yield {
@@ -174,6 +190,7 @@ export async function* run(options = {}) {
               peerValue,
               unit: 'samples/s',
               ratio: value / peerValue,
+              memory: await memories(import.meta.url, { model, dtype, peer, options }),
             };
           } finally {
             own.dispose();
