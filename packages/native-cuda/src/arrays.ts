@@ -48,6 +48,12 @@ function check<T extends Float32Array | Int32Array>(kind: Kind<T>, name: string,
   }
   if (isDetached(value))
     throw new KernelError('DETACHED', `${name} (${inWords(wanted)}) is detached: its memory was transferred away`);
+  // Pages of a buffer that is made smaller are gone at once, whoever reads them.
+  if ((value.buffer as ArrayBuffer & { resizable?: boolean }).resizable === true)
+    throw new KernelError(
+      'BAD_ARGUMENT',
+      `${name} (${inWords(wanted)}) lies in a resizable ArrayBuffer, whose memory could be taken away while a kernel runs; pass a copy`,
+    );
   if (value.length !== elements(wanted)) {
     throw new KernelError(
       'BAD_SHAPE',
@@ -63,10 +69,13 @@ export const floats = (name: string, value: unknown, wanted: Shape): Float32Arra
 /** @throws KernelError like {@link floats}. */
 export const ints = (name: string, value: unknown, wanted: Shape): Int32Array => check(int32, name, value, wanted);
 
-/** @throws KernelError unless `value` is a whole number of at least `least`. */
+/** @throws KernelError unless `value` is a whole number from `least` to 2^31 - 1. */
 export function count(name: string, value: unknown, least = 1): number {
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least || value > 0x7fffffff) {
-    throw new KernelError('BAD_ARGUMENT', `${name} must be a whole number of at least ${least}, got ${String(value)}`);
+    throw new KernelError(
+      'BAD_ARGUMENT',
+      `${name} must be a whole number from ${least} to 2147483647, got ${String(value)}`,
+    );
   }
   return value;
 }
@@ -75,6 +84,14 @@ export function count(name: string, value: unknown, least = 1): number {
 export function finite(name: string, value: unknown): number {
   if (typeof value !== 'number' || !Number.isFinite(value)) {
     throw new KernelError('BAD_ARGUMENT', `${name} must be a finite number, got ${String(value)}`);
+  }
+  return value;
+}
+
+/** @throws KernelError unless `value`, an argument that holds others, is an object. */
+export function holder<T extends object>(name: string, value: T): T {
+  if (typeof value !== 'object' || value === null) {
+    throw new KernelError('BAD_ARGUMENT', `${name} must be an object, got ${value === null ? 'null' : typeof value}`);
   }
   return value;
 }

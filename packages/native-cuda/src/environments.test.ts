@@ -58,6 +58,14 @@ test('exit in mid-call is clean', () => {
   expect(ended).toMatchObject({ status: 7, signal: null, stderr: '' });
 });
 
+test('calls begun while the process exits are clean: one at once, and one that nobody will hear of', () => {
+  const ended = run(
+    'L.infoNce(p); process.on("exit", () => { L.infoNce(p); console.log(L.infoNceSync({ ...p, batch: 64, q: p.q.slice(0, 8192), k: p.k.slice(0, 8192) }).loss > 0); });' +
+      'setTimeout(() => process.exit(7), 20);',
+  );
+  expect(ended).toMatchObject({ status: 7, signal: null, stderr: '', stdout: 'true\n' });
+});
+
 test('exit while workers settle one call after another is clean', () => {
   const source = `
     import * as L from ${JSON.stringify(built)};
@@ -87,6 +95,10 @@ test('LARR_ISA, LARR_THREADS and LARR_DEVICE choose, and refuse what is not ther
   expect(run(about, { LARR_ISA: 'sse9' }).stderr).toContain(
     'LARR_ISA=sse9 is not available here; this machine has scalar',
   );
+  for (const isa of ['AVX2', 'avx2 ', 'amx,avx2', '0'])
+    expect(run(about, { LARR_ISA: isa }).stderr).toContain(`LARR_ISA=${isa} is not available here`);
+  for (const threads of ['0', '-1', '1025', '2x', '1e3'])
+    expect(run(about, { LARR_THREADS: threads }).stderr).toContain(`LARR_THREADS=${threads} is not a number from 1 to`);
   expect(run(about, { LARR_THREADS: 'many' }).stderr).toContain('LARR_THREADS=many is not a number from 1 to 1024');
   for (const device of ['gpu', 'cuda:', 'cuda:x', 'cuda:-1', 'cuda0', 'cuda:99999999999']) {
     expect(run(about, { LARR_DEVICE: device }).stderr).toContain(

@@ -113,9 +113,30 @@ test('wrong arrays are refused by name and shape', async () => {
     'BAD_SHAPE: groups must hold 4 elements, [batch] = [4], got 3',
   );
   expect(await refusal({ groups: new Uint32Array(4) })).toContain('groups must be a Int32Array');
-  expect(await refusal({ batch: 0 })).toBe('BAD_ARGUMENT: batch must be a whole number of at least 1, got 0');
+  for (const batch of [0, 1.5, Number.NaN, 2 ** 31, 4n, '4', undefined])
+    expect(await refusal({ batch })).toBe(
+      `BAD_ARGUMENT: batch must be a whole number from 1 to 2147483647, got ${batch}`,
+    );
+  // What no memory holds is refused for the array that is there, not asked for.
+  expect(await refusal({ batch: 2 ** 26, dim: 64 })).toBe(
+    'BAD_SHAPE: q must hold 4294967296 elements, [batch, dim] = [67108864, 64], got 12',
+  );
+  expect(await refusal({ groups: null })).toContain('groups must be a Int32Array [batch] = [4], got null');
+  expect(await refusal({ scale: Number.POSITIVE_INFINITY })).toContain('scale must be a finite number');
   expect(await refusal({ scale: Number.NaN })).toBe('BAD_ARGUMENT: scale must be a finite number, got NaN');
   expect(await refusal({ dtype: 'f16' })).toBe("BAD_ARGUMENT: dtype must be 'f32' or 'bf16', got f16");
+  for (const options of [undefined, null, 7])
+    await expect(infoNce(options as unknown as InfoNceOptions)).rejects.toMatchObject({
+      code: 'BAD_ARGUMENT',
+      message: expect.stringContaining('options must be an object'),
+    });
+  // A subclass or a property may say what it likes of its length.
+  class Boastful extends Float32Array {
+    override get length() {
+      return 12;
+    }
+  }
+  expect(await refusal({ q: new Boastful(2) })).toBe('BAD_ARGUMENT: q holds 2 elements, needs 12');
   const gone = new Float32Array(12);
   structuredClone(gone.buffer, { transfer: [gone.buffer] });
   expect(await refusal({ q: gone })).toBe(
@@ -136,6 +157,34 @@ test('arrays of a running call cannot be transferred away from under it', async 
   expect((await running).loss).toBe(infoNceSync({ ...p, q: before }).loss);
 });
 
+test('a resizable buffer is refused: its pages could go while a call runs', async () => {
+  const p = problem(7, 4, 3);
+  const Resizable = ArrayBuffer as unknown as new (bytes: number, options: object) => ArrayBuffer;
+  const q = new Float32Array(new Resizable(48, { maxByteLength: 96 }));
+  q.set(p.q);
+  await expect(infoNce({ ...p, q })).rejects.toMatchObject({
+    code: 'BAD_ARGUMENT',
+    message: expect.stringContaining('q ([batch, dim] = [4, 3]) lies in a resizable ArrayBuffer'),
+  });
+});
+
+test('groups may be any int32, and one array both sides', () => {
+  const p = problem(10, 4, 3, Int32Array.of(-2147483648, 2147483647, -2147483648, 0));
+  expect(infoNceSync(p).loss).toBeCloseTo(lossOf(p), 6);
+  const same = { ...p, k: p.q };
+  expect(infoNceSync(same).loss).toBeCloseTo(lossOf(same), 6);
+});
+
+test('memory of WebAssembly that grows while a call runs stays where it is', async () => {
+  const p = problem(11, 1500, 64);
+  const module = new WebAssembly.Memory({ initial: 8, maximum: 200 });
+  const q = new Float32Array(module.buffer, 0, p.q.length);
+  q.set(p.q);
+  const running = infoNce({ ...p, q });
+  module.grow(100);
+  expect((await running).loss).toBe(infoNceSync(p).loss);
+});
+
 test('views into shared and offset buffers work', async () => {
   const p = problem(8, 20, 8);
   const shared = new Float32Array(new SharedArrayBuffer(4 * 200), 40, 160);
@@ -149,4 +198,8 @@ test('values that are not finite give NaN, not a number that looks right', () =>
   const { loss, dq } = infoNceSync(p);
   expect(loss).toBeNaN();
   expect((dq as Float32Array)[0]).toBeNaN();
+  // numbers that f32 has none for: a scale, a score
+  const { loss: ofScale, dscale } = infoNceSync({ ...problem(9, 70, 16), scale: 1e30 });
+  expect([ofScale, dscale]).toEqual([Number.NaN, Number.NaN]);
+  expect(infoNceSync({ ...problem(9, 70, 16), scale: 1e28 }).loss).toBeGreaterThan(1e27);
 });

@@ -1,4 +1,4 @@
-import { count, finite, floats, ints, isBf16, pin, shape } from './arrays.js';
+import { count, finite, floats, holder, ints, isBf16, pin, shape } from './arrays.js';
 import { activeGpu, activeGpuSync, knownGpu } from './device.js';
 import { native } from './native.js';
 
@@ -31,6 +31,7 @@ export interface InfoNceResult {
 }
 
 function prepare(o: InfoNceOptions) {
+  holder('options', o);
   const batch = count('batch', o.batch);
   const dim = count('dim', o.dim);
   const matrix = shape('[batch, dim]', batch, dim);
@@ -53,7 +54,8 @@ function prepare(o: InfoNceOptions) {
 /**
  * Fused symmetric InfoNCE, forward and backward, in memory O(batch · dim) (docs/kernels.md, A; docs/method.md, section 3):
  * `L = 1/(2B) Σ_i (lseRow_i + lseCol_i − 2 s_ii)`, `s = scale · q kᵀ`. Runs off the event loop; `q`, `k` and `groups` must not be
- * written to, and are not transferable, until it settles. Values that are not finite give a loss that is NaN. On the GPU that
+ * written to, and are not transferable, until it settles. Where a value is not finite, or `scale`, |q||k| or
+ * their product is beyond 1e29, everything is NaN. On the GPU that
  * `LARR_DEVICE=cuda[:n]` names, where it does, up to 256 wide; copying there and back is part of the call.
  *
  * @throws KernelError (as a rejection): BAD_ARGUMENT, BAD_SHAPE or DETACHED naming the argument; OUT_OF_MEMORY where the machine or the GPU

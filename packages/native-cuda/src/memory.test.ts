@@ -13,6 +13,13 @@ test('gatherRows copies rows, zeros for -1, and refuses others', () => {
   expect(gatherRows(table, 2, Int32Array.of(2, -1, 0))).toEqual(Float32Array.of(5, 6, 0, 0, 1, 2));
   expect(() => gatherRows(table, 2, Int32Array.of(0, 3))).toThrow('rows[1] = 3 is neither -1 nor a row from 0 to 2');
   expect(() => gatherRows(table, 4, Int32Array.of(0))).toThrow('whole rows of width 4');
+  expect(gatherRows(new Float32Array(0), 4, new Int32Array(0))).toEqual(new Float32Array(0));
+  for (const gone of [new Float32Array(6), new Int32Array(1)]) {
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    const call = () =>
+      gone instanceof Int32Array ? gatherRows(table, 2, gone) : gatherRows(gone, 2, Int32Array.of(-1));
+    expect(call).toThrow(expect.objectContaining({ code: 'DETACHED' }));
+  }
 });
 
 test('a mapped file reads as its bytes, and writing into the map leaves the file alone', async () => {

@@ -1,4 +1,4 @@
-import { count, floats, shape } from './arrays.js';
+import { count, floats, ints, shape } from './arrays.js';
 import { KernelError } from './errors.js';
 import { native } from './native.js';
 
@@ -14,6 +14,8 @@ export function gatherRows(table: Float32Array, width: number, rows: Int32Array,
   if (table.length % width !== 0) {
     throw new KernelError('BAD_SHAPE', `table must hold whole rows of width ${width}, got ${table.length} elements`);
   }
+  floats('table', table, shape('[rows, width]', table.length / width, width));
+  ints('rows', rows, shape('[n]', rows.length));
   const to =
     out === undefined
       ? new Float32Array(rows.length * width)

@@ -188,7 +188,15 @@ test('wrong weights, arrays and indices are refused by name', async () => {
   expect(message({ table: new Float32Array(5) })).toContain('table must hold 1280 elements, [entries, d] = [40, 32]');
   expect(message({ fieldOf: Int32Array.from(o.fieldOf, (f) => f + 1) })).toContain('is not a field from 0 to 4');
   expect(message({ dims: { ...dims, heads: 5 } })).toBe('dims.d = 32 must be a multiple of dims.heads = 5');
+  expect(message({ dims: undefined as never })).toBe('dims must be an object, got undefined');
+  expect(message({ weights: null as never })).toBe('weights must be an object, got null');
+  expect(message({ dims: { ...dims, ffn: 2 ** 31 } })).toContain(
+    'dims.ffn must be a whole number from 1 to 2147483647',
+  );
   using scorer = new SceneScorer(o);
+  await expect(scorer.score(undefined as never)).rejects.toMatchObject({
+    message: 'options must be an object, got undefined',
+  });
   const wrong = (at: number, value: number) => {
     const rows = someRows(3);
     rows[at] = value;

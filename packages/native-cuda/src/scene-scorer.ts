@@ -1,4 +1,4 @@
-import { count, floats, ints, isBf16, pin, shape } from './arrays.js';
+import { count, floats, holder, ints, isBf16, pin, shape } from './arrays.js';
 import { KernelError } from './errors.js';
 import { native } from './native.js';
 
@@ -82,7 +82,9 @@ export class SceneScorer implements Disposable {
   #encoder: object | null;
 
   constructor(options: SceneScorerOptions) {
-    const fields = count('fields', options.fields);
+    const fields = count('fields', holder('options', options).fields);
+    holder('dims', options.dims);
+    holder('weights', options.weights);
     const dims = { ...options.dims };
     for (const name of ['d', 'heads', 'ffn', 'headHidden', 'out'] as const) count(`dims.${name}`, dims[name]);
     if (dims.d % dims.heads !== 0) {
@@ -131,7 +133,7 @@ export class SceneScorer implements Disposable {
 
   /** Scores of pairs, the best of them, and on request why. */
   async score(options: ScoreOptions): Promise<ScoreResult> {
-    const n = this.#rows(options.rows);
+    const n = this.#rows(holder('options', options).rows);
     const one = options.targets instanceof Float32Array && options.targets.length === this.dims.out && n !== 1;
     const wanted = one ? shape('[out]', this.dims.out) : shape('[rows, out]', n, this.dims.out);
     const targets = floats('targets', options.targets, wanted);
