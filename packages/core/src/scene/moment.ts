@@ -80,6 +80,7 @@ export function localTime(value: unknown, unit?: 'timestamp' | 's' | 'ms' | 'us'
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.getTime();
   if (typeof value === 'string' && !/^-?\d+(\.\d+)?$/.test(value)) {
     const given = value.trim();
+    if (!isDay(given)) return null;
     const wall = given.slice(0, 10) + given.slice(10).replace(/(Z|[+-]\d{2}:?(\d{2})?)$/, '');
     const t = Date.parse(`${wall.includes('T') || wall.includes(' ') ? wall.replace(' ', 'T') : `${wall}T00:00:00`}Z`);
     return Number.isNaN(t) ? null : t;
@@ -96,6 +97,13 @@ export function localTime(value: unknown, unit?: 'timestamp' | 's' | 'ms' | 'us'
     default:
       return Math.abs(x) < 1e11 ? x * 1000 : Math.abs(x) < 1e14 ? x : x / 1000;
   }
+}
+
+/** Whether a text does not begin with a day that no month has: `Date` would read 31 February as 3 March, where DuckDB, and so `prepare`, reads nothing. */
+function isDay(text: string): boolean {
+  const [, year, month, day] = /^(\d{4})-(\d{2})-(\d{2})/.exec(text) ?? [];
+  if (day === undefined) return true;
+  return Number(day) <= new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
 }
 
 /** The compiled form of a value of the schema: reads its inputs from a moment and computes it. */

@@ -62,6 +62,9 @@ test('a time is read as the local clock, whatever its offset', () => {
   ])
     expect(localTime(text)).toBe(noon);
   expect(localTime('2026-01-31')).toBe(at('2026-01-31T00:00:00'));
+  expect(localTime('2024-02-29T12:00:00')).toBe(at('2024-02-29T12:00:00'));
+  for (const never of ['2026-02-31', '2026-02-29T12:00:00', '2026-04-31 12:00:00', '2026-13-01'])
+    expect(localTime(never)).toBeNull();
   expect(localTime(noon / 1000)).toBe(noon);
   expect(localTime(String(noon), 'ms')).toBe(noon);
   expect(localTime('yesterday')).toBeNull();

@@ -130,6 +130,11 @@ describe('the HTTP layer', () => {
       'MEDIA_TYPE_UNSUPPORTED',
     );
     expect((await post('x', { 'content-type': 'text/plain' })).statusCode).toBe(415);
+    const packed = await post('{}', { 'content-type': 'application/json', 'content-encoding': 'gzip' });
+    expect([packed.statusCode, packed.json().error.message]).toEqual([
+      415,
+      'the body must be sent as it is, without a content-encoding',
+    ]);
     const large = await post({ ...good, user: 'x'.repeat(3000) });
     expect([large.statusCode, large.json().error.code]).toEqual([413, 'BODY_TOO_LARGE']);
     const nowhere = await app.inject('/v2/rank');

@@ -74,12 +74,14 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
   });
 
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
     // Many clients name the media type with every request: where no body is taken, none need come.
-    body.length === 0 && request.routeOptions.schema?.body === undefined
-      ? undefined
-      : parseJsonBody(body, limits.bodyDepth),
-  );
+    if (body.length === 0 && request.routeOptions.schema?.body === undefined) return undefined;
+    // A small body that unpacks into a large one would pass the limit.
+    if ((request.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
+      throw new ApiError(415, 'MEDIA_TYPE_UNSUPPORTED', 'the body must be sent as it is, without a content-encoding');
+    return parseJsonBody(body, limits.bodyDepth);
+  });
 
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(headers).header('x-request-id', request.id);
@@ -117,7 +119,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
     if (allowed.length === 0)
       return sendError(new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all'), request, reply);
     reply.header('allow', allowed.join(', '));
-    const message = `${request.method} is not allowed here; ${allowed.join(', ')} is`;
+    const message = `${request.method} is not allowed here, only ${allowed.join(', ')}`;
     return sendError(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
   });
 

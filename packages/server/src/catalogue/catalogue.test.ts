@@ -307,6 +307,19 @@ it('finds users by id and by what is known of them', async () => {
   expect(await catalogue.user('nobody')).toBeNull();
 });
 
+it('says of no text that its embedding is missing where the model reads none', async () => {
+  const plain = join(directory, 'plain');
+  const of = await writeParts(plain, true);
+  rmSync(join(plain, 'scene.json'));
+  const catalogue = (await Catalogue.open(plain, of))!;
+  try {
+    const moment = await catalogue.moment('anna', { mood: 'never heard of' });
+    expect(moment).toContainEqual({ field: 'mood', text: 'a never heard of day', known: true });
+  } finally {
+    await catalogue.close();
+  }
+});
+
 it('falls back to ids and columns where the bundle carries no texts', async () => {
   const bare = join(directory, 'bare');
   const older = (await Catalogue.open(bare, await writeParts(bare, false)))!;

@@ -100,10 +100,12 @@ export class Catalogue {
   async moment(user: string, scene: SceneValues): Promise<{ field: string; text: string | null; known: boolean }[]> {
     const { event, texts } = this.#input.read(scene);
     const found = await this.user(user);
+    // A model without a scene encoder misses no embedding.
+    const reads = this.#entries.size > 0;
     const keywords = sceneKeywords(this.#schema, { ...event, [this.#schema.keys.user]: user }, found?.columns);
     return keywords.map(({ field, text: derived }) => {
       const text = texts.has(field) ? (texts.get(field) ?? null) : derived;
-      return { field, text, known: text === null || (this.#entries.get(field)?.has(text) ?? false) };
+      return { field, text, known: text === null || !reads || (this.#entries.get(field)?.has(text) ?? false) };
     });
   }
 

@@ -122,7 +122,10 @@ export const MomentReply = z
       z.object({
         field: z.string(),
         text: z.string().nullable().meta({ description: 'null where it is missing, or depends on the POI.' }),
-        known: z.boolean().meta({ description: 'Whether the model has an embedding of the text.' }),
+        known: z.boolean().meta({
+          description:
+            'Whether the model has an embedding of the text; true of every text where the model reads no texts.',
+        }),
       }),
     ),
   })
