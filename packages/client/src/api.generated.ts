@@ -435,7 +435,7 @@ export type MomentReply = {
     field: string;
     /** null where it is missing, or depends on the POI. */
     text: string | null;
-    /** Whether the model has an embedding of the text. */
+    /** Whether the model has an embedding of the text; true of every text where the model reads no texts. */
     known: boolean;
   }[];
 };
