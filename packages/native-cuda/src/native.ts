@@ -42,6 +42,28 @@ export interface Native {
     attention: Floats,
     async: boolean,
   ): undefined | Promise<undefined>;
+  makeRanker(
+    sizes: Int32Array,
+    ids: Int32Array,
+    dense: Int32Array,
+    mean: Float32Array,
+    scale: Float32Array,
+    registers: Int32Array,
+    steps: unknown[][],
+    logits: Int32Array,
+    clickShift: number,
+    embedding: Float32Array,
+    pois: Floats,
+    memory: number,
+  ): object;
+  rankerBytes(ranker: object): [number, number];
+  /** The arrays stand in the order of `RankerRows` (fused-ranker.ts), then the scores' and whether to give a promise. */
+  rankRows(
+    ranker: object,
+    rows: number,
+    contexts: number,
+    ...rest: (Float32Array | Int32Array | boolean | null)[]
+  ): undefined | Promise<undefined>;
   score(
     encoder: object | null,
     rows: Int32Array,

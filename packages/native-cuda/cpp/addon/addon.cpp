@@ -68,6 +68,9 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   add("makeEncoder", make_encoder);
   add("encode", encode_call);
   add("score", score_call);
+  add("makeRanker", make_ranker);
+  add("rankerBytes", ranker_bytes);
+  add("rankRows", rank_rows);
   return exports;
 }
 

@@ -12,6 +12,9 @@ Napi::Value map_file(const Napi::CallbackInfo& info);
 Napi::Value make_encoder(const Napi::CallbackInfo& info);
 Napi::Value encode_call(const Napi::CallbackInfo& info);
 Napi::Value score_call(const Napi::CallbackInfo& info);
+Napi::Value make_ranker(const Napi::CallbackInfo& info);
+Napi::Value ranker_bytes(const Napi::CallbackInfo& info);
+Napi::Value rank_rows(const Napi::CallbackInfo& info);
 
 // Every C++ exception of `body` becomes a KernelError at the border.
 template <class Body>

@@ -48,9 +48,13 @@ struct NceCase {
 };
 
 void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas);
+// Errors against float64 are at most those of the operators composed in the same type, plus a stated tolerance.
+void check_infonce_against_composed(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas);
 // The answers to inputs that are not finite, or whose scores f32 has no numbers for.
 void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas);
 void check_encoder(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& isas);
+// Of the random case that the seed names.
+void check_ranker(uint64_t seed, const std::vector<Isa>& isas);
 void check_encoder_not_finite(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& isas);
 
 // Random cases first .. first + count, the same for the same seed whichever are run; `large`: batches to 400 and rows to 120 too.

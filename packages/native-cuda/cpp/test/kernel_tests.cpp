@@ -103,7 +103,11 @@ void check_listed_infonce(const std::vector<Isa>& isas, bool small) {
     // Every score far below 0, and the batch no multiple of any tile: nothing of the padding may show.
     check_infonce({batch, 64, 100, 0, true, -30}, seed++, isas);
   }
+  for (double tau : {0.02, 0.07, 1.0})
+    for (int64_t batch : {17, 65, small ? 80 : 300}) check_infonce_against_composed({batch, std::min<int64_t>(3 * batch, 250), 1 / tau, int(batch % 3), true}, seed, isas), seed++;
   if (small) return;
+  check_infonce_against_composed({600, 128, 1 / 0.07, 0, true, 0.3}, seed++, isas);
+  check_infonce({1000, 200, 20, 2, true}, seed++, {isas.back()});
   check_infonce({1000, 96, 10, 1, true}, seed++, isas);
   check_infonce({1000, 64, 100, 0, true, .1}, seed++, isas);
   check_infonce({2400, 128, 1 / 0.07, 0, true}, seed++, {isas.back()});
@@ -171,6 +175,7 @@ int main(int argc, char** argv) try {
     check_threads();
     if (!small) check_emulated_gpu(isas, cases);
     check_listed_infonce(isas, small);
+    for (uint64_t network = 0; network < (small ? 2 : 8); network++) check_ranker(network, isas);
     uint64_t own = 1;
     for (int64_t rows : {0, 1, 2, 47, 48, 49, 500}) {
       check_encoder({{10, 128, 4, 512, 256, 128}, 300, rows}, own++, isas);

@@ -28,14 +28,17 @@ import { exportModelState, loadTrainedModel } from '../training/trained-model.js
 import { type LaterText, laterScene } from './later-scene.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
 import {
-  bundleScores,
+  contextRows,
+  graphScores,
   type ParityRows,
   parityRows,
+  programScores,
   requireEqualScores,
   type SceneWeights,
   sceneWeights,
 } from './parity.js';
 import { type ContextFeatures, type RankerGraph, rankerGraph, withFoldedPois } from './ranker-graph.js';
+import { type RankerProgram, rankerProgram } from './ranker-program.js';
 import { type RecallFiles, recallFiles } from './recall-files.js';
 import { trainedVectors } from './trained-vectors.js';
 
@@ -104,9 +107,11 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
     graph.inputs.poi,
   );
 
+  const program = rankerProgram(model, inputs, config, state, graph);
   const recall = await recallOf(vectors, options, dataset);
   const files: Record<string, BundleFile> = {
     'ranker.onnx': graph.onnx,
+    ...program,
     'embeddings.safetensors': tables(graph, state),
     'features.json': json(await featuresOf(dataset, inputs)),
     'schema.json': { from: join(options.data, 'schema.json') },
@@ -135,7 +140,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
   // Written beside its place, opened and compared there, and only then put in place.
   const largestDifference = await buildDirectoryAtomic(options.out, async (building) => {
     await writeBundle(building, files, manifest);
-    return compareWithBundle(await openBundle(building), graph, scene, parity, scores);
+    return compareWithBundle(await openBundle(building), graph, program !== null, scene, parity, scores);
   });
   return {
     bundle: options.out,
@@ -281,19 +286,27 @@ function parityTensors(parity: ParityRows, scores: Predictions): Uint8Array {
 async function compareWithBundle(
   bundle: Bundle,
   graph: RankerGraph,
+  fused: boolean,
   scene: SceneWeights | null,
   parity: ParityRows,
   scores: Predictions,
 ): Promise<number> {
   const tensors = async (file: string) => (await readSafetensors(bundle.path(file))).tensors;
-  const { ctr, ctcvr } = await bundleScores(
-    bundle.path('ranker.onnx'),
+  const rows = contextRows(
     graph,
-    await tensors('embeddings.safetensors'),
     scene === null ? null : { ...scene, tensors: await tensors('scene.safetensors') },
     parity,
   );
-  const differences = [requireEqualScores('p_ctr', scores.ctr, ctr)];
-  if (scores.ctcvr !== null) differences.push(requireEqualScores('p_ctcvr', scores.ctcvr, ctcvr!));
-  return Math.max(...differences);
+  const tables = await tensors('embeddings.safetensors');
+  const found = [await graphScores(bundle.path('ranker.onnx'), graph, tables, rows)];
+  if (fused) {
+    const program = (await bundle.json('ranker.json')) as RankerProgram;
+    found.push(await programScores(program, await tensors('ranker.safetensors'), graph, tables, rows));
+  }
+  return Math.max(
+    ...found.flatMap(({ pCtr, pCtcvr }) => [
+      requireEqualScores('p_ctr', scores.ctr, pCtr),
+      ...(scores.ctcvr === null ? [] : [requireEqualScores('p_ctcvr', scores.ctcvr, pCtcvr!)]),
+    ]),
+  );
 }

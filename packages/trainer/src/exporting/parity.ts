@@ -1,11 +1,12 @@
 import { ConfigError, compareScores, PARITY_TOLERANCE, type Samples, TrainingError } from '@larr/core';
-import { gatherRows, SceneScorer } from '@larr/native-cuda';
+import { FusedRanker, type RankerRows as FusedRankerRows, gatherRows, SceneScorer } from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
 import type { ModelConfig } from '../models/config.js';
 import type { ModelInputs } from '../models/inputs.js';
 import type { LaterText } from './later-scene.js';
 import { type ModelState, weightOf } from './onnx/layers.js';
 import type { RankerGraph } from './ranker-graph.js';
+import type { RankerProgram } from './ranker-program.js';
 
 /** Rows as a server has them once features are computed: what is fed to the scene encoder and the graph. */
 export interface ParityRows {
@@ -79,64 +80,106 @@ export function parityRows(
 
 type Tensors = Readonly<Record<string, { shape: readonly number[]; data: unknown }>>;
 
-/**
- * Scores of the bundle's own parts: the folded scene encoder and onnxruntime.
- * @param tables tensors of embeddings.safetensors
- * @param scene how the scene's vectors are made, and the tensors of scene.safetensors
- */
-export async function bundleScores(
+/** Rows as both of a bundle's rankers take them. A row that shares its context with no other gives the same scores, so each has its own. */
+export function contextRows(
+  { inputs }: RankerGraph,
+  scene: (SceneWeights & { tensors: Tensors }) | null,
+  { rows, ids, dense, ...parity }: ParityRows,
+): RankerRows {
+  const some = <T extends Int32Array | Float32Array>(matrix: T, columns: readonly number[]): T | null =>
+    columns.length === 0 ? null : columnsOf(matrix, rows, columns);
+  return {
+    rows,
+    contexts: rows,
+    context: Int32Array.from({ length: rows }, (_, i) => i),
+    contextIds: some(ids, inputs.ids.context),
+    contextDense: some(dense, inputs.dense.context),
+    z: inputs.z_s === null ? null : sceneVectors(scene!, parity.scene),
+    behaviour: inputs.behaviour === null ? null : parity.behaviour,
+    ids: some(ids, inputs.ids.row),
+    dense: some(dense, inputs.dense.row),
+    poi: inputs.poi ? parity.poi : null,
+    history: inputs.history === null ? null : parity.history,
+    kept: null,
+  };
+}
+
+type RankerRows = FusedRankerRows & { history: Int32Array | null };
+
+interface Scores {
+  pCtr: Float32Array;
+  pCtcvr: Float32Array | null;
+}
+
+/** Scores of the bundle's graph. @param tables tensors of embeddings.safetensors */
+export async function graphScores(
   onnxFile: string,
   graph: RankerGraph,
   tables: Tensors,
-  scene: (SceneWeights & { tensors: Tensors }) | null,
-  parity: ParityRows,
-): Promise<{ ctr: Float32Array; ctcvr: Float32Array | null }> {
-  const { rows } = parity;
-  // A row that shares its context with no other gives the same scores.
-  const feeds: Record<string, ort.Tensor> = {
-    context: wholeNumbers(
-      Int32Array.from({ length: rows }, (_, i) => i),
-      [rows],
-    ),
-  };
+  { rows, ...given }: RankerRows,
+): Promise<Scores> {
+  const feeds: Record<string, ort.Tensor> = {};
   for (const input of Object.keys(graph.tables)) {
     const { data, shape } = tables[input]!;
     feeds[input] = new ort.Tensor('float32', data as Float32Array, shape);
   }
-  const { ids, dense } = graph.inputs;
-  for (const [per, prefix] of [
-    ['context', 'context_'],
-    ['row', ''],
-  ] as const) {
-    if (ids[per].length > 0)
-      feeds[`${prefix}ids`] = wholeNumbers(columnsOf(parity.ids, rows, ids[per]), [rows, ids[per].length]);
-    if (dense[per].length > 0)
-      feeds[`${prefix}dense`] = new ort.Tensor('float32', columnsOf(parity.dense, rows, dense[per]), [
-        rows,
-        dense[per].length,
-      ]);
+  for (const [name, data] of Object.entries({
+    context_ids: given.contextIds,
+    context_dense: given.contextDense,
+    z_s: given.z,
+    behaviour: given.behaviour,
+    history: given.history,
+    ids: given.ids,
+    dense: given.dense,
+  })) {
+    if (data === null) continue;
+    const shape = [rows, data.length / rows];
+    feeds[name] =
+      data instanceof Int32Array ? new ort.Tensor('int32', data, shape) : new ort.Tensor('float32', data, shape);
   }
-  const add = (name: 'z_s' | 'behaviour', data: () => Float32Array): void => {
-    const width = graph.inputs[name];
-    if (width !== null) feeds[name] = new ort.Tensor('float32', data(), [rows, width]);
-  };
-  add('z_s', () => sceneVectors(scene!, parity.scene));
-  add('behaviour', () => parity.behaviour!);
-  if (graph.inputs.history !== null) feeds.history = wholeNumbers(parity.history!, [rows, graph.inputs.history]);
-  if (graph.inputs.poi) feeds.poi = wholeNumbers(parity.poi!, [rows]);
+  feeds.context = new ort.Tensor('int32', given.context, [rows]);
+  if (given.poi !== null) feeds.poi = new ort.Tensor('int32', given.poi, [rows]);
   const session = await ort.InferenceSession.create(onnxFile);
   try {
     const output = await session.run(feeds);
     return {
-      ctr: output.p_ctr!.data as Float32Array,
-      ctcvr: (output.p_ctcvr?.data as Float32Array | undefined) ?? null,
+      pCtr: output.p_ctr!.data as Float32Array,
+      pCtcvr: (output.p_ctcvr?.data as Float32Array | undefined) ?? null,
     };
   } finally {
     await session.release();
   }
 }
 
-const wholeNumbers = (data: Int32Array, shape: number[]): ort.Tensor => new ort.Tensor('int32', data, shape);
+/** Scores of the bundle's program by the native ranker. @param weights tensors of ranker.safetensors */
+export async function programScores(
+  program: RankerProgram,
+  weights: Tensors,
+  { inputs, tables: widths }: RankerGraph,
+  tables: Tensors,
+  rows: RankerRows,
+): Promise<Scores> {
+  const floats = ({ data }: { data: unknown }): Float32Array => data as Float32Array;
+  using ranker = new FusedRanker({
+    ...program,
+    inputs: {
+      embedding: widths.table!.dim,
+      contextIds: inputs.ids.context.length,
+      contextDense: inputs.dense.context.length,
+      z: inputs.z_s ?? 0,
+      behaviour: inputs.behaviour ?? 0,
+      // which of them follow from the POI alone does not matter where nothing is kept
+      ids: inputs.ids.row.map(() => false),
+      dense: inputs.dense.row.map(() => false),
+      poi: inputs.poi ? widths.poi_vectors!.dim : 0,
+    },
+    weights: Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, floats(tensor)])),
+    embedding: floats(tables.table!),
+    pois: inputs.poi ? floats(tables.poi_vectors!) : null,
+    memory: 0,
+  });
+  return await ranker.score(rows);
+}
 
 /** Some columns of a matrix [rows, ·]. */
 function columnsOf<T extends Int32Array | Float32Array>(matrix: T, rows: number, columns: readonly number[]): T {

@@ -70,11 +70,14 @@ function foldedNorm(state: ModelState, name: string): { factor: Float32Array; bi
   return { factor, bias: b.map((value, o) => beta[o]! + (value - mean[o]!) * factor[o]!) };
 }
 
-/** Weight [out, in] and bias [out] of a linear layer with its batch norm, if any, folded in: BN(x Wᵀ + b) is itself linear. */
-function foldedLinear(
-  state: ModelState,
-  name: string,
-): { weight: { shape: readonly number[]; data: Float32Array }; bias: Float32Array } {
+/** A linear layer: weight [out, in], bias [out]. */
+export interface LinearWeights<Bias = Float32Array | null> {
+  weight: { shape: readonly number[]; data: Float32Array };
+  bias: Bias;
+}
+
+/** Weight and bias of a linear layer with its batch norm, if any, folded in: BN(x Wᵀ + b) is itself linear. */
+export function foldedLinear(state: ModelState, name: string): LinearWeights<Float32Array> {
   const weight = weightOf(state, `${name}.weight`);
   if (!state.has(`${name}.norm.weight`)) return { weight, bias: weightOf(state, `${name}.bias`).data };
   const { factor, bias } = foldedNorm(state, name);
@@ -83,13 +86,13 @@ function foldedLinear(
   return { weight: { shape: weight.shape, data }, bias };
 }
 
-/** One expert's part of an expert layer as a linear layer's weight [out, in] and bias [out], its batch norm folded in. */
-function expertLinear(
+/** One expert's part of an expert layer as a linear layer, its batch norm folded in. */
+export function expertLinear(
   state: ModelState,
   name: string,
   expert: number,
   count: number,
-): { weight: { shape: readonly number[]; data: Float32Array }; bias: Float32Array } {
+): LinearWeights<Float32Array> {
   const { shape, data } = weightOf(state, `${name}.weight`);
   if (shape.length === 2) {
     // experts that read one input have their rows one after another in one matrix

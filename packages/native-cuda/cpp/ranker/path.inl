@@ -1,0 +1,169 @@
+// Blocks of rows through a network, over a register type V of the including source. Weights lie in panels of W columns, [out / W][in][W];
+// activations are broadcast.
+#include "../simd/functions.h"
+#include "plan.h"
+
+namespace larr::ranker_detail {
+namespace {
+
+using F = V::F;
+constexpr int W = V::W;
+constexpr int rows_of_registers = V::MR;
+
+size_t packed_floats(int out, int in) { return size_t(out) * size_t(in); }
+
+void pack(const float* weight, int out, int in, float* packed) {
+  for (int panel = 0; panel < out; panel += W)
+    for (int s = 0; s < in; s++)
+      for (int l = 0; l < W; l++) *packed++ = weight[int64_t(panel + l) * in + s];
+}
+
+// epilogue(row, column, sum of W columns from there) for N registers of columns and all rows; soon(row, column) for the same some time before.
+template <int N, class Soon, class Epilogue>
+inline __attribute__((always_inline)) void columns(const Dense& dense, const float* x, int64_t x_stride, int n, int column, Soon&& soon,
+                                                   Epilogue&& epilogue) {
+  const float* weight = dense.weight + int64_t(column) * dense.in;
+  const int64_t panel = int64_t(dense.in) * W;
+  for (int i = 0; i < n; i += rows_of_registers) {
+    for (int r = 0; r < rows_of_registers; r++)
+      for (int v = 0; v < N; v++) soon(i + r, column + v * W);
+    F acc[rows_of_registers][N];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows_of_registers; r++)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) acc[r][v] = V::set(0);
+    const float* left = x + int64_t(i) * x_stride;
+    const float* right = weight;
+    for (int s = 0; s < dense.in; s++) {
+      F b[N];
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) b[v] = V::load(right + v * panel);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows_of_registers; r++) {
+        const F a = V::set(left[r * x_stride]);
+#pragma GCC unroll 8
+        for (int v = 0; v < N; v++) acc[r][v] = V::fma(a, b[v], acc[r][v]);
+      }
+      left++;
+      right += W;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows_of_registers; r++)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) epilogue(i + r, column + v * W, acc[r][v]);
+  }
+}
+
+// n rows, rounded up to whole register blocks: x and what the epilogue writes must have room for them.
+template <class Soon, class Epilogue>
+inline __attribute__((always_inline)) void multiply(const Dense& dense, const float* x, int64_t x_stride, int n, Soon&& soon, Epilogue&& epilogue) {
+  int column = 0;
+  for (; column + V::NV * W <= dense.out; column += V::NV * W) columns<V::NV>(dense, x, x_stride, n, column, soon, epilogue);
+  for (; column + 2 * W <= dense.out; column += 2 * W) columns<2>(dense, x, x_stride, n, column, soon, epilogue);
+  for (; column < dense.out; column += W) columns<1>(dense, x, x_stride, n, column, soon, epilogue);
+}
+
+inline void nothing(int, int) {}
+
+void product(const Dense& dense, const float* x, int n, const float* bias, float* y, int64_t y_stride) {
+  multiply(dense, x, dense.in, n, nothing, [&](int r, int c, F sum) { V::store(y + r * y_stride + c, bias ? V::add(sum, V::load(bias + c)) : sum); });
+}
+
+// The first operand of max is what a NaN meets: it goes through, so that a row with one says so.
+inline F relu(F x) { return V::max(V::set(0), x); }
+
+// Sums of first layers that are known, and what the pair's columns add.
+void run_input(const Plan& plan, const Step& step, const Block& block, float* scratch) {
+  const int used = (block.rows + rows_of_registers - 1) / rows_of_registers * rows_of_registers;
+  const int last = block.rows - 1;
+  const auto known = [&](int r, int c) {
+    const int row = r < last ? r : last;
+    return V::add(V::load(block.of_context[row] + step.first + c), V::load(block.of_poi[row] + step.first + c));
+  };
+  const auto put = [&](int r, int c, F sum) {
+    V::store(scratch + int64_t(step.to[0]) * block_rows + int64_t(r) * step.width + c, step.relu ? relu(sum) : sum);
+  };
+  if (plan.pair == 0) {
+    for (int r = 0; r < used; r++)
+      for (int c = 0; c < step.width; c += W) put(r, c, known(r, c));
+    return;
+  }
+  // What is kept of a POI was last read some requests ago: it is on its way while the pair's columns are multiplied.
+  const auto soon = [&](int r, int c) { __builtin_prefetch(block.of_poi[r < last ? r : last] + step.first + c); };
+  multiply(step.dense, block.pair, plan.pair, block.rows, soon, [&](int r, int c, F sum) { put(r, c, V::add(sum, known(r, c))); });
+}
+
+void run_linear(const Step& step, int n, float* scratch) {
+  const float* x = scratch + int64_t(step.from) * block_rows;
+  float* y = scratch + int64_t(step.to[0]) * block_rows;
+  multiply(step.dense, x, step.from_width, n, nothing, [&](int r, int c, F sum) {
+    if (step.bias) sum = V::add(sum, V::load(step.bias + c));
+    V::store(y + int64_t(r) * step.width + c, step.relu ? relu(sum) : sum);
+  });
+}
+
+// One row's gate: shares [experts] of the experts it sees; logits are those of all experts.
+inline void shares(const float* logits, const int* seen, int count, float* share) {
+  float top = logits[seen[0]];
+  for (int e = 1; e < count; e++) top = logits[seen[e]] > top ? logits[seen[e]] : top;
+  for (int e = 0; e < count; e++) share[e] = logits[seen[e]] - top;
+  for (int e = count; e % W; e++) share[e] = 0;
+  for (int e = 0; e < count; e += W) V::store(share + e, exp2_scaled<V>(V::max(V::set(-85), V::load(share + e)), V::set(1.44269504088896341f)));
+  float sum = 0;
+  for (int e = 0; e < count; e++) sum += share[e];
+  for (int e = 0; e < count; e++) share[e] /= sum;
+}
+
+void run_mix(const Step& step, int n, float* scratch) {
+  alignas(64) float share[max_experts + W];
+  const auto row_of = [&](int reg, int r, int width) { return scratch + int64_t(reg) * block_rows + int64_t(r) * width; };
+  for (int r = 0; r < n; r++) {
+    const int* seen = step.seen.data();
+    for (size_t g = 0; g < step.to.size(); g++) {
+      int count = 0;
+      while (seen[count] >= 0) count++;
+      shares(row_of(step.gates[g], r, step.from_width), seen, count, share);
+      float* to = row_of(step.to[g], r, step.width);
+      for (int c = 0; c < step.width; c += W) {
+        F sum = V::set(0);
+        for (int e = 0; e < count; e++)
+          sum = V::fma(V::set(share[e]), V::load(row_of(step.experts[size_t(seen[e])], r, step.width) + c), sum);
+        V::store(to + c, sum);
+      }
+      seen += count + 1;
+    }
+  }
+}
+
+// 1 / (1 + e^-x) in place.
+void sigmoid(float* x, int n) {
+  for (int i = 0; i < n; i += W) {
+    const F e = exp2_scaled<V>(V::max(V::set(-87), V::min(V::set(87), V::load(x + i))), V::set(-1.44269504088896341f));
+    V::store(x + i, V::add(V::set(1), e));
+  }
+  for (int i = 0; i < n; i++) x[i] = 1 / x[i];
+}
+
+void run_block(const Plan& plan, const Block& block, float* scratch, float* click, float* order) {
+  for (const Step& step : plan.steps) switch (step.kind) {
+      case RankerStep::input: run_input(plan, step, block, scratch); break;
+      case RankerStep::linear: run_linear(step, block.rows, scratch); break;
+      case RankerStep::mix: run_mix(step, block.rows, scratch); break;
+    }
+  alignas(64) float p[2][block_rows + W];
+  for (size_t task = 0; task < plan.logits.size(); task++) {
+    const float* logits = scratch + int64_t(plan.logits[task]) * block_rows;
+    for (int r = 0; r < block.rows; r++) p[task][r] = logits[int64_t(r) * pad] + (task == 0 ? plan.click_shift : 0);
+    for (int r = block.rows; r % W; r++) p[task][r] = 0;
+    sigmoid(p[task], block.rows);
+    for (int r = 0; r < block.rows; r++)
+      if (const float logit = logits[int64_t(r) * pad]; logit != logit) p[task][r] = logit;
+  }
+  for (int r = 0; r < block.rows; r++) {
+    click[r] = p[0][r];
+    if (order) order[r] = p[0][r] * p[1][r];
+  }
+}
+
+}  // namespace
+}  // namespace larr::ranker_detail
