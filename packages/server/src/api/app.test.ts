@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
@@ -166,6 +168,31 @@ describe('the HTTP layer', () => {
     expect((await app.inject('/readyz')).json()).toEqual({ status: 'ready', model: byLength.identity });
     state.stopping = true;
     expect((await app.inject('/readyz')).statusCode).toBe(503);
+  });
+
+  it('answers what comes on an open connection while it stops as it answers every refusal', async () => {
+    const leaving = serving(byLength);
+    const server = createApp({ state: leaving, metrics: createMetrics(), limits });
+    await server.listen({ host: '127.0.0.1', port: 0 });
+    const socket = connect((server.server.address() as AddressInfo).port, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.write('GET /v1/catalogue/scene HTTP/1.1\r\nhost: localhost\r\n');
+    // The server has read that much before it begins to stop.
+    await fetch(`http://127.0.0.1:${(server.server.address() as AddressInfo).port}/healthz`);
+    leaving.stopping = true;
+    const closed = server.close();
+    await new Promise((resolve) => setImmediate(resolve));
+    socket.write('\r\n');
+    let answer = '';
+    for await (const part of socket) answer += part;
+    await closed;
+    expect(answer).toMatch(/^HTTP\/1\.1 503 /);
+    expect(answer).toMatch(/retry-after: 1\r\n/i);
+    expect(answer).toMatch(/connection: close\r\n/i);
+    expect(JSON.parse(answer.split('\r\n\r\n')[1]!)).toMatchObject({
+      error: { code: 'NOT_READY', message: expect.stringContaining('stopping') },
+      requestId: expect.any(String),
+    });
   });
 
   it('is not ready, and says so to requests, once the model has failed', async () => {

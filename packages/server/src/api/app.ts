@@ -9,7 +9,7 @@ import Fastify, {
 import { DEFAULT_LOG, type LogOptions, logger, logRequests } from '../observability/request-log.js';
 import { type Access, guardAccess, LOCAL_ACCESS } from '../security/access.js';
 import type { ErrorReply } from './contracts/index.js';
-import { ApiError, invalidBody } from './errors.js';
+import { ApiError, invalidBody, stopping } from './errors.js';
 import { parseJsonBody } from './json-body.js';
 import { Listeners } from './listeners.js';
 import type { PublishedOperation } from './openapi.js';
@@ -45,6 +45,9 @@ export interface Front {
   trustProxy: string[];
 }
 
+/** Asked while the server stops too: they say so. */
+const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics']);
+
 /** The HTTP application: validation, errors, headers and metrics, over the routes of `routes/` and whatever models `state` holds. */
 export function createApp(context: RouteContext, front: Partial<Front> = {}): FastifyInstance {
   const { state, metrics, limits } = context;
@@ -66,6 +69,8 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
     trustProxy: trustProxy.length === 0 ? false : trustProxy,
     bodyLimit: limits.bodyBytes,
     forceCloseConnections: 'idle',
+    // What comes on an open connection after a stop was asked for is answered below, as every refusal is.
+    return503OnClosing: false,
     genReqId: requestId,
     requestIdHeader: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 256 },
@@ -85,6 +90,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
 
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(headers).header('x-request-id', request.id);
+    if (state.stopping && !PROBES.has(request.routeOptions.url ?? '')) throw stopping();
   });
   guardAccess(app, access, metrics);
   // A connection that was busy when the server began to stop would otherwise be kept for its client's next request.

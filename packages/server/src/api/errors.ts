@@ -17,6 +17,15 @@ export class ApiError extends Error {
 export const notReady = (): ApiError =>
   new ApiError(503, 'NOT_READY', 'the model is still loading; /readyz says when it is there', undefined, 1);
 
+export const stopping = (): ApiError =>
+  new ApiError(
+    503,
+    'NOT_READY',
+    'the server is stopping; ask another one, or this one once it runs again',
+    undefined,
+    1,
+  );
+
 export const modelFailed = (): ApiError =>
   new ApiError(503, 'MODEL_FAILED', 'the model has failed; the server has to be started again');
 
