@@ -459,6 +459,27 @@ describe('every page', () => {
     },
   );
 
+  it('a table wider than a phone shows that there is more, and the keyboard reaches it', async () => {
+    await look(
+      'runs',
+      async (page) => {
+        const table = page.locator('.scroller');
+        await until(() => table.getAttribute('class')).toContain('fades');
+        const { x, width } = (await table.boundingBox())!;
+        expect([x >= 0, x + width <= 360]).toEqual([true, true]);
+        expect(await table.getAttribute('aria-label')).toContain('Runs');
+        await table.focus();
+        await table.evaluate((node) => node.scrollTo({ left: node.scrollWidth }));
+        await until(() => table.getAttribute('class')).not.toContain('fades');
+      },
+      { width: 360 },
+    );
+    await look('runs', async (page) => {
+      await page.locator('.scroller table').waitFor();
+      expect(await page.locator('.scroller').getAttribute('tabindex')).toBeNull();
+    });
+  });
+
   it('follows the system’s theme until another is chosen, and remembers that', async () => {
     await look(
       '',

@@ -3,6 +3,7 @@ import './charts.css';
 import { type KeyboardEvent, useEffect, useId, useRef, useState } from 'react';
 import uPlot from 'uplot';
 import { useDark } from '../shell/theme';
+import { DAY, DAY_STEPS, xRange } from './axis';
 
 export interface Line {
   label: string;
@@ -23,6 +24,8 @@ export interface LineChartProps {
   x: readonly number[];
   xLabel: string;
   time?: boolean;
+  /** x are days in UTC, each at its beginning; with `time` */
+  days?: boolean;
   lines: readonly Line[];
   format: (value: number) => string;
   formatX: (x: number) => string;
@@ -39,8 +42,16 @@ export interface LineChartProps {
 /** Rows of the table that stands behind a chart; of more, evenly spaced ones. */
 const TABLE_ROWS = 40;
 
-/** Colours come from the page's style, so that both themes have their own. */
-const styleOf = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** A colour as the canvas takes it. Colours come from the page's style, so that both themes have their own; an element says which one holds. */
+function colourOf(css: string): string {
+  const probe = document.createElement('span');
+  probe.style.color = css;
+  document.body.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
+}
+const faded = (css: string, percent: number): string => colourOf(`color-mix(in srgb, ${css} ${percent}%, transparent)`);
 
 /**
  * Lines over numbers or time, with bands where there are intervals. Read with the pointer or with the arrow keys; what the cursor stands on
@@ -223,14 +234,25 @@ function chartData({ x, lines, level }: LineChartProps): uPlot.AlignedData {
 }
 
 function chartOptions(props: LineChartProps, width: number, onCursor: (index: number | null) => void): uPlot.Options {
-  const { lines, time, format, formatX, formatTick = formatX, level, fromZero, logarithmic, height = 220 } = props;
-  const colour = (i: number): string => styleOf(`--c${i % 6}`);
-  const quiet = styleOf('--quiet');
-  const grid = { stroke: styleOf('--line'), width: 1 };
+  const {
+    lines,
+    time,
+    days,
+    format,
+    formatX,
+    formatTick = formatX,
+    level,
+    fromZero,
+    logarithmic,
+    height = 220,
+  } = props;
+  const colour = (i: number): string => `var(--c${i % 6})`;
+  const quiet = colourOf('var(--quiet)');
+  const grid = { stroke: colourOf('var(--line)'), width: 1 };
   const series: uPlot.Series[] = [{}];
   const bands: uPlot.Band[] = [];
   for (const line of lines) {
-    const stroke = colour(line.colour);
+    const stroke = colourOf(colour(line.colour));
     series.push({
       label: line.label,
       stroke,
@@ -240,13 +262,13 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
       spanGaps: true,
     });
     if (line.band !== undefined) {
-      const edge: uPlot.Series = { stroke: `${stroke}55`, width: 1, points: { show: false } };
+      const edge: uPlot.Series = { stroke: faded(colour(line.colour), 33), width: 1, points: { show: false } };
       series.push(edge, edge);
-      bands.push({ series: [series.length - 2, series.length - 1], fill: `${stroke}22` });
+      bands.push({ series: [series.length - 2, series.length - 1], fill: faded(colour(line.colour), 13) });
     }
   }
   if (level !== undefined)
-    series.push({ stroke: styleOf('--line-strong'), width: 1.5, dash: [4, 4], points: { show: false } });
+    series.push({ stroke: colourOf('var(--line-strong)'), width: 1.5, dash: [4, 4], points: { show: false } });
   const font = '12px "Inter Variable", system-ui, sans-serif';
   return {
     width: Math.max(width, 200),
@@ -254,6 +276,7 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
     series,
     bands,
     legend: { show: false },
+    ...(days ? { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC') } : {}),
     padding: [10, 8, 0, 0],
     cursor: {
       x: true,
@@ -262,7 +285,10 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
       drag: { x: true, y: false },
     },
     scales: {
-      x: { time: time === true },
+      x: {
+        time: time === true,
+        ...(days ? { range: (chart: uPlot, low: number, high: number) => xRange(chart.data[0], low, high, DAY) } : {}),
+      },
       y: {
         ...(logarithmic ? { distr: 3 as const } : {}),
         ...(fromZero && !logarithmic
@@ -280,6 +306,7 @@ function chartOptions(props: LineChartProps, width: number, onCursor: (index: nu
         grid: { show: false },
         ticks: { show: false },
         size: 34,
+        ...(days ? { incrs: [...DAY_STEPS] } : {}),
         values: (_chart: uPlot, splits: number[]) => splits.map(formatTick),
       },
       {

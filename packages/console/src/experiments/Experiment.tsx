@@ -4,6 +4,7 @@ import type { ExperimentReply, ReportReply } from '../api/types';
 import { useAnswer } from '../api/use-answer';
 import { Choices } from '../design/Choices';
 import { ago, lift, moment, number, percent, share } from '../design/format';
+import { Scroller } from '../design/Scroller';
 import { Slider } from '../design/Slider';
 import { Bones, Failure } from '../design/States';
 import { Link } from '../shell/Link';
@@ -195,6 +196,7 @@ function Findings({ report }: { report: ReportReply }) {
                   x={x}
                   xLabel="up to"
                   time
+                  days
                   level={0}
                   lines={[{ label: treatment, values, colour: i, band: { low, high } }]}
                   format={lift}
@@ -209,7 +211,7 @@ function Findings({ report }: { report: ReportReply }) {
         <h2 id="arms" className="table-title">
           Arms
         </h2>
-        <div className="scroller">
+        <Scroller label="Arms">
           <table>
             <thead>
               <tr>
@@ -246,7 +248,7 @@ function Findings({ report }: { report: ReportReply }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroller>
         <p className="quiet small table-note">
           Split of users: p {pValue(last.sampleRatio.p)}{' '}
           <span className={`badge ${last.sampleRatio.alarm ? 'bad' : 'good'}`}>

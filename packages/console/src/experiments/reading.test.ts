@@ -27,7 +27,7 @@ const days = [
 
 it('reads the lift day by day with the interval that holds on all of them, adjusted where that is wanted', () => {
   expect(liftByDay(days, 'new', 'ctr', false)).toEqual({
-    x: [Date.UTC(2026, 0, 1, 12) / 1000, Date.UTC(2026, 0, 2, 12) / 1000],
+    x: [Date.UTC(2026, 0, 1) / 1000, Date.UTC(2026, 0, 2) / 1000],
     lift: [null, 0.2],
     low: [null, -0.5],
     high: [null, 0.9],

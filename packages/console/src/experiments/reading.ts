@@ -31,7 +31,7 @@ export function liftByDay(
     ),
   );
   return {
-    x: days.map(({ day }) => Date.parse(`${day}T12:00:00Z`) / 1000),
+    x: days.map(({ day }) => Date.parse(`${day}T00:00:00Z`) / 1000),
     lift: effects.map((effect) => effect?.lift ?? null),
     low: effects.map((effect) => effect?.sequential.lift?.[0] ?? null),
     high: effects.map((effect) => effect?.sequential.lift?.[1] ?? null),

@@ -49,7 +49,7 @@ export function Reading({ moment, ranked, label, only }: ReadingProps) {
             <li key={field} className={text === null && !varies ? 'keyword absent' : 'keyword'}>
               <span className="keyword-field">{spoken(field)}</span>
               <span className="keyword-text" title={text ?? undefined}>
-                {varies ? 'by POI' : (text ?? 'not given')}
+                <span>{varies ? 'by POI' : (text ?? 'not given')}</span>
                 {!known && (
                   <span className="badge warn" title="No embedding of this text: it counts as missing">
                     unknown

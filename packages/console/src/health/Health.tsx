@@ -3,6 +3,7 @@ import { request } from '../api/request';
 import type { HealthReport } from '../api/types';
 import { useAnswer } from '../api/use-answer';
 import { bytes, duration, milliseconds, number, percent } from '../design/format';
+import { Scroller } from '../design/Scroller';
 import { Bones, Failure } from '../design/States';
 import './health.css';
 
@@ -176,7 +177,7 @@ function Report({ health }: { health: HealthReport }) {
         <h2 id="routes" className="table-title">
           Routes
         </h2>
-        <div className="scroller">
+        <Scroller label="Routes">
           <table>
             <thead>
               <tr>
@@ -212,7 +213,7 @@ function Report({ health }: { health: HealthReport }) {
                 ))}
             </tbody>
           </table>
-        </div>
+        </Scroller>
       </section>
     </>
   );

@@ -2,6 +2,7 @@ import { request, type ServerError } from '../api/request';
 import type { RunSummary, RunsReply } from '../api/types';
 import { useAnswer } from '../api/use-answer';
 import { ago, duration, moment } from '../design/format';
+import { Scroller } from '../design/Scroller';
 import { Bones, Empty, Failure } from '../design/States';
 import { Link } from '../shell/Link';
 import { hrefOf } from '../shell/routing';
@@ -55,7 +56,7 @@ export function Runs() {
         </Empty>
       )}
       {value !== null && value.runs.length > 0 && (
-        <div className="panel scroller">
+        <Scroller label="Runs" className="panel">
           <table className="runs">
             <caption className="only-heard">Runs, the latest first</caption>
             <thead>
@@ -95,7 +96,7 @@ export function Runs() {
               })}
             </tbody>
           </table>
-        </div>
+        </Scroller>
       )}
     </div>
   );
