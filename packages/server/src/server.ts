@@ -13,6 +13,7 @@ import { createMetrics, type Metrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/load-model.js';
 import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
+import type { RankerKind } from './ranking/ranker-lane.js';
 import { RunDirectory } from './run-directories/run-directory.js';
 import { UnseenTexts } from './scene/unseen-texts.js';
 import { type FrontOptions, type OpenFront, openFront } from './security/front.js';
@@ -52,6 +53,10 @@ export interface ServerOptions {
   console?: boolean;
   /** Threads of the ranker; the machine's cores, at most 8, by default. */
   threads?: number;
+  /** what scores; by default native where the bundle has a program for it */
+  ranker?: RankerKind;
+  /** bytes in which the native ranker keeps what follows from POIs alone */
+  rankerMemory?: number;
   limits?: Partial<Limits>;
   queue?: Partial<QueueLimits>;
   /** Keys, rates, origins, TLS, a second port, the log: by default only this machine may ask, and may do everything. */
@@ -98,7 +103,7 @@ function recordDamage(directory: string, { lines, places, torn }: LogDamage, met
   if (lines > 0)
     say(
       `the event log ${directory} has ${lines} ${lines === 1 ? 'line that is no event' : 'lines that are no events'}: ${namedBadLines({ count: lines, first: places })}. ` +
-        'They stay there and are passed over; all others are kept. `larr events compact --skip-bad-lines` leaves them out too',
+        'What is no event stays there and is passed over, all others are kept. `larr events compact --skip-bad-lines` leaves them out too',
     );
 }
 
@@ -203,6 +208,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     load: (directory) =>
       loadRankingModel(directory, {
         threads: options.threads,
+        ranker: options.ranker,
+        rankerMemory: options.rankerMemory,
         queue: { ...DEFAULT_QUEUE, ...options.queue },
         onBatch: (rows) => metrics.batchRows.observe(rows),
         store,
