@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
   type DatasetSchemaInput,
+  DuckdbSession,
   defineSchema,
   draftSchema,
   explainPreparation,
+  literal,
   openDataset,
   prepare,
   readSchema,
@@ -417,4 +419,63 @@ test('a log with a row for each kind of event is told apart from one of impressi
   expect(said).toMatch(
     /events\.event_type says what happened \(view, .*a row for each.*IN \('(click', 'purchase|purchase', 'click)'\)/,
   );
+});
+
+test('a label of counts gets a threshold, one of yes and no is one, and one with gaps or other words is said, never a feature', async () => {
+  const log = (label: (i: number, draw: number) => string) => {
+    const draw = draws(9);
+    let events = 'user,poi,weather,click\n';
+    for (let i = 0; i < 400; i++)
+      events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},${of(['sun', 'rain'], draw())},${label(i, draw())}\n`;
+    return { 'events.csv': events };
+  };
+  const yes = await drafted(log((_, x) => (x < 0.3 ? 'Yes' : 'no')));
+  expect(yes.schema.labels).toEqual({ click: 'click' });
+  expect(yes.report.splits[0]!.parts.train.clicks).toBeGreaterThan(0);
+  const counted = await drafted(log((_, x) => String(Math.floor(3 * x * x))));
+  expect(counted.schema.labels).toEqual({ click: { column: 'click', atLeast: 1 } });
+  expect(counted.said).toMatch(/events\.click reaches 2, so it is a label from 1 on/);
+  const gaps = await drafted(log((i, x) => (i % 9 === 0 ? '' : x < 0.3 ? '1' : '0')));
+  expect(gaps.said).toMatch(/events\.click is called as a label but is missing in 45 of 400 rows/);
+  const words = await drafted(log((_, x) => (x < 0.3 ? 'hit' : 'miss')));
+  expect(words.said).toMatch(/events\.click is called as a label but holds "miss", "hit", not 0 and 1/);
+  const ones = await drafted(log(() => '1'));
+  expect(ones.said).toMatch(/events\.click is 1 in every row, so every event counts as a positive/);
+  for (const { schema } of [gaps, words, ones]) {
+    expect(schema.negatives).toMatchObject({ method: 'unused' });
+    expect(JSON.stringify([schema.features, schema.keywords])).not.toContain('events.click');
+  }
+});
+
+test('decimal commas, sessions, and types without a text are left out and said; numbers beyond all time are numbers', async () => {
+  const draw = draws(10);
+  let events = 'session_id;user;poi;time;price;fee;weather;click\n';
+  for (let i = 0; i < 900; i++)
+    events += `s${Math.floor(i / 4)};u${Math.floor(draw() * 30)};p${Math.floor(draw() * 20)};2026-01-${String(1 + Math.floor(i / 60)).padStart(2, '0')} 12:00;1.${100 + Math.floor(draw() * 800)},5${Math.floor(draw() * 9)};${Math.floor(draw() * 9)},5;${of(['sun', 'rain'], draw())};${draw() < 0.3 ? 1 : 0}\n`;
+  const { directory, schema, said } = await drafted({ 'events.csv': events });
+  expect(JSON.stringify(schema.features)).not.toMatch(/session_id|price|fee/);
+  expect(said).toMatch(/events\.session_id is left out: in 100 % of the test rows/);
+  expect(said).toMatch(/events\.price, events\.fee hold numbers with decimal commas/);
+  const query = JSON.parse(/\{"query": "(?:[^"\\]|\\.)*"\}/.exec(said)![0]) as { query: string };
+  const report = await explainPreparation({
+    schema: defineSchema({
+      ...schema,
+      tables: { events: query },
+      features: { ...schema.features, dense: [{ name: 'price', value: 'events.price' }] },
+    }),
+    baseDirectory: directory,
+  });
+  expect(report.splits[0]!.dense[0]!.mean).toBeGreaterThan(1400);
+
+  using db = await DuckdbSession.open();
+  await db.run(
+    `COPY (SELECT {'id': 1} AS item, 'u' || (i * 37 % 101)::VARCHAR AS user_uuid, 9007199254740993 + (i * i % 53) AS product_id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + INTERVAL (i * 7) MINUTE AS at,
+       'x'::BLOB AS raw, [[1], [2]] AS nested, (1e20 + i % 17)::HUGEINT AS big, (i % 90)::DECIMAL(8, 2) AS price, i * i % 11 = 4 AS click FROM range(1500) t(i)) TO ${literal(join(directory, 'events.parquet'))} (FORMAT parquet)`,
+  );
+  const typed = await draftSchema({ events: 'events.parquet', baseDirectory: directory });
+  expect(typed.schema).toMatchObject({ keys: { user: 'user_uuid', poi: 'product_id' }, time: 'at' });
+  const remarks = typed.remarks.join('\n');
+  for (const column of ['item', 'raw', 'nested'])
+    expect(remarks).toMatch(new RegExp(`events\\.${column} is of type .* and is left out`));
+  expect(remarks).not.toMatch(/refuses/);
 });

@@ -1,7 +1,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import { DuckdbSession, ident } from '../duckdb/session.js';
 import { LarrError } from '../errors.js';
-import { explainPreparation } from '../prepare/explain.js';
+import { explainPreparation, type PreparationReport } from '../prepare/explain.js';
 import { LabelLeak } from '../prepare/outcomes.js';
 import { likelyDelimiter, openSource } from '../prepare/sources.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
@@ -83,6 +83,7 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
   const described = await describePois(db, { options, tables, sources, links });
 
   const outcomes = new Map<string, string>();
+  const fleeting = new Map<string, number>();
   let untimed: string | null = null;
   for (;;) {
     const draft = compose({
@@ -92,16 +93,20 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
       links,
       described,
       outcomes,
+      fleeting,
       untimed,
       remarks: [],
       comments: new Map(),
       used: new Set(),
     });
-    const refusal = await refusalOf(draft.schema, baseDirectory, tables.events[0]!.rows < triedOn[0]);
+    const { refusal, report } = await tried(draft.schema, baseDirectory, tables.events[0]!.rows < triedOn[0]);
+    const strange = report === null ? [] : fleetingColumns(draft.schema, report).filter(([c]) => !fleeting.has(c));
     if (refusal instanceof LabelLeak && refusal.columns.some(({ column }) => !outcomes.has(column))) {
       for (const { column, how } of refusal.columns) outcomes.set(column, how);
     } else if (refusal?.code === 'SPLIT_EMPTY' && untimed === null && draft.schema.time !== undefined) {
       untimed = refusal.message;
+    } else if (strange.length > 0) {
+      for (const [column, unseen] of strange) fleeting.set(column, unseen);
     } else return finished(draft, refusal);
   }
 }
@@ -131,21 +136,37 @@ async function describePois(
   return { columns, given: false };
 }
 
-/** Why a preparation refuses a schema and its tables; null where it does not, as far as the events that it is tried on go. */
-async function refusalOf(schema: DatasetSchemaInput, baseDirectory: string, few: boolean): Promise<LarrError | null> {
+/** What comes of a preparation that writes nothing: why it refuses the schema and its tables, or its report, as far as the events that it is tried on go. */
+async function tried(
+  schema: DatasetSchemaInput,
+  baseDirectory: string,
+  few: boolean,
+): Promise<{ refusal: LarrError; report: null } | { refusal: null; report: PreparationReport }> {
   const parsed = parseSchema(schema, 'the drafted schema');
   for (const firstEvents of few ? triedOn.slice(1) : triedOn) {
     try {
-      await explainPreparation({ schema: parsed, baseDirectory }, firstEvents);
-      return null;
+      const report = await explainPreparation({ schema: parsed, baseDirectory }, firstEvents);
+      if (firstEvents === triedOn.at(-1)) return { refusal: null, report };
     } catch (error) {
       if (!(error instanceof LarrError)) throw error;
       // The first of many events may well be of one day, or one class.
-      if (error instanceof LabelLeak || firstEvents === triedOn.at(-1)) return error;
+      if (error instanceof LabelLeak || firstEvents === triedOn.at(-1)) return { refusal: error, report: null };
     }
   }
-  return null;
+  throw new Error('no number of events was tried');
 }
+
+/** Columns of the events that are ID features and whose values hardly ever come back after the train part, with the share of the test rows. */
+function fleetingColumns(schema: DatasetSchemaInput, report: PreparationReport): [column: string, unseen: number][] {
+  const columns = new Map(schema.features!.categorical!.map((f) => [f.name, f.value]));
+  return report.splits[0]!.categorical.flatMap(({ name, unseen }): [string, number][] => {
+    const value = columns.get(name);
+    const plain = typeof value === 'string' && value.startsWith('events.') && name !== 'user' && name !== 'poi';
+    return plain && unseen > mostUnseen ? [[value.slice('events.'.length), unseen]] : [];
+  });
+}
+
+const mostUnseen = 0.9;
 
 interface Composed {
   schema: DatasetSchemaInput;

@@ -27,6 +27,8 @@ export interface Draft {
   outcomes: ReadonlyMap<string, string>;
   /** Columns of the events that say the same in every event of a POI, and whether there is a table of POIs beside, which they are not read for. */
   described: { columns: readonly string[]; given: boolean };
+  /** Columns of the events whose values in the test part the train part does not know, and how many of the rows. */
+  fleeting: ReadonlyMap<string, number>;
   /** A split by time leaves parts without rows. */
   untimed: string | null;
   /** What the user should look at. */
@@ -48,8 +50,8 @@ function free({ tables, used }: Draft, table: Table): ColumnSketch[] {
 const entities =
   'poi|item|shop|store|restaurant|merchant|product|app|movie|film|place|venue|business|station|hotel|book|song|track|video|game|course|listing|property|article';
 const patterns = {
-  user: /^(user|uid|customer|member|visitor|account|person|buyer|client|rider|guest|passenger|reader|viewer|listener|player|student|subscriber)(_?(id|key|no|number))?$/i,
-  poi: new RegExp(`^(${entities}|iid|sku|wm_poi)(_?(id|key|no|number))?$`, 'i'),
+  user: /^(user|uid|customer|member|visitor|account|person|buyer|client|rider|guest|passenger|reader|viewer|listener|player|student|subscriber)([_ -]?(id|key|no|number|uuid|code|hash))?$/i,
+  poi: new RegExp(`^(${entities}|iid|sku|wm_poi)([_ -]?(id|key|no|number|uuid|code|hash))?$`, 'i'),
   row: /^(row|event|impression|log|request)?_?(row_?)?id$/i,
   time: /^(time|timestamp|ts|date|datetime|event_?time|created(_at)?|at|when|occurred(_at)?)$/i,
   click: /^(is_?)?(click(ed|s)?|clk|label|target|opened|y)$/i,
@@ -133,15 +135,20 @@ export function likelyKey(
   events: readonly ColumnSketch[],
   which: 'user' | 'poi',
 ): string | undefined {
-  return options.keys?.[which] ?? events.find((c) => patterns[which].test(c.name))?.name;
+  return options.keys?.[which] ?? events.find((c) => patterns[which].test(c.name) && mayBeKey(c))?.name;
+}
+
+/** A key is a text or a number. */
+function mayBeKey({ kind, unwritable }: ColumnSketch): boolean {
+  return unwritable === null && kind !== 'list' && kind !== 'time';
 }
 
 function guessKey(draft: Draft, which: 'user' | 'poi'): string {
   const { options, tables, sources, links } = draft;
-  const { events } = tables;
+  const events = tables.events.filter(mayBeKey);
   const given = options.keys?.[which];
   if (given !== undefined) {
-    if (events.some((c) => c.name === given)) return given;
+    if (tables.events.some((c) => c.name === given)) return given;
     throw new ConfigError(
       'KEY_NOT_FOUND',
       `${sources.events!.where} has no column "${given}".${didYouMean(
@@ -277,6 +284,14 @@ export function guessLabels(draft: Draft): Labels {
   }
   const click = named?.binary ? named : named === undefined ? binary(patterns.click) : undefined;
   const order = named === undefined ? binary(patterns.order) : undefined;
+  if (named === undefined)
+    for (const [label, found, pattern] of [
+      ['click', click, patterns.click],
+      ['order', order, patterns.order],
+    ] as const) {
+      const almost = found === undefined ? free(draft, 'events').find((c) => pattern.test(c.name)) : undefined;
+      if (almost !== undefined) almostLabel(draft, labels, label, almost);
+    }
   const rating =
     named !== undefined
       ? named
@@ -284,7 +299,8 @@ export function guessLabels(draft: Draft): Labels {
   if (click !== undefined) labels.click = click.name;
   if (order !== undefined) labels.order = order.name;
   comments.set('labels', 'columns of 0 and 1, by their names');
-  if (click === undefined && order === undefined && rating !== undefined) {
+  const none = labels.click === undefined && labels.order === undefined;
+  if (none && rating !== undefined) {
     const atLeast = Math.ceil(rating.min! + 0.75 * (rating.max! - rating.min!));
     labels.click = { column: rating.name, atLeast };
     comments.set(
@@ -292,7 +308,7 @@ export function guessLabels(draft: Draft): Labels {
       `no column of 0 and 1 is called click or order; ratings run from ${rating.min} to ${rating.max}: is ${atLeast} a good one?`,
     );
     take(draft, 'events', rating.name);
-  } else if (click === undefined && order === undefined) {
+  } else if (none) {
     negatives = { method: 'unused', perPositive: 2 };
     comments.set('labels', 'none was found: every event is taken for a positive');
     comments.set('negatives', 'for each event, POIs that its user never used, in the same context');
@@ -346,6 +362,25 @@ export function guessLabels(draft: Draft): Labels {
   return { labels, negatives };
 }
 
+/** A column that is called as a label and is none as it stands: counts reach 1, or it has to be decided what is meant. */
+function almostLabel(draft: Draft, labels: Labels['labels'], label: 'click' | 'order', c: ColumnSketch): void {
+  if (c.distinct < 2 && c.missing === 0) return;
+  take(draft, 'events', c.name);
+  if (c.kind === 'number' && c.missing === 0 && c.min === 0 && c.max! >= 1) {
+    labels[label] = { column: c.name, atLeast: 1 };
+    draft.remarks.push(
+      `events.${c.name} reaches ${c.max}, so it is a label from 1 on ("atLeast"). If it does not count what happened, correct it.`,
+    );
+    return;
+  }
+  const values = c.values.slice(0, 6).map((v) => JSON.stringify(v));
+  draft.remarks.push(
+    c.missing > 0
+      ? `events.${c.name} is called as a label but is missing in ${Math.round(c.missing * c.rows)} of ${c.rows} rows (else ${values.join(', ')}), and a label is needed in every row, so it is left out. If missing means that nothing happened${queryRemedy(draft.sources.events!, `coalesce(nullif(${ident(c.name)}::VARCHAR, ''), '0') AS ${ident(c.name)}`).replace(', or make', ', make')}, and name it under "labels".`
+      : `events.${c.name} is called as a label but holds ${values.join(', ')}${c.distinct > values.length ? ', …' : ''}, not 0 and 1 (or yes and no), so it is left out. Make it one${queryRemedy(draft.sources.events!, `(${ident(c.name)} = '…')::INTEGER AS ${ident(c.name)}`)}, or give a threshold: {"column": ${JSON.stringify(c.name)}, "atLeast": …}; name it under "labels".`,
+  );
+}
+
 /** Words for what happened to a POI in a log with a row for each event. */
 const kindsOfEvents = {
   shown: /^(impression|imp|view(ed)?|show(n)?|exposure|expose(d)?|display(ed)?|pv|page_?view|visit|seen)s?$/i,
@@ -363,7 +398,9 @@ export function setRowNumbersAside(draft: Draft): void {
     take(draft, 'events', c.name);
     remarks.push(
       `events.${c.name} is another one in every row, as a row's number is, and is left out: a value that never comes back tells nothing.${
-        c.whole && c.min! >= 0 ? ' If results shall name rows by it, put it under keys as "row".' : ''
+        c.whole && c.min! >= 0 && c.max! <= Number.MAX_SAFE_INTEGER
+          ? ' If results shall name rows by it, put it under keys as "row".'
+          : ''
       }`,
     );
   }
@@ -443,6 +480,7 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
   const title = guessTitle(draft, keys.poi);
   const titles: string[] = [];
   for (const table of ['events', 'users', 'pois'] as const) {
+    const commas: ColumnSketch[] = [];
     for (const c of free(draft, table)) {
       const ref = `${table}.${c.name}`;
       if (c.unwritable !== null) {
@@ -464,11 +502,7 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
         continue;
       }
       if (c.texts === 'decimal commas') {
-        const value = `replace(replace(${ident(c.name)}, '.', ''), ',', '.') AS ${ident(c.name)}`;
-        const remedy = draft.sources[table]!.query === undefined ? queryRemedy(draft.sources[table]!, value) : '';
-        remarks.push(
-          `${ref} holds numbers with decimal commas, such as ${JSON.stringify(c.values[0])}, and is left out: numbers are read with a point. Write them so${remedy}; then put it under "dense".`,
-        );
+        commas.push(c);
         continue;
       }
       if (c.texts === 'addresses of the web') {
@@ -478,6 +512,13 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
       if (table === 'events' && describesPoi(draft, c)) {
         remarks.push(
           `${ref} is the same in every event of a POI, so it describes the POI and not the moment, and is left out. Put it into the table of POIs${pois.some((o) => o.name === c.name) ? ', where there is a column of that name already' : ''}.`,
+        );
+        continue;
+      }
+      const unseen = table === 'events' ? draft.fleeting.get(c.name) : undefined;
+      if (unseen !== undefined) {
+        remarks.push(
+          `${ref} is left out: in ${Math.round(100 * unseen)} % of the test rows its value is one that was not there before, as a session's number is.`,
         );
         continue;
       }
@@ -520,11 +561,12 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
         if (c.name === title?.name || patterns.place.test(c.name)) titles.push(name);
       }
     }
+    if (commas.length > 0) remarks.push(decimalCommasRemark(draft, table, commas));
   }
   // What says which POI it is comes first: the language model is shown it first.
   poiWords.sort((a, b) => Number(b.column === title?.name) - Number(a.column === title?.name));
   const kind = pois.find(
-    (c) => poiWords.some((k) => k.column === c.name && !titles.includes(k.name)) && c.distinct <= 1000,
+    (c) => poiWords.some((k) => k.column === c.name && !titles.includes(k.name)) && !c.personal && c.distinct <= 1000,
   );
   if (kind !== undefined)
     userWords.push({ name: userCalled(null, 'taste'), behaviour: { top: 4, of: `pois.${kind.name}` } });
@@ -550,6 +592,15 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
   };
 }
 
+/** What columns of numbers with decimal commas are, and one query that reads them all. */
+function decimalCommasRemark(draft: Draft, table: Table, columns: readonly ColumnSketch[]): string {
+  const source = draft.sources[table]!;
+  const values = columns.map(({ name }) => `replace(replace(${ident(name)}, '.', ''), ',', '.') AS ${ident(name)}`);
+  const remedy = source.query === undefined ? queryRemedy(source, values.join(', ')) : '';
+  const [hold, are, them] = columns.length === 1 ? ['holds', 'is', 'it'] : ['hold', 'are', 'them'];
+  return `${columns.map((c) => `${table}.${c.name}`).join(', ')} ${hold} numbers with decimal commas, such as ${JSON.stringify(columns[0]!.values[0])}, and ${are} left out: numbers are read with a point. Write them so${remedy}; then put ${them} under "dense", or coordinates under "distanceKm".`;
+}
+
 /** Whether a column of the events says something of the POI and is none of the moment: where it was is both. */
 function describesPoi({ described }: Draft, { name }: ColumnSketch): boolean {
   return described.columns.includes(name);
@@ -564,7 +615,7 @@ export function mayDescribe({ name, kind, binary, unit, times }: ColumnSketch): 
 /** The column with the name of a POI: by its name, "shop_name" of a shop, or by its values, short texts that hardly ever come back. */
 function guessTitle(draft: Draft, key: string): ColumnSketch | undefined {
   const texts = free(draft, 'pois').filter((c) => c.kind === 'text' && c.texts === null && c.distinct > 1);
-  const stem = key.replace(/[_ -]?(id|key|no|number)$/i, '').replace(/[^\p{L}\p{N}]/gu, '');
+  const stem = key.replace(/[_ -]?(id|key|no|number|uuid|code|hash)$/i, '').replace(/[^\p{L}\p{N}]/gu, '');
   const ofEntity = new RegExp(`^(${entities}${stem === '' ? '' : `|${stem}`})[_ -]?(name|title)$`, 'iu');
   const owned = (c: ColumnSketch) => c.personal || c.unique;
   const byName =

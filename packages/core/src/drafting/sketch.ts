@@ -1,7 +1,7 @@
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError } from '../errors.js';
 import { type OpenSource, reading } from '../prepare/sources.js';
-import { canonicalSql, isUnwritable, timeSql } from '../prepare/sql-values.js';
+import { canonicalSql, isUnwritable, labelWords, timeSql } from '../prepare/sql-values.js';
 import { type OddTimes, oddTimes } from './odd-times.js';
 
 export type Table = 'events' | 'users' | 'pois';
@@ -18,7 +18,7 @@ export interface ColumnSketch {
   min: number | null;
   max: number | null;
   length: number;
-  /** Its values are 0 and 1 (or true and false) and both occur. */
+  /** Its values are 0 and 1 (true and false, yes and no) and both occur. */
   binary: boolean;
   /** The table has about as many values as rows: each says which row it is, and little else. */
   personal: boolean;
@@ -86,7 +86,7 @@ async function sketchColumn(
      min(TRY_CAST(text AS DOUBLE)) AS min, max(TRY_CAST(text AS DOUBLE)) AS max, avg(length(text)) AS length,
      count(*) FILTER (text <> '' AND TRY_CAST(text AS DOUBLE) IS NULL)::INTEGER AS words,
      count(*) FILTER (TRY_CAST(text AS DOUBLE) <> trunc(TRY_CAST(text AS DOUBLE)))::INTEGER AS fractions,
-     count(*) FILTER (lower(text) NOT IN ('0', '1', 'true', 'false'))::INTEGER AS other,
+     count(*) FILTER (lower(text) IN (${labelWords.yes.map(literal).join(', ')}))::INTEGER AS yes, count(*) FILTER (lower(text) IN (${labelWords.no.map(literal).join(', ')}))::INTEGER AS no,
      count(*) FILTER (text <> '' AND time IS NULL)::INTEGER AS timeless,
      count(*) FILTER (regexp_full_match(text, '-?\\d{1,3}(\\.\\d{3})*,\\d+|-?\\d+,\\d+'))::INTEGER AS commas,
      count(*) FILTER (regexp_full_match(text, '-?\\d{1,3}(\\.\\d{3})*(,\\d+)?|-?\\d+(,\\d+)?'))::INTEGER AS european,
@@ -134,7 +134,7 @@ async function sketchColumn(
     min,
     max,
     length: found.length ?? 0,
-    binary: found.other === 0 && found.missing === 0 && distinct === 2,
+    binary: found.yes! > 0 && found.no! > 0 && found.yes! + found.no! === n && distinct === 2,
     unit,
     times: type === 'VARCHAR' && unit === null && kind !== 'time' ? await oddTimes(db, table, name) : null,
     texts:

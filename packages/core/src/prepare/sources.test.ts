@@ -174,3 +174,39 @@ test('an extension that cannot be had, a missing variable and a failed login are
     code: 'SETUP_FAILED',
   });
 });
+
+test('column names that differ in nothing but case are refused by name', async () => {
+  await expect(rowsOf('film id,title,Title\nf1,a,b\n', 'films.csv')).rejects.toMatchObject({
+    code: 'BAD_HEADER',
+    message: expect.stringMatching(
+      /films\.csv: the header names the columns "title" and "Title", which differ in nothing but case/,
+    ),
+  });
+});
+
+test("a table that lists none of the events' POIs is refused with what both call them; one that lists some is noted", async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'larr-source-'));
+  let events = 'user,poi,click\n';
+  for (let i = 0; i < 300; i++) events += `u${i % 30},${i % 20}.0,${(i * i) % 7 === 2 ? 1 : 0}\n`;
+  await writeFile(join(folder, 'events.csv'), events);
+  const made = async (pois: string) => {
+    await writeFile(join(folder, 'pois.csv'), pois);
+    const schema = defineSchema({
+      name: 'x',
+      tables: { events: 'events.csv', pois: 'pois.csv' },
+      labels: { click: 'click' },
+      features: { categorical: [{ name: 'poi', value: 'events.poi' }] },
+    });
+    return prepare(join(folder, 'out'), { schema, baseDirectory: folder });
+  };
+  const rows = Array.from({ length: 20 }, (_, i) => `${i}\n`).join('');
+  await expect(made(`poi\n${rows}`)).rejects.toMatchObject({
+    code: 'KEYS_DISJOINT',
+    message: expect.stringMatching(
+      /pois\.csv lists none of the POIs of the events: they name "0\.0", "1\.0", "2\.0", its column "poi" says "0", "1", "2"\. .*one has whole numbers with "\.0"/,
+    ),
+  });
+  expect((await made('poi\n0.0\n1.0\n')).notes).toEqual([
+    '270 events name 18 POIs that pois.csv does not list, such as "2.0"; they are kept, with every column missing.',
+  ]);
+});

@@ -197,12 +197,17 @@ async function readHeader(
       { file: where, row: 1 },
     );
   const names = splitHeader(line, delimiter).map((name, i) => (name.trim() === '' ? `column${i}` : name.trim()));
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined)
-    throw new DataError('BAD_HEADER', `${where}: the header names the column "${twice}" twice. Rename one of them.`, {
-      file: where,
-      field: twice,
-    });
+  // Columns are told apart without regard to case.
+  const same = names.map((name) => name.toLowerCase());
+  const at = same.findIndex((name, i) => same.indexOf(name) !== i);
+  if (at >= 0) {
+    const [first, second] = [names[same.indexOf(same[at]!)]!, names[at]!];
+    throw new DataError(
+      'BAD_HEADER',
+      `${where}: the header names ${first === second ? `the column "${first}" twice` : `the columns "${first}" and "${second}", which differ in nothing but case`}. Rename one of them.`,
+      { file: where, field: second },
+    );
+  }
   return names;
 }
 

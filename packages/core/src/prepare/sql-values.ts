@@ -49,6 +49,12 @@ export function holdsNumbers(type: string): boolean {
   return /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BIGNUM|FLOAT|DOUBLE|DECIMAL(\(.*\))?)$/.test(type);
 }
 
+/** How a label is written, in lower case: what happened, and what did not. */
+export const labelWords = {
+  yes: ['1', 'true', 'yes', 'y', 't', '1.0'],
+  no: ['0', 'false', 'no', 'n', 'f', '0.0'],
+} as const;
+
 /** Whether values of a type have no text that a request could give too: bytes, and nested ones. */
 export function isUnwritable(type: string): boolean {
   return isNested(type) || /^(BLOB|BIT)\b/.test(type);
@@ -82,7 +88,8 @@ export function timeSql({ sql, type }: ColumnSql, unit?: 'timestamp' | 's' | 'ms
         : unit === 'us'
           ? x
           : `CASE WHEN abs(${x}) < 1e11 THEN ${x} * 1e6 WHEN abs(${x}) < 1e14 THEN ${x} * 1e3 ELSE ${x} END`;
-  const fromNumber = `make_timestamp((${microseconds})::BIGINT)`;
+  // Years 1 to 9999; what is beyond is no time, whatever it counts.
+  const fromNumber = `CASE WHEN (${microseconds}) BETWEEN -62135596800e6 AND 253402300799e6 THEN make_timestamp(TRY_CAST(${microseconds} AS BIGINT)) END`;
   if (type !== 'VARCHAR') return fromNumber;
   const wall = `(left(${sql}, 10) || regexp_replace(substr(${sql}, 11), '(Z|[+-]\\d{2}:?(\\d{2})?)$', ''))`;
   return `CASE WHEN regexp_full_match(${sql}, '-?\\d+(\\.\\d+)?') THEN ${fromNumber} ELSE TRY_CAST(${wall} AS TIMESTAMP) END`;

@@ -1,4 +1,4 @@
-import { type DuckdbSession, ident } from '../duckdb/session.js';
+import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, didYouMean } from '../errors.js';
 import { featureLayout } from '../features/layout.js';
 import { compileDerivation } from '../scene/derive.js';
@@ -15,6 +15,7 @@ import {
   holdsNumbers,
   isNested,
   isUnwritable,
+  labelWords,
   numberSql,
   presentSql,
   templateSlots,
@@ -130,8 +131,9 @@ export async function loadTables(
     await db.run(
       `CREATE TABLE ${alias} AS SELECT (file_row - 1)::INTEGER AS ${index}, ${keyText} AS ${id}${columns} FROM raw_${table}`,
     );
-    const { n } = await db.row<{ n: bigint }>(
-      `SELECT count(*) AS n FROM raw_events WHERE ${eventKey} NOT IN (SELECT ${id} FROM ${alias})`,
+    const { n, first, events } = await db.row<{ n: bigint; first: string | null; events: bigint }>(
+      `SELECT count(*) AS n, min_by(key, file_row) AS first, (SELECT count(*) FROM raw_events) AS events
+       FROM (SELECT ${eventKey} AS key, file_row FROM raw_events) WHERE key NOT IN (SELECT ${id} FROM ${alias})`,
     );
     if (n > 0n) {
       await db.run(
@@ -141,8 +143,10 @@ export async function loadTables(
       const { added } = await db.row<{ added: bigint }>(
         `SELECT count(*) - (SELECT count(*) FROM raw_${table}) AS added FROM ${alias}`,
       );
+      const what = table === 'pois' ? 'POI' : 'user';
+      if (n === events) throw await strangers(db, { table, where, key, id, eventKey });
       notes.push(
-        `${n} events name ${added} ${table} that ${where} does not list; they are kept, with every column missing.`,
+        `${n} ${n === 1n ? 'event names' : 'events name'} ${added} ${added === 1n ? what : `${what}s`} that ${where} does not list, such as ${JSON.stringify(first)}; they are kept, with every column missing.`,
       );
     }
     await db.run(`DROP TABLE raw_${table}`);
@@ -154,7 +158,7 @@ export async function loadTables(
   const labelSql = (label: NonNullable<typeof click>) => {
     const column = raw('events', label.column);
     if (label.atLeast !== undefined) return `(${numberSql(column, new Set())} >= ${label.atLeast})::UTINYINT`;
-    return `(lower(${canonicalSql(column)}) IN ('1', 'true'))::UTINYINT`;
+    return `(lower(${canonicalSql(column)}) IN (${labelWords.yes.map(literal).join(', ')}))::UTINYINT`;
   };
   const eventColumns = [...types.events.keys()].map((c) => `, r.${ident(`c:${c}`)}`).join('');
   const t = timeColumn === undefined ? null : timeSql(raw('events', timeColumn), unit);
@@ -229,6 +233,32 @@ export async function loadTables(
     notes,
     columns: tableColumns,
   };
+}
+
+/** An error for a table that lists none of the users or POIs of the events, with what both call them. */
+async function strangers(
+  db: DuckdbSession,
+  {
+    table,
+    where,
+    key,
+    id,
+    eventKey,
+  }: { table: 'users' | 'pois'; where: string; key: string; id: string; eventKey: string },
+): Promise<DataError> {
+  const examples = async (query: string) =>
+    (await db.rows<{ key: string }>(query)).map((row) => JSON.stringify(row.key)).join(', ');
+  const named = await examples(`SELECT ${eventKey} AS key FROM raw_events GROUP BY 1 ORDER BY min(file_row) LIMIT 3`);
+  const listed = await examples(
+    `SELECT ${id} AS key FROM ${aliases[table]} WHERE ${id === 'user' ? 'user_index' : 'poi_index'} < 3 ORDER BY 1`,
+  );
+  return new DataError(
+    'KEYS_DISJOINT',
+    `${where} lists none of the ${table === 'pois' ? 'POIs' : 'users'} of the events: they name ${named}, its column "${key}" says ${listed}. Name its key under tables.${table} ("key": …), or write both alike${
+      /\.0"/.test(named) !== /\.0"/.test(listed) ? ' (one has whole numbers with ".0")' : ''
+    }.`,
+    { file: where, field: key },
+  );
 }
 
 /**
@@ -454,8 +484,8 @@ async function checkValues(
       const text = canonicalSql(sqlOf(label.column));
       await complain(
         label.column,
-        `(${text}) IS NULL OR lower(${text}) NOT IN ('0', '1', 'true', 'false')`,
-        'a label: 0, 1, true or false',
+        `(${text}) IS NULL OR lower(${text}) NOT IN (${[...labelWords.yes, ...labelWords.no].map(literal).join(', ')})`,
+        'a label: 0 or 1, true or false, yes or no',
         'Correct it, or declare a threshold: {"column": …, "atLeast": …}.',
       );
     }

@@ -295,7 +295,7 @@ export const DatasetSchema = z.strictObject({
   time: TimeColumn.optional().describe('When the event happened, local time of the place.'),
   labels: z
     .strictObject({ click: Label.optional(), order: Label.optional() })
-    .describe('0/1, true/false, or a threshold. A single label of either kind is trained as the click.'),
+    .describe('0/1, true/false, yes/no, or a threshold. A single label of either kind is trained as the click.'),
   place: z
     .strictObject({
       poi: column.optional().describe("The POI table's column with the place a POI is in: its city, say."),
