@@ -13,6 +13,6 @@ export async function missingExtension(db: DuckdbSession, message: string): Prom
   const folder = `${directory || '~/.duckdb/extensions'}/${version}/${platform}`;
   return (
     `this needs DuckDB's extension "${name}", which is not installed and could not be downloaded. Where there is a network, ` +
-    `"INSTALL ${name};" in DuckDB ${version} fetches it once; or copy ${name}.duckdb_extension from such a machine to ${folder}.`
+    `"INSTALL ${name};" in DuckDB ${version}, or "INSTALL ${name}" under "setup" of the schema, fetches it once; or copy ${name}.duckdb_extension from such a machine to ${folder}.`
   );
 }

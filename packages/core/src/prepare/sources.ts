@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { missingExtension } from '../duckdb/extensions.js';
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
-import { DataError, didYouMean } from '../errors.js';
+import { DataError, nearestName } from '../errors.js';
 import { whyNotText } from '../files/not-text.js';
 import type { TableSource } from '../schema/schema.js';
 
@@ -144,12 +144,13 @@ async function databaseTable(db: DuckdbSession, where: string, path: string, tab
   const at = wanted === '' && tables.length === 1 ? 0 : called.indexOf(wanted);
   const found = tables[at];
   if (found !== undefined) return [name, found.schema, found.name].map(ident).join('.');
+  const near = wanted === '' ? undefined : nearestName(wanted, called);
   throw new DataError(
     'TABLE_UNKNOWN',
     `tables.${table}: ${wanted === '' ? `${where} does not say which table of the database is meant` : `${file} has no table "${wanted}"`}. ${
       called.length === 0
         ? 'It has none at all.'
-        : `Write "${databaseFile(where)}#${called[0]}", say; it has ${called.join(', ')}.${wanted === '' ? '' : didYouMean(wanted, called)}`
+        : `Write "${databaseFile(where)}#${called[0]}", say; it has ${called.join(', ')}.${near === undefined ? '' : ` Did you mean "${near}"?`}`
     }`,
     { file, field: `tables.${table}` },
   );

@@ -6,6 +6,7 @@ import {
   ConfigError,
   compactEvents,
   type DatasetSchemaInput,
+  DuckdbSession,
   defineSchema,
   prepare,
   readSchema,
@@ -104,6 +105,20 @@ test("a dataset's own schema reads the tables it was made of: from anywhere, thr
     const linked = join(home, `link-${name}`, 'schema.json');
     expect(await schemaDirectory(linked)).toBe(await schemaDirectory(file));
   }
+  {
+    using db = await DuckdbSession.open({ file: join(home, 'shop', 'tables', 'shop.duckdb') });
+    await db.run('CREATE TABLE kitchens AS SELECT 1 AS poi');
+  }
+  const attached = defineSchema({
+    ...input({
+      query:
+        "SELECT 'p' || i AS poi, 'Kitchen' AS name FROM range(10) t(i) WHERE (SELECT count(*) FROM shop.kitchens) = 1",
+    }),
+    setup: ["ATTACH 'shop.duckdb' AS shop (READ_ONLY)"],
+  });
+  expect(
+    (await prepare(join(home, 'attached'), { schema: attached, baseDirectory: join(home, 'shop', 'tables') })).pois,
+  ).toBe(10);
   await rename(join(home, 'shop'), join(home, 'moved'));
   const file = join(home, 'moved', 'out', 'paths', 'schema.json');
   const made = await again(file, join(home, 'third'));

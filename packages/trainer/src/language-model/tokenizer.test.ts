@@ -71,6 +71,12 @@ describe('encoding', () => {
     expect(more.tokenId('<poi_name>')).toBe(tokenizer.tokenId('<poi_name>'));
     expect(withSpecialTokens(more, ['<scene_city>'])).toBe(more);
   });
+
+  it('takes special tokens of any script as one id each', () => {
+    const tokens = ['<poi_店名>', '</poi_店名>', '<scene_Погода>', '<scene_déjà_vu>'];
+    const more = withSpecialTokens(tokenizer, tokens);
+    for (const token of tokens) expect(Array.from(more.encode(token))).toEqual([more.tokenId(token)]);
+  });
 });
 
 /** Tokenizers of published models; they are not part of this repository. */
