@@ -7,6 +7,7 @@
 
 #include "../encoder/plan.h"
 #include "../infonce/plan.h"
+#include "../simd/bf16.h"
 #include "checks.h"
 #include "emulated.h"
 #include "larr/cuda.h"
@@ -42,7 +43,12 @@ void run_infonce(const Variant& v, const InfoNce& p, InfoNceOut& out) {
 #else
       return;
 #endif
-    case Variant::emulated_gpu: return test::infonce_emulated(p, out);
+    case Variant::emulated_gpu:
+#if defined(LARR_TEST_EMULATED_GPU)
+      return infonce_emulated(p, out);
+#else
+      return;
+#endif
     case Variant::gpu_best: return infonce_on_cuda(p, out, 0);
     case Variant::gpu_portable: return infonce_on_cuda(p, out, 0, CudaPath::portable);
   }
@@ -137,6 +143,58 @@ double worst_of(const std::vector<float>& got, const std::vector<double>& wanted
   return worst;
 }
 
+struct NceAnswer {
+  double loss = 0;
+  std::vector<double> lse_row, lse_col, dq, dk;
+};
+
+// The operators a user would compose, in f32 or, as autocast has it, with operands and results of the products in bf16: scores, two
+// cross-entropies, their gradient, two products. Sums lie in 16 lanes, as vector instructions leave them.
+NceAnswer composed(const InfoNce& p, const std::vector<float>& q, const std::vector<float>& k) {
+  const size_t b = size_t(p.batch), d = size_t(p.dim);
+  const bool bf16 = p.compute == Dtype::bf16;
+  const auto round = [&](float x) { return bf16 ? nearest(x, 16) : x; };
+  const auto product = [&](size_t n, const auto& left, const auto& right) {
+    float lanes[16] = {}, sum = 0;
+    for (size_t x = 0; x < n; x++) lanes[x % 16] += round(left(x)) * round(right(x));
+    for (float lane : lanes) sum += lane;
+    return round(sum);
+  };
+  std::vector<float> s(b * b), g(b * b, 0.0f);
+  NceAnswer a{0, std::vector<double>(b), std::vector<double>(b), std::vector<double>(b * d), std::vector<double>(b * d)};
+  for (size_t i = 0; i < b; i++)
+    for (size_t j = 0; j < b; j++) {
+      const float dot = product(d, [&](size_t x) { return q[i * d + x]; }, [&](size_t x) { return k[j * d + x]; });
+      const bool counts = i == j || !p.groups || p.groups[i] != p.groups[j];
+      s[i * b + j] = counts ? round(float(p.scale) * dot) : -INFINITY;
+    }
+  float loss = 0;
+  for (int side = 0; side < 2; side++)
+    for (size_t i = 0; i < b; i++) {
+      const auto at = [&](size_t j) { return side ? j * b + i : i * b + j; };
+      float top = -INFINITY, sum = 0;
+      for (size_t j = 0; j < b; j++) top = std::max(top, s[at(j)]);
+      for (size_t j = 0; j < b; j++) sum += std::exp(s[at(j)] - top);
+      const float lse = top + std::log(sum);
+      (side ? a.lse_col : a.lse_row)[i] = double(lse);
+      loss += lse - s[at(i)];
+      for (size_t j = 0; j < b; j++) g[at(j)] += (std::exp(s[at(j)] - lse) - float(i == j)) / float(2 * b);
+    }
+  a.loss = double(loss / float(2 * b));
+  for (size_t i = 0; i < b; i++)
+    for (size_t x = 0; x < d; x++) {
+      a.dq[i * d + x] = double(float(p.scale) * product(b, [&](size_t j) { return g[i * b + j]; }, [&](size_t j) { return k[j * d + x]; }));
+      a.dk[i * d + x] = double(float(p.scale) * product(b, [&](size_t j) { return g[j * b + i]; }, [&](size_t j) { return q[j * d + x]; }));
+    }
+  return a;
+}
+
+double worst_of(const std::vector<double>& got, const std::vector<double>& wanted) {
+  double worst = 0;
+  for (size_t i = 0; i < got.size(); i++) worst = std::max(worst, std::fabs(got[i] - wanted[i]));
+  return worst;
+}
+
 }  // namespace
 
 void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
@@ -200,6 +258,39 @@ void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas
       expect(dq == dq2 && dk == dk2 && lr == lr2 && lc == lc2 && again.loss == out.loss && again.dscale == out.dscale, what + " differs from run to run");
       expect(forward.loss == out.loss, what + " forward-only loss differs");
     }
+}
+
+void check_infonce_against_composed(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
+  NceProblem made = make(c, seed);
+  InfoNce& p = made.p;
+  p.q = made.q.data(), p.k = made.k.data();
+  p.groups = c.groups ? made.groups.data() : nullptr;
+  const size_t b = size_t(c.batch), size = made.q.size();
+  NceAnswer exact{0, std::vector<double>(b), std::vector<double>(b), std::vector<double>(size), std::vector<double>(size)};
+  double dscale;
+  infonce_reference(p, &exact.loss, &dscale, exact.lse_row.data(), exact.lse_col.data(), exact.dq.data(), exact.dk.data());
+  const double gradient = std::max(largest(exact.dq), largest(exact.dk));
+  for (Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+    p.compute = dtype;
+    const NceAnswer other = composed(p, made.q, made.k);
+    // Stated: what a result of that size loses by being f32, and rounding's luck.
+    const double lse_slack = dtype == Dtype::f32 ? 2e-6 : 1e-4, gradient_slack = dtype == Dtype::f32 ? 3e-7 : 1e-4;
+    const double lse_most = std::max(worst_of(other.lse_row, exact.lse_row), worst_of(other.lse_col, exact.lse_col)) + lse_slack;
+    const double gradient_most = std::max(worst_of(other.dq, exact.dq), worst_of(other.dk, exact.dk)) + gradient_slack * gradient;
+    const double loss_most = std::fabs(other.loss - exact.loss) + lse_slack;
+    for (const Variant& v : variants(dtype, isas, c.batch <= 400)) {
+      std::vector<float> lr(b, poison), lc(b, poison), dq(size, poison), dk(size, poison);
+      InfoNceOut out;
+      out.lse_row = lr.data(), out.lse_col = lc.data(), out.dq = dq.data(), out.dk = dk.data();
+      run_infonce(v, p, out);
+      const double lse = std::max(worst_of(lr, exact.lse_row), worst_of(lc, exact.lse_col));
+      const double g = std::max(worst_of(dq, exact.dq), worst_of(dk, exact.dk)), loss = std::fabs(out.loss - exact.loss);
+      const std::string what = name(c) + v.name(dtype) + " is further from float64 than the composed operators: ";
+      expect(lse <= lse_most, what + "lse " + in_digits(lse) + ", " + in_digits(lse_most));
+      expect(g <= gradient_most, what + "gradients " + in_digits(g) + ", " + in_digits(gradient_most));
+      expect(loss <= loss_most, what + "loss " + in_digits(loss) + ", " + in_digits(loss_most));
+    }
+  }
 }
 
 void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
