@@ -479,3 +479,37 @@ test('decimal commas, sessions, and types without a text are left out and said; 
     expect(remarks).toMatch(new RegExp(`events\\.${column} is of type .* and is left out`));
   expect(remarks).not.toMatch(/refuses/);
 });
+
+test('names are understood however their words are joined, and a time with gaps is told with the query that leaves them out', async () => {
+  const draw = draws(11);
+  const rows = (time: (i: number) => string) =>
+    Array.from(
+      { length: 600 },
+      (_, i) =>
+        `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},${time(i)},${Math.floor(draw() * 90)},${draw() < 0.3 ? 'TRUE' : 'False'}\n`,
+    ).join('');
+  const day = (i: number) => `2026-01-${String(1 + Math.floor(i / 40)).padStart(2, '0')} 12:00`;
+  for (const header of [
+    'User ID,Item ID,Event Time,Air Temp,Is Clicked',
+    'userId,itemId,eventTime,airTemp,isClicked',
+  ]) {
+    const [user, poi, time, , click] = header.split(',');
+    const { schema } = await drafted({ 'events.csv': `${header}\n${rows(day)}` });
+    expect(schema).toMatchObject({ keys: { user, poi }, time, labels: { click } });
+  }
+  const gaps = await drafted({
+    'events.csv': `user,poi,time,temperature,click\n${rows((i) => (i % 50 === 7 ? '' : day(i)))}`,
+  });
+  expect(gaps.schema.time).toBeUndefined();
+  expect(gaps.said).toMatch(/events\.time is a time but is missing in 12 of 600 rows/);
+  const query = JSON.parse(/\{"query": "(?:[^"\\]|\\.)*"\}/.exec(gaps.said)![0]) as { query: string };
+  const schema = defineSchema({
+    ...gaps.schema,
+    tables: { events: query },
+    time: 'time',
+    splits: {},
+    defaultSplit: undefined,
+  });
+  const { splits } = await explainPreparation({ schema, baseDirectory: gaps.directory });
+  expect(Object.values(splits[0]!.parts).reduce((sum, { rows }) => sum + rows, 0)).toBe(588);
+});

@@ -74,6 +74,15 @@ const patterns = {
   skewed: /price|cost|count|num|amount|distance|sales|fee/i,
 };
 
+/** Whether a column is called so, however its words are joined: "is_clicked", "Is Clicked", "isClicked". */
+function says(name: string, pattern: RegExp): boolean {
+  const joined = name
+    .trim()
+    .replace(/(\p{Ll})(\p{Lu})/gu, '$1_$2')
+    .replace(/[\s.-]+/g, '_');
+  return pattern.test(name) || pattern.test(joined);
+}
+
 /** The name of each column, as "table.column": its own as far as a name may have its letters, else its number. */
 export function nameColumns(tables: Sketches): Map<string, string> {
   const names = new Map<string, string>();
@@ -135,7 +144,7 @@ export function likelyKey(
   events: readonly ColumnSketch[],
   which: 'user' | 'poi',
 ): string | undefined {
-  return options.keys?.[which] ?? events.find((c) => patterns[which].test(c.name) && mayBeKey(c))?.name;
+  return options.keys?.[which] ?? events.find((c) => says(c.name, patterns[which]) && mayBeKey(c))?.name;
 }
 
 /** A key is a text or a number. */
@@ -158,7 +167,7 @@ function guessKey(draft: Draft, which: 'user' | 'poi'): string {
     );
   }
   const found =
-    events.find((c) => patterns[which].test(c.name)) ??
+    events.find((c) => says(c.name, patterns[which])) ??
     events.find((c) =>
       tables[which === 'user' ? 'users' : 'pois'].some((o) => o.name === c.name && /id$|key$/i.test(c.name)),
     ) ??
@@ -179,7 +188,7 @@ export function guessTable(draft: Draft, table: 'users' | 'pois', eventKey: stri
   const own =
     tables[table].find((c) => c.name === eventKey) ??
     tables[table].find((c) => links[table]?.event === eventKey && c.name === links[table].own) ??
-    tables[table].find((c) => pattern.test(c.name)) ??
+    tables[table].find((c) => says(c.name, pattern)) ??
     tables[table].find((c) => /^(id|key)$/i.test(c.name));
   if (own === undefined) {
     throw new ConfigError(
@@ -196,23 +205,41 @@ export function guessTime(draft: Draft): ColumnSketch | undefined {
   const { remarks, comments } = draft;
   for (const c of free(draft, 'events')) {
     // Numbers are taken for days, as 20260131, only where they are called so.
-    if (c.times === null || (c.kind === 'number' && !patterns.when.test(c.name))) continue;
+    if (c.times === null || (c.kind === 'number' && !says(c.name, patterns.when))) continue;
     take(draft, 'events', c.name);
     remarks.push(oddTimesRemark(draft.sources.events!, c.name, c.times));
   }
   const found =
     free(draft, 'events').find(
-      (c) => patterns.time.test(c.name) && (c.kind === 'time' || c.unit !== null) && c.missing === 0,
+      (c) => says(c.name, patterns.time) && (c.kind === 'time' || c.unit !== null) && c.missing === 0,
     ) ??
     free(draft, 'events').find((c) => c.kind === 'time' && c.missing === 0) ??
     free(draft, 'events').find(
-      (c) => c.unit !== null && c.missing === 0 && c.distinct > 1 && !patterns.row.test(c.name),
+      (c) => c.unit !== null && c.missing === 0 && c.distinct > 1 && !says(c.name, patterns.row),
     );
   if (found !== undefined) take(draft, 'events', found.name);
-  else remarks.push('No time column was found: there will be no statistics, no sequences and no split by time.');
+  else {
+    const gaps = free(draft, 'events').find(
+      (c) => c.kind === 'time' || (c.unit !== null && says(c.name, patterns.time)),
+    );
+    if (gaps !== undefined) {
+      take(draft, 'events', gaps.name);
+      remarks.push(gapsRemark(draft.sources.events!, gaps));
+    }
+    remarks.push('No time column was found: there will be no statistics, no sequences and no split by time.');
+  }
   comments.set('time', 'when it happened, by the local clock of the place');
 
   return found;
+}
+
+/** What a column of times with gaps is, and the query without them. */
+function gapsRemark({ path, delimiter }: DraftSource, { name, missing, rows }: ColumnSketch): string {
+  const file = fileRelation(path, delimiter);
+  const query = `SELECT * FROM ${file} WHERE ${ident(name)}::VARCHAR <> ''`;
+  return `events.${name} is a time but is missing in ${Math.round(missing * rows)} of ${rows} rows, and a time is needed in every row. Fill them in, or leave these rows out${
+    file === null ? '' : `: {"query": ${JSON.stringify(query)}}`
+  }; then name it under "time".`;
 }
 
 /** What a column of times in odd ways of writing is, and what to do. */
@@ -270,7 +297,7 @@ export function guessLabels(draft: Draft): Labels {
   const { events } = draft.tables;
   const labels: Labels['labels'] = {};
   let negatives: DatasetSchemaInput['negatives'];
-  const binary = (pattern: RegExp) => free(draft, 'events').find((c) => c.binary && pattern.test(c.name));
+  const binary = (pattern: RegExp) => free(draft, 'events').find((c) => c.binary && says(c.name, pattern));
   const named = options.label === undefined ? undefined : events.find((c) => c.name === options.label);
   if (
     options.label !== undefined &&
@@ -289,13 +316,13 @@ export function guessLabels(draft: Draft): Labels {
       ['click', click, patterns.click],
       ['order', order, patterns.order],
     ] as const) {
-      const almost = found === undefined ? free(draft, 'events').find((c) => pattern.test(c.name)) : undefined;
+      const almost = found === undefined ? free(draft, 'events').find((c) => says(c.name, pattern)) : undefined;
       if (almost !== undefined) almostLabel(draft, labels, label, almost);
     }
   const rating =
     named !== undefined
       ? named
-      : free(draft, 'events').find((c) => patterns.rating.test(c.name) && c.kind === 'number' && c.missing === 0);
+      : free(draft, 'events').find((c) => says(c.name, patterns.rating) && c.kind === 'number' && c.missing === 0);
   if (click !== undefined) labels.click = click.name;
   if (order !== undefined) labels.order = order.name;
   comments.set('labels', 'columns of 0 and 1, by their names');
@@ -315,7 +342,7 @@ export function guessLabels(draft: Draft): Labels {
     const candidates = free(draft, 'events').filter((c) => c.binary);
     for (const c of candidates) take(draft, 'events', c.name);
     const always = events.find(
-      (c) => (patterns.click.test(c.name) || patterns.order.test(c.name)) && c.distinct === 1 && c.missing === 0,
+      (c) => (says(c.name, patterns.click) || says(c.name, patterns.order)) && c.distinct === 1 && c.missing === 0,
     );
     if (always !== undefined) take(draft, 'events', always.name);
     remarks.push(
@@ -352,7 +379,7 @@ export function guessLabels(draft: Draft): Labels {
       remarks.push(
         `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away.`,
       );
-    } else if (patterns.after.test(c.name) || patterns.rating.test(c.name) || patterns.position.test(c.name)) {
+    } else if (says(c.name, patterns.after) || says(c.name, patterns.rating) || says(c.name, patterns.position)) {
       take(draft, 'events', c.name);
       remarks.push(
         `events.${c.name} is left out: by its name it is known only after POIs were ranked. If it is known before, put it under "features".`,
@@ -391,7 +418,7 @@ const kindsOfEvents = {
 /** Leaves out columns that hold another value in every row, as a row's number is. */
 export function setRowNumbersAside(draft: Draft): void {
   const { remarks } = draft;
-  const row = free(draft, 'events').find((c) => patterns.row.test(c.name));
+  const row = free(draft, 'events').find((c) => says(c.name, patterns.row));
   if (row !== undefined) take(draft, 'events', row.name);
   for (const c of free(draft, 'events')) {
     if (!c.unique || !c.personal || (c.kind !== 'text' && !c.whole)) continue;
@@ -455,8 +482,8 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
   }
 
   const point = (table: 'events' | 'pois'): [string, string] | undefined => {
-    const lat = tables[table].find((c) => patterns.latitude.test(c.name) && c.kind === 'number');
-    const lon = tables[table].find((c) => patterns.longitude.test(c.name) && c.kind === 'number');
+    const lat = tables[table].find((c) => says(c.name, patterns.latitude) && c.kind === 'number');
+    const lon = tables[table].find((c) => says(c.name, patterns.longitude) && c.kind === 'number');
     if (lat === undefined || lon === undefined) return undefined;
     take(draft, table, lat.name);
     take(draft, table, lon.name);
@@ -467,12 +494,12 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
     dense.push({ name: denseCalled(null, 'distance'), transform: 'log1p', value: { derive: 'distanceKm', from, to } });
     addScene(null, 'distance', { derive: 'distanceBand', from, to });
   }
-  const here = events.find((c) => patterns.city.test(c.name) && c.kind === 'text');
-  const home = users.find((c) => patterns.home.test(c.name) && c.kind === 'text');
+  const here = events.find((c) => says(c.name, patterns.city) && c.kind === 'text');
+  const home = users.find((c) => says(c.name, patterns.home) && c.kind === 'text');
   if (here !== undefined && home !== undefined)
     addScene(null, 'travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
 
-  const there = pois.find((c) => patterns.city.test(c.name) && c.kind === 'text');
+  const there = pois.find((c) => says(c.name, patterns.city) && c.kind === 'text');
   const place =
     there === undefined ? undefined : { poi: there.name, ...(home === undefined ? {} : { user: home.name }) };
   comments.set('place', 'columns with the place of a POI, and of a user; stage 2 draws negatives from the same place');
@@ -493,11 +520,11 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
         remarks.push(`${ref} has ${c.distinct === 0 ? 'no values' : 'a single value'} and is left out.`);
         continue;
       }
-      if (c.kind === 'time' || (c.times !== null && (c.kind === 'text' || patterns.when.test(c.name)))) {
+      if (c.kind === 'time' || (c.times !== null && (c.kind === 'text' || says(c.name, patterns.when)))) {
         remarks.push(`${ref} is a time${table === 'events' ? ' beside the time column' : ''} and is left out.`);
         continue;
       }
-      if (c.unit !== null && patterns.when.test(c.name)) {
+      if (c.unit !== null && says(c.name, patterns.when)) {
         remarks.push(`${ref} looks like a time, counted in ${c.unit} since 1970, and is left out.`);
         continue;
       }
@@ -528,15 +555,15 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
         );
         continue;
       }
-      const coded = c.kind === 'number' && c.whole && patterns.code.test(c.name) && !c.personal;
-      if (c.kind === 'number' && c.unit === null && !coded && (c.distinct > 50 || patterns.temperature.test(c.name))) {
-        const skewed = patterns.skewed.test(c.name) && c.min! >= 0;
+      const coded = c.kind === 'number' && c.whole && says(c.name, patterns.code) && !c.personal;
+      if (c.kind === 'number' && c.unit === null && !coded && (c.distinct > 50 || says(c.name, patterns.temperature))) {
+        const skewed = says(c.name, patterns.skewed) && c.min! >= 0;
         dense.push({
           name: denseCalled(table, c.name),
           value: ref,
           ...(skewed ? { transform: 'log1p' as const } : {}),
         });
-        if (table === 'events' && patterns.temperature.test(c.name)) {
+        if (table === 'events' && says(c.name, patterns.temperature)) {
           const unit = c.max! > 60 ? ('fahrenheit' as const) : ('celsius' as const);
           addScene(table, c.name, { derive: 'temperatureWords', of: ref, unit });
           comments.set('keywords.scene', `${c.name} reaches ${c.max}: taken for degrees ${unit}`);
@@ -558,7 +585,7 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
       else {
         const name = poiCalled(table, c.name);
         poiWords.push({ name, column: c.name, ...(c.length > 200 ? { maxCharacters: 400 } : {}) });
-        if (c.name === title?.name || patterns.place.test(c.name)) titles.push(name);
+        if (c.name === title?.name || says(c.name, patterns.place)) titles.push(name);
       }
     }
     if (commas.length > 0) remarks.push(decimalCommasRemark(draft, table, commas));
@@ -608,8 +635,8 @@ function describesPoi({ described }: Draft, { name }: ColumnSketch): boolean {
 
 /** Columns of the events that may be a description of a key: what is neither label nor time nor place. */
 export function mayDescribe({ name, kind, binary, unit, times }: ColumnSketch): boolean {
-  const place = [patterns.latitude, patterns.longitude, patterns.city, patterns.place].some((p) => p.test(name));
-  return kind !== 'time' && !binary && unit === null && times === null && !place && !patterns.rating.test(name);
+  const place = [patterns.latitude, patterns.longitude, patterns.city, patterns.place].some((p) => says(name, p));
+  return kind !== 'time' && !binary && unit === null && times === null && !place && !says(name, patterns.rating);
 }
 
 /** The column with the name of a POI: by its name, "shop_name" of a shop, or by its values, short texts that hardly ever come back. */
@@ -619,12 +646,12 @@ function guessTitle(draft: Draft, key: string): ColumnSketch | undefined {
   const ofEntity = new RegExp(`^(${entities}${stem === '' ? '' : `|${stem}`})[_ -]?(name|title)$`, 'iu');
   const owned = (c: ColumnSketch) => c.personal || c.unique;
   const byName =
-    texts.find((c) => patterns.title.test(c.name)) ??
-    texts.find((c) => ofEntity.test(c.name)) ??
-    texts.find((c) => patterns.named.test(c.name) && owned(c));
+    texts.find((c) => says(c.name, patterns.title)) ??
+    texts.find((c) => says(c.name, ofEntity)) ??
+    texts.find((c) => says(c.name, patterns.named) && owned(c));
   if (byName !== undefined) return byName;
   const byValues = texts.find(
-    (c) => owned(c) && c.length >= 2 && c.length <= 40 && !patterns.place.test(c.name) && !patterns.code.test(c.name),
+    (c) => owned(c) && c.length >= 2 && c.length <= 40 && !says(c.name, patterns.place) && !says(c.name, patterns.code),
   );
   if (byValues !== undefined)
     draft.remarks.push(

@@ -295,7 +295,7 @@ async function oddities(
   );
   if (repeated !== null)
     notes.push(
-      `${where}: ${repeated} rows repeat another one in every column that is read (user, POI, time, labels and all); each is counted. If the log holds them twice by mistake, remove them.`,
+      `${where}: ${repeated} ${repeated === 1n ? 'row repeats' : 'rows repeat'} another one in every column that is read (user, POI, time, labels and all); each is counted. If the log holds them twice by mistake, remove them.`,
     );
   const time = { sql: ident(`c:${column}`), type: types.get(column)! };
   const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
