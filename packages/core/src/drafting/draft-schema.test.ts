@@ -264,8 +264,6 @@ test('a column keeps its name in any script, the same as a feature, a keyword, a
 test.each([
   ['shop_id', 'shop_name', 'shop_id'],
   ['restaurant', 'restaurantName', 'restaurant'],
-  ['poi', 'display_name', 'poi'],
-  ['listing_id', 'listing_title', 'listing_id'],
   ['item', 'Bezeichnung', 'item'],
 ])('the name of a POI with the key %s is %s, not that of its brand', async (key, title, own) => {
   const draw = draws(2);

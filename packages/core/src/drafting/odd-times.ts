@@ -28,6 +28,18 @@ const formats = [
   '%a %b %d %H:%M:%S %Y',
   '%a, %d %b %Y %H:%M:%S GMT',
 ];
+/** What a text in a format looks like, for the choice of those that are worth trying. */
+const shapes = formats.map(
+  (format) =>
+    new RegExp(
+      `^${format
+        .replace(/[.]/g, '\\.')
+        .replace(/%Y/g, '\\d{4}')
+        .replace(/%[dmHMSIy]/g, '\\d{1,2}')
+        .replace(/%f/g, '\\d+')
+        .replace(/%[abBp]/g, '[A-Za-z]+')}$`,
+    ),
+);
 const mostFormats = 6;
 /** Times are long ago and not far ahead: a number of eight digits is seldom a day. */
 const sane = (time: string) => `${time} BETWEEN TIMESTAMP '1990-01-01' AND TIMESTAMP '2100-01-01'`;
@@ -82,10 +94,15 @@ export async function oddTimes(db: DuckdbSession, table: string, name: string): 
   let unknown = unread;
   let ambiguous = false;
   while (unknown > 0 && found.length < mostFormats) {
+    const sample = (
+      await db.rows<{ v: string }>(`SELECT DISTINCT v FROM (FROM unread ORDER BY row LIMIT ${sampled})`)
+    ).map((row) => row.v);
+    const tried = formats.flatMap((format, i) => (sample.some((v) => shapes[i]!.test(v)) ? [{ format, i }] : []));
+    if (tried.length === 0) break;
     const counts = await db.row<Record<string, number>>(
-      `SELECT ${formats.map((f, i) => `count(*) FILTER (${sane(`try_strptime(v, ${literal(f)})`)})::INTEGER AS f${i}`).join(', ')} FROM (FROM unread ORDER BY row LIMIT ${sampled})`,
+      `SELECT ${tried.map(({ format, i }) => `count(*) FILTER (${sane(`try_strptime(v, ${literal(format)})`)})::INTEGER AS f${i}`).join(', ')} FROM (FROM unread ORDER BY row LIMIT ${sampled})`,
     );
-    const rows = formats.map((_, i) => counts[`f${i}`]!);
+    const rows = formats.map((_, i) => counts[`f${i}`] ?? 0);
     const most = Math.max(...rows);
     if (most === 0) break;
     const format = formats[rows.indexOf(most)]!;
