@@ -252,6 +252,16 @@ describe('models of other kinds', () => {
       await other.close();
     }
   });
+
+  it('refuses to serve by the native ranker a network that it has no program of', async () => {
+    const exported = await exportTinyBundle(directory, 'deepfm');
+    const other = await createServer({ bundle: exported.bundle, port: 0, ranker: 'native' });
+    try {
+      await expect(other.ready).rejects.toMatchObject({ code: 'NO_NATIVE_RANKER' });
+    } finally {
+      await other.close();
+    }
+  });
 });
 
 describe('a model that attends to sequences', () => {
@@ -279,16 +289,37 @@ describe('a model that attends to sequences', () => {
 });
 
 describe('the larr-server program', () => {
-  it("maps neither LibTorch nor the trainer into the process, and can't reach them", async () => {
-    const running = await start(['--bundle', bundle]);
-    try {
-      await post({ user: 'u1', candidates: ['p1'] }, running.url!);
-      const maps = readFileSync(`/proc/${running.process.pid}/maps`, 'utf8');
-      expect(maps).toMatch(/onnxruntime/);
-      expect(maps).not.toMatch(/torch|libc10/);
-    } finally {
-      running.process.kill('SIGTERM');
-      await running.exited;
+  it('ranks alike with either ranker, and maps neither LibTorch nor the trainer into the process', async () => {
+    const request = {
+      user: 'u1',
+      scene: { time: '2026-01-05T12:00:00', weather: 'sunny', latitude: 22.5, longitude: 114 },
+      candidates: [...Array.from({ length: 30 }, (_, i) => `p${i}`), 'nowhere'],
+    };
+    const scores: Map<string, number>[] = [];
+    for (const kind of ['native', 'onnx']) {
+      const running = await start(['--bundle', bundle, '--ranker', kind]);
+      try {
+        // the second time from what the native ranker has kept of the POIs
+        for (let time = 0; time < 2; time++) {
+          const { reply } = await post(request, running.url!);
+          scores.push(new Map(reply.ranked.map(({ poi, pCtcvr }) => [poi, pCtcvr!])));
+        }
+        const status = await fetch(`${running.url}/v1/admin/state`);
+        const { bundles } = (await status.json()) as { bundles: { ranker: { kind: string; bytes: number } }[] };
+        expect(bundles[0]!.ranker.kind).toBe(kind);
+        expect(bundles[0]!.ranker.bytes > 0).toBe(kind === 'native');
+        const maps = readFileSync(`/proc/${running.process.pid}/maps`, 'utf8');
+        expect(maps.includes('libonnxruntime')).toBe(kind === 'onnx');
+        expect(maps).not.toMatch(/torch|libc10/);
+      } finally {
+        running.process.kill('SIGTERM');
+        await running.exited;
+      }
+    }
+    expect(new Set(scores[0]!.values()).size).toBeGreaterThan(10);
+    for (const other of scores.slice(1)) {
+      expect(other.size).toBe(31);
+      for (const [poi, score] of scores[0]!) expect(other.get(poi)).toBeCloseTo(score, 6);
     }
     const { dependencies } = JSON.parse(readFileSync(join(packageDirectory, 'package.json'), 'utf8')) as {
       dependencies: Record<string, string>;

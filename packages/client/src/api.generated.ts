@@ -254,6 +254,12 @@ export type ServerState = {
     pois: number;
     /** Memory that they take, without the bundle's own tables. */
     poiBytes: number;
+    /** What scores. */
+    ranker: {
+      kind: 'native' | 'onnx';
+      /** Memory in which it keeps what follows from POIs alone. */
+      bytes: number;
+    };
     /** Name of the users and POIs in the online store. */
     data: string | null;
     /** Digest of the bundle that a rollback goes back to. */

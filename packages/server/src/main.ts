@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { LarrError, UsageError } from '@larr/core';
+import { RANKER_KINDS, type RankerKind } from './ranking/ranker-lane.js';
 import { FRONT_OPTIONS, FRONT_USAGE, readFrontOptions } from './security/front-options.js';
 import { runKeysCommand } from './security/key-commands.js';
 import { createServer, type RunningServer, type ServerOptions } from './server.js';
@@ -26,6 +27,8 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --experiments DIR       keep and run experiments there (needs --events)
   --runs DIR              show the runs below this directory in the console
   --no-console            do not serve the console under /console/
+  --ranker KIND           what scores: native, or onnx (native where the bundle has a program for it)
+  --ranker-memory MIB     memory in which the native ranker keeps what follows from POIs alone (512)
   --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
   --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
@@ -49,6 +52,8 @@ async function main(): Promise<number> {
     process.stderr.write(USAGE);
     return 0;
   }
+  // The kernels take their threads from the environment.
+  if (options.server.threads !== undefined) process.env.LARR_THREADS ??= String(options.server.threads);
   const server = await createServer(options.server);
   const stopped = stopOnSignal(server);
   try {
@@ -84,6 +89,8 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       ...(values.experiments === undefined ? {} : { experiments: values.experiments }),
       ...(values.runs === undefined ? {} : { runs: values.runs }),
       console: !values['no-console'],
+      ...(values.ranker === undefined ? {} : { ranker: rankerKind(values.ranker) }),
+      rankerMemory: wholeNumber('--ranker-memory', values['ranker-memory'], 0, 1 << 24) * 2 ** 20,
       ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
       front: readFrontOptions(values, (option, text) => wholeNumber(option, text, 0, 65_535)),
       limits: { candidates: wholeNumber('--max-candidates', values['max-candidates'], 1, 100_000) },
@@ -109,6 +116,8 @@ function parse(args: string[]) {
         experiments: { type: 'string' },
         runs: { type: 'string' },
         'no-console': { type: 'boolean', default: false },
+        ranker: { type: 'string' },
+        'ranker-memory': { type: 'string', default: '512' },
         threads: { type: 'string' },
         'max-candidates': { type: 'string', default: '2000' },
         'max-queued-rows': { type: 'string', default: '65536' },
@@ -120,6 +129,13 @@ function parse(args: string[]) {
   } catch (error) {
     throw new UsageError('OPTION_UNKNOWN', `${(error as Error).message.split('. ', 1)[0]}; --help lists the options`);
   }
+}
+
+function rankerKind(text: string): RankerKind {
+  const kind = RANKER_KINDS.find((one) => one === text);
+  if (kind === undefined)
+    throw new UsageError('OPTION_INVALID', `--ranker ${text}: one of ${RANKER_KINDS.join(', ')} is expected`);
+  return kind;
 }
 
 function wholeNumber(option: string, text: string, least: number, most: number): number {

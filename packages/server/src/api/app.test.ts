@@ -21,6 +21,7 @@ const byLength: RankingModel = {
   drift: () => [],
   store: null,
   poiTable: { pois: 0, bytes: 0 },
+  ranker: { kind: 'onnx', bytes: 0 },
   score: async () => [],
   recall: async () => ({ pois: [], matched: [], unmatched: [] }),
   broken: false,

@@ -3,11 +3,12 @@ import { ApiError } from './errors.js';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
-const OPENING = new Set([0x5b, 0x7b]);
-const CLOSING = new Set([0x5d, 0x7d]);
+const [OPEN_ARRAY, OPEN_OBJECT, CLOSE_ARRAY, CLOSE_OBJECT] = [0x5b, 0x7b, 0x5d, 0x7d] as const;
 
 /** Throws when the JSON text nests deeper than `limit`. Looks at the bytes alone, so that a hostile body is refused before it is parsed. */
 export function checkDepth(body: Buffer, limit: number): void {
+  // What has not so many brackets cannot nest so deep.
+  if (occurrences(body, OPEN_ARRAY, limit) + occurrences(body, OPEN_OBJECT, limit) <= limit) return;
   let depth = 0;
   let inString = false;
   for (let i = 0; i < body.length; i++) {
@@ -17,12 +18,19 @@ export function checkDepth(body: Buffer, limit: number): void {
       else if (byte === QUOTE) inString = false;
     } else if (byte === QUOTE) {
       inString = true;
-    } else if (OPENING.has(byte)) {
+    } else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
       if (++depth > limit) throw new ApiError(400, 'BODY_TOO_DEEP', `the body nests deeper than ${limit} levels`);
-    } else if (CLOSING.has(byte)) {
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) {
       depth--;
     }
   }
+}
+
+/** How often a byte occurs, counted to `most` + 1. */
+function occurrences(body: Buffer, byte: number, most: number): number {
+  let count = 0;
+  for (let at = body.indexOf(byte); at >= 0 && count <= most; at = body.indexOf(byte, at + 1)) count++;
+  return count;
 }
 
 /** Refuses what is not UTF-8 instead of putting replacement characters into ids; a byte order mark is no JSON either. */

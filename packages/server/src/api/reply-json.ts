@@ -21,6 +21,15 @@ export class JsonWriter {
     this.#at += this.#bytes.write(json, this.#at, 'utf8');
   }
 
+  /** Bytes that are JSON already: for the pieces that come with every candidate. */
+  piece(json: Uint8Array): void {
+    this.#reserve(json.length);
+    const bytes = this.#bytes;
+    const at = this.#at;
+    for (let i = 0; i < json.length; i++) bytes[at + i] = json[i]!;
+    this.#at = at + json.length;
+  }
+
   string(text: string): void {
     const { length } = text;
     this.#reserve(length + 2);
@@ -89,14 +98,15 @@ export class JsonWriter {
 
   /** Writes the lowest `count` digits; returns where they end. */
   #digits(value: number, count: number): number {
-    const end = this.#at + count;
-    let rest = value;
-    for (let at = end - 1; at >= this.#at; at--) {
-      const tenth = Math.floor(rest / 10);
-      this.#bytes[at] = ZERO + rest - 10 * tenth;
+    const bytes = this.#bytes;
+    const start = this.#at;
+    let rest = value | 0;
+    for (let at = start + count - 1; at >= start; at--) {
+      const tenth = (rest / 10) | 0;
+      bytes[at] = ZERO + rest - 10 * tenth;
       rest = tenth;
     }
-    return end;
+    return start + count;
   }
 
   #reserve(bytes: number): void {
@@ -119,22 +129,34 @@ function digitsOf(value: number): number {
   return count;
 }
 
+const [FIRST, NEXT, RANK, SCORE, P_CTR, P_CTCVR, NONE, END] = [
+  '[{"poi":',
+  ',{"poi":',
+  ',"rank":',
+  ',"score":',
+  ',"pCtr":',
+  ',"pCtcvr":',
+  'null',
+  '}',
+].map((text) => Buffer.from(text)) as [Buffer, Buffer, Buffer, Buffer, Buffer, Buffer, Buffer, Buffer];
+
 /** The ranked POIs as a JSON array. */
 export function writeRanked(json: JsonWriter, ranked: readonly RankedPoi[]): void {
-  for (const [i, { poi, rank, score, pCtr, pCtcvr, attention }] of ranked.entries()) {
-    json.raw(i === 0 ? '[{"poi":' : ',{"poi":');
+  for (let i = 0; i < ranked.length; i++) {
+    const { poi, rank, score, pCtr, pCtcvr, attention } = ranked[i]!;
+    json.piece(i === 0 ? FIRST : NEXT);
     json.string(poi);
-    json.raw(',"rank":');
+    json.piece(RANK);
     json.integer(rank);
-    json.raw(',"score":');
+    json.piece(SCORE);
     json.probability(score);
-    json.raw(',"pCtr":');
+    json.piece(P_CTR);
     json.probability(pCtr);
-    json.raw(',"pCtcvr":');
-    if (pCtcvr === null) json.raw('null');
+    json.piece(P_CTCVR);
+    if (pCtcvr === null) json.piece(NONE);
     else json.probability(pCtcvr);
     if (attention !== undefined) json.raw(`,"attention":${JSON.stringify(attention)}`);
-    json.raw('}');
+    json.piece(END);
   }
   json.raw(ranked.length === 0 ? '[]' : ']');
 }

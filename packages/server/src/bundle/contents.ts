@@ -62,6 +62,35 @@ export const RankerInputs = z.object({
 });
 export type RankerInputs = z.infer<typeof RankerInputs>;
 
+const register = count;
+
+/** `ranker.json`: the network as a program of the native ranker (native-cuda's FusedRanker), its weights in ranker.safetensors. */
+export const RankerProgram = z.object({
+  registers: z.array(z.int().min(1)),
+  steps: z.array(
+    z.discriminatedUnion('kind', [
+      z.object({
+        kind: z.literal('layer'),
+        from: register.nullable(),
+        to: register,
+        weight: z.string(),
+        bias: z.string().nullable(),
+        relu: z.boolean(),
+      }),
+      z.object({
+        kind: z.literal('mix'),
+        gates: z.array(register),
+        experts: z.array(register),
+        to: z.array(register),
+        seen: z.array(z.array(z.boolean())),
+      }),
+    ]),
+  ),
+  logits: z.array(register),
+  clickShift: z.number(),
+});
+export type RankerProgram = z.infer<typeof RankerProgram>;
+
 /** `scene.json`: texts of fields; the first has row `entry` of the scene table, the others follow. A field may stand several times. */
 export const SceneEntries = z.array(z.object({ field: z.string(), entry: count, texts: z.array(z.string()) }));
 export type SceneEntries = z.infer<typeof SceneEntries>;

@@ -14,6 +14,7 @@ import { entriesOf, type Histories } from './history.js';
 import { bestFirst } from './order.js';
 import type { PoiTable } from './poi-table.js';
 import type { Ranker } from './ranker.js';
+import type { RankerKind } from './ranker-lane.js';
 import type { RankerJob } from './ranker-messages.js';
 import type {
   RankingModel,
@@ -100,6 +101,11 @@ export class BundleModel implements RankingModel {
 
   get poiTable(): { pois: number; bytes: number } {
     return { pois: this.#parts.pois.size, bytes: this.#parts.pois.bytes };
+  }
+
+  get ranker(): { kind: RankerKind; bytes: number } {
+    const { kind, keptBytes } = this.#parts.ranker;
+    return { kind, bytes: keptBytes };
   }
 
   async rank(
@@ -276,6 +282,7 @@ export class BundleModel implements RankingModel {
         behaviour: behaviour === null ? null : repeated(behaviour.of(user?.row), C),
         history: histories === null ? null : repeated(histories.of(user?.row), C),
         poi: this.#parts.takesPoi ? candidates.map((row) => (row < 0 ? 0 : pois.poiIndex[row]! + 1)) : null,
+        kept: { poi: candidates, version: candidates.map((row) => (row < 0 ? 0 : pois.versions[row]!)) },
       },
       fallbacks: {
         user: user === null,

@@ -13,9 +13,9 @@ import {
   type TensorPlace,
   tensorPlaces,
 } from '@larr/core';
-import { mapFile } from '@larr/native-cuda';
+import { KernelError, mapFile } from '@larr/native-cuda';
 import type { z } from 'zod';
-import { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
+import { BundleFeatures, RankerInputs, RankerProgram, SceneEntries } from '../bundle/contents.js';
 import { ScoreDrift } from '../observability/drift.js';
 import { Recall } from '../recall/recall.js';
 import { SceneVectors } from '../scene/scene-vectors.js';
@@ -25,8 +25,11 @@ import type { Store } from '../store/store.js';
 import { BehaviourVectors } from './behaviour.js';
 import { BundleModel, type Drifts } from './bundle-model.js';
 import { Histories } from './history.js';
+import { nativeLanes } from './native-lane.js';
+import { onnxLanes } from './onnx-lane.js';
 import { PoiTable } from './poi-table.js';
 import { type QueueLimits, Ranker } from './ranker.js';
+import type { RankerKind, RankerLanes } from './ranker-lane.js';
 import type { MappedTable } from './ranker-messages.js';
 import type { RankingModel } from './ranking-model.js';
 import { RowAssembly } from './row-assembly.js';
@@ -35,6 +38,10 @@ export interface LoadOptions {
   /** where users' records are read from, and loaded into where they are not there yet */
   store: Store;
   threads?: number | undefined;
+  /** by default the native ranker for a bundle that has a program for it, and onnxruntime for the others */
+  ranker?: RankerKind | undefined;
+  /** most bytes that the native ranker keeps of what follows from POIs alone */
+  rankerMemory?: number | undefined;
   queue: QueueLimits;
   onBatch: (rows: number) => void;
   /** told when the store could not be asked while the bundle was loaded, so that its users are unknown for now */
@@ -44,7 +51,8 @@ export interface LoadOptions {
 /**
  * Loads a bundle: checks every file against the manifest, folds the scene table, computes the POIs' features, starts the ranker, loads users into
  * the online store where they are not there yet, and compares scores with those the trainer left in the bundle.
- * @throws BundleError those of openBundle (BUNDLE_FILE_CHANGED …), BUNDLE_INVALID, SCENE_INVALID, STORE_UNREADABLE, SELF_TEST_FAILED
+ * @throws BundleError those of openBundle (BUNDLE_FILE_CHANGED …), BUNDLE_INVALID, NO_NATIVE_RANKER, SCENE_INVALID, STORE_UNREADABLE,
+ * SELF_TEST_FAILED
  */
 export async function loadRankingModel(directory: string, options: LoadOptions): Promise<RankingModel> {
   const bundle = await openBundle(directory);
@@ -71,15 +79,13 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
       `manifest.json: inputs.history is ${inputs.history}, and the sequences of features.json hold ${histories.width} POIs. Export the bundle again`,
     );
   }
-  const ranker = await Ranker.start(
-    {
-      onnxFile: bundle.path('ranker.onnx'),
-      tables: await mappedTables(bundle.path('embeddings.safetensors'), inputs),
-    },
-    options.threads ?? Math.min(8, availableParallelism()),
-    options.queue,
-    options.onBatch,
-  );
+  const threads = options.threads ?? Math.min(8, availableParallelism());
+  const tables = await mappedTables(bundle.path('embeddings.safetensors'), inputs);
+  const lanes =
+    rankerKind(bundle, options.ranker) === 'native'
+      ? await nativeRanker(bundle, inputs, assembly, tables, options.rankerMemory ?? DEFAULT_RANKER_MEMORY, threads)
+      : await onnxLanes({ onnxFile: bundle.path('ranker.onnx'), tables }, threads);
+  const ranker = new Ranker(lanes, options.queue, options.onBatch);
   const model = new BundleModel({
     identity: { name: bundle.manifest.model.name, bundle: await manifestDigest(bundle.directory) },
     directory: bundle.directory,
@@ -94,9 +100,7 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
     histories,
     takesPoi: inputs.poi,
     ranker,
-    recall: await Recall.open(bundle, mapFile, options.threads ?? Math.min(8, availableParallelism()), (since) =>
-      store.patchedPois(since),
-    ),
+    recall: await Recall.open(bundle, mapFile, threads, (since) => store.patchedPois(since)),
     drifts: driftsFrom(parity),
   });
   try {
@@ -106,6 +110,61 @@ export async function loadRankingModel(directory: string, options: LoadOptions):
   } catch (error) {
     await model.close();
     throw error;
+  }
+}
+
+/** Sums of a default PLE's first layers for about 85,000 POIs. */
+const DEFAULT_RANKER_MEMORY = 512 << 20;
+
+/** @throws BundleError NO_NATIVE_RANKER */
+function rankerKind({ manifest }: Bundle, wanted: RankerKind | undefined): RankerKind {
+  const native = manifest.files['ranker.json'] !== undefined;
+  if (wanted !== 'native' || native) return wanted ?? (native ? 'native' : 'onnx');
+  throw new BundleError(
+    'NO_NATIVE_RANKER',
+    `the bundle has no program for the native ranker: ${manifest.model.name} is no network of experts and gates alone, or the bundle is of an earlier version. Serve it with the ranker "onnx", or export it again`,
+  );
+}
+
+/** @throws BundleError BUNDLE_INVALID */
+async function nativeRanker(
+  bundle: Bundle,
+  inputs: RankerInputs,
+  assembly: RowAssembly,
+  tables: MappedTable[],
+  memory: number,
+  threads: number,
+): Promise<RankerLanes> {
+  const program = checked('ranker.json', RankerProgram, await bundle.json('ranker.json'));
+  const { tensors } = await readSafetensors(bundle.path('ranker.safetensors'));
+  const table = (input: string): Float32Array | null => {
+    const found = tables.find((one) => one.input === input);
+    return found === undefined ? null : new Float32Array(mapFile(found.file), found.byteOffset, found.rows * found.dim);
+  };
+  const dim = (input: string): number => inputs.tables[input]?.dim ?? 0;
+  try {
+    return nativeLanes(
+      {
+        ...program,
+        inputs: {
+          embedding: dim('table'),
+          contextIds: inputs.ids.context.length,
+          contextDense: inputs.dense.context.length,
+          z: inputs.z_s ?? 0,
+          behaviour: inputs.behaviour ?? 0,
+          ...assembly.followFromPoi,
+          poi: inputs.poi ? dim('poi_vectors') : 0,
+        },
+        weights: Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data as Float32Array])),
+        embedding: table('table') ?? new Float32Array(0),
+        pois: inputs.poi ? table('poi_vectors') : null,
+        memory,
+      },
+      threads,
+    );
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    throw new BundleError('BUNDLE_INVALID', `ranker.json: ${error.message}. Export the bundle again`);
   }
 }
 
@@ -258,6 +317,7 @@ async function selfTest(
       behaviour: all<Float32Array>('behaviour'),
       history: all<Int32Array>('history'),
       poi: all<Int32Array>('poi'),
+      kept: null,
     });
     check('p_ctr', ctr.subarray(from, to), scores.pCtr, tolerance, from);
     if (ctcvr !== null) check('p_ctcvr', ctcvr.subarray(from, to), scores.pCtcvr!, tolerance, from);

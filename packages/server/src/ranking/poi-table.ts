@@ -41,6 +41,8 @@ export class PoiTable {
   readonly #wordAt = new Map<string, number>();
   /** [POIs]: the data's number of the POI, which pairs, sequences and vectors go by; −1 for one that the data did not have */
   poiIndex = new Int32Array(0);
+  /** [POIs]: how often what is here of the POI was put */
+  versions = new Int32Array(0);
   #capacity = 0;
 
   constructor(encoder: PoiEncoder) {
@@ -55,7 +57,7 @@ export class PoiTable {
 
   /** Memory that it takes, bytes. */
   get bytes(): number {
-    const columns = [this.ids, this.dense, this.poiIndex, ...this.numbers, ...this.texts];
+    const columns = [this.ids, this.dense, this.poiIndex, this.versions, ...this.numbers, ...this.texts];
     return columns.reduce((sum, { byteLength }) => sum + byteLength, this.#index.bytes);
   }
 
@@ -78,6 +80,7 @@ export class PoiTable {
       this.#encoder.encode(poi, this.ids, row * ids, this.dense, row * dense);
       for (let i = 0; i < numbers; i++) this.numbers[i]![row] = this.#encoder.number(poi, i);
       for (let i = 0; i < texts; i++) this.texts[i]![row] = this.#word(this.#encoder.text(poi, i));
+      this.versions[row]!++;
     }
   }
 
@@ -106,6 +109,7 @@ export class PoiTable {
     this.ids = resized(this.ids, new Int32Array(capacity * ids), ids);
     this.dense = resized(this.dense, new Float32Array(capacity * dense), dense);
     this.poiIndex = resized(this.poiIndex, new Int32Array(capacity), 1);
+    this.versions = resized(this.versions, new Int32Array(capacity), 1);
     this.numbers = this.numbers.map((column) => resized(column, new Float64Array(capacity), 1));
     this.texts = this.texts.map((column) => resized(column, new Int32Array(capacity), 1));
     this.#capacity = capacity;

@@ -1,4 +1,4 @@
-/** What the serving thread and the ranker's thread say to each other. */
+/** What a ranker is asked, and what the serving thread and a thread of onnxruntime say to each other. */
 
 /** A table kept outside the graph: rows of fp32 in a file, mapped into memory rather than read. */
 export interface MappedTable {
@@ -41,6 +41,8 @@ export interface RankerJob {
   history: Int32Array | null;
   /** [rows]: POIs from 1, 0 = unknown to the data */
   poi: Int32Array | null;
+  /** [rows]: row in the table of POIs, −1 = none, and which state of it the row's features are of; null where rows are of no table */
+  kept: { poi: Int32Array; version: Int32Array } | null;
 }
 
 export interface RankerScores {

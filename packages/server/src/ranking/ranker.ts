@@ -1,7 +1,6 @@
-import { createRequire } from 'node:module';
-import { Worker } from 'node:worker_threads';
 import { ApiError } from '../api/errors.js';
-import type { FromRanker, RankerJob, RankerScores, RankerSetup, ToRanker } from './ranker-messages.js';
+import { LaneEnded, type RankerKind, type RankerLane, type RankerLanes } from './ranker-lane.js';
+import type { RankerJob, RankerScores } from './ranker-messages.js';
 
 export interface QueueLimits {
   /** Most rows in one run of the graph: larger ones answer later without being faster. */
@@ -30,25 +29,28 @@ interface Waiting {
   settle: { resolve: (result: { scores: RankerScores; waited: number }) => void; reject: (reason: Error) => void };
 }
 
-/** Rows of one request that a thread computes. */
+/** Rows of one request that a lane computes. */
 interface Piece {
   of: Waiting;
   from: number;
   to: number;
 }
 
-/** A thread, and what it computes now; null while it has nothing to do. */
-interface RankerThread {
-  worker: Worker;
+/** A lane, and what it computes now; null while it has nothing to do. */
+interface BusyLane {
+  lane: RankerLane;
   running: Piece[] | null;
 }
 
 /**
- * The ONNX ranker in threads of its own, each with one core. While others wait, a thread takes whole requests, several small ones in one run; where one
- * request comes alone, idle threads share its rows. How many rows may wait, and how long, is bounded.
+ * The queue before a bundle's ranker. While others wait, a lane takes whole requests, several small ones in one run; where one request comes alone, idle
+ * lanes share its rows if that is worth it. How many rows may wait, and how long, is bounded.
  */
 export class Ranker {
-  readonly #threads: RankerThread[];
+  readonly kind: RankerKind;
+  readonly #lanes: BusyLane[];
+  readonly #cut: boolean;
+  readonly #keptBytes: () => number;
   readonly #limits: QueueLimits;
   readonly #onBatch: (rows: number) => void;
   #waiting: Waiting[] = [];
@@ -56,37 +58,22 @@ export class Ranker {
   #broken: Error | null = null;
   #onIdle: (() => void) | null = null;
 
-  private constructor(workers: Worker[], limits: QueueLimits, onBatch: (rows: number) => void) {
+  constructor({ kind, lanes, cut, keptBytes }: RankerLanes, limits: QueueLimits, onBatch: (rows: number) => void) {
+    this.kind = kind;
+    this.#lanes = lanes.map((lane) => ({ lane, running: null }));
+    this.#cut = cut;
+    this.#keptBytes = keptBytes;
     this.#limits = limits;
     this.#onBatch = onBatch;
-    this.#threads = workers.map((worker) => ({ worker, running: null }));
-    for (const thread of this.#threads) {
-      thread.worker.on('message', (message: FromRanker) => this.#receive(thread, message));
-      thread.worker.on('error', (error) => this.#fail(error instanceof Error ? error : new Error(String(error))));
-      thread.worker.on('exit', () => this.#fail(new Error('the ranker has stopped')));
-    }
+    for (const lane of lanes) lane.onEnd?.((reason) => this.#fail(reason));
   }
 
-  /** Starts the threads, each of which loads the graph. Rejects with the runtime's reason when one cannot. */
-  static async start(
-    setup: RankerSetup,
-    threads: number,
-    limits: QueueLimits,
-    onBatch: (rows: number) => void,
-  ): Promise<Ranker> {
-    // A worker is always the built file: threads do not load TypeScript, also where tests run this module from its source.
-    const file = createRequire(import.meta.url).resolve('@larr/server/ranker-worker');
-    const starting = Array.from({ length: threads }, () => startWorker(file, setup));
-    try {
-      return new Ranker(await Promise.all(starting), limits, onBatch);
-    } catch (error) {
-      for (const one of await Promise.allSettled(starting))
-        if (one.status === 'fulfilled') one.value.postMessage({ kind: 'stop' } satisfies ToRanker);
-      throw error;
-    }
+  /** Bytes that it keeps of POIs beside the bundle's tables. */
+  get keptBytes(): number {
+    return this.#keptBytes();
   }
 
-  /** Whether a thread has ended: nothing will be scored any more. */
+  /** Whether a lane has ended: nothing will be scored any more. */
   get broken(): boolean {
     return this.#broken !== null;
   }
@@ -109,30 +96,27 @@ export class Ranker {
       this.#waiting.push({ job, since, started: 0, scores: null, left: job.rows, settle: { resolve, reject } });
       this.#queuedRows += job.rows;
       // Let the requests of this turn of the event loop come together.
-      if (this.#threads.some(({ running }) => running === null)) setImmediate(() => this.#runNext());
+      if (this.#lanes.some(({ running }) => running === null)) setImmediate(() => this.#runNext());
     });
   }
 
-  /** Answers what waits, then ends the threads. */
+  /** Answers what waits, then ends the lanes. */
   async close(): Promise<void> {
-    if (this.#waiting.length > 0 || this.#threads.some(({ running }) => running !== null))
+    if (this.#waiting.length > 0 || this.#lanes.some(({ running }) => running !== null))
       await new Promise<void>((resolve) => (this.#onIdle = resolve));
-    if (this.#broken !== null) return;
-    const exited = this.#threads.map(({ worker }) => new Promise((resolve) => worker.once('exit', resolve)));
-    for (const { worker } of this.#threads) worker.postMessage({ kind: 'stop' } satisfies ToRanker);
-    await Promise.all(exited);
+    await Promise.all(this.#lanes.map(({ lane }) => lane.close()));
   }
 
   #runNext(): void {
     if (this.#broken !== null) return;
     this.#dropLate();
     for (;;) {
-      const idle = this.#threads.filter(({ running }) => running === null);
+      const idle = this.#lanes.filter(({ running }) => running === null);
       if (idle.length === 0 || this.#waiting.length === 0) break;
       const batch = this.#takeBatch(Math.ceil(this.#queuedRows / idle.length));
       const [first] = batch;
       const rows = batch.reduce((sum, { job }) => sum + job.rows, 0);
-      const share = this.#waiting.length > 0 ? 1 : Math.min(idle.length, Math.floor(rows / LEAST_PIECE));
+      const share = this.#waiting.length > 0 || !this.#cut ? 1 : Math.min(idle.length, Math.floor(rows / LEAST_PIECE));
       if (batch.length > 1 || share < 2) {
         this.#run(
           idle[0]!,
@@ -145,7 +129,7 @@ export class Ranker {
         this.#run(idle[i]!, [{ of: first!, from, to }]);
       }
     }
-    if (this.#waiting.length === 0 && this.#threads.every(({ running }) => running === null)) this.#onIdle?.();
+    if (this.#waiting.length === 0 && this.#lanes.every(({ running }) => running === null)) this.#onIdle?.();
   }
 
   /** Refuses what has waited too long. */
@@ -155,7 +139,7 @@ export class Ranker {
       this.#take().settle.reject(overloaded());
   }
 
-  /** Requests for one thread: as many as make `rows`, one at least. */
+  /** Requests for one lane: as many as make `rows`, one at least. */
   #takeBatch(rows: number): Waiting[] {
     const most = Math.min(this.#limits.batchRows, Math.max(rows, LEAST_PIECE));
     const now = performance.now();
@@ -176,57 +160,40 @@ export class Ranker {
     return next;
   }
 
-  #run(thread: RankerThread, pieces: Piece[]): void {
+  #run(busy: BusyLane, pieces: Piece[]): void {
     this.#onBatch(pieces.reduce((sum, { from, to }) => sum + to - from, 0));
-    thread.running = pieces;
+    busy.running = pieces;
     const jobs = pieces.map(({ of, from, to }) => (to - from === of.job.rows ? of.job : pieceOf(of.job, from, to)));
-    try {
-      thread.worker.postMessage({ kind: 'batch', jobs } satisfies ToRanker, jobs.flatMap(ownBuffers));
-    } catch (error) {
-      thread.running = null;
-      for (const { of } of pieces) of.settle.reject(error as Error);
-    }
-  }
-
-  #receive(thread: RankerThread, message: FromRanker): void {
-    const pieces = thread.running ?? [];
-    thread.running = null;
-    if (message.kind === 'failed') {
-      for (const { of } of pieces) of.settle.reject(new Error(message.message));
-    } else if (message.kind === 'scores') {
-      let at = 0;
-      for (const piece of pieces) {
-        put(piece, message.scores, at);
-        at += piece.to - piece.from;
-      }
-    }
-    this.#runNext();
+    const done = (): void => {
+      busy.running = null;
+      this.#runNext();
+    };
+    busy.lane.score(jobs).then(
+      (scores) => {
+        let at = 0;
+        for (const piece of pieces) {
+          put(piece, scores, at);
+          at += piece.to - piece.from;
+        }
+        done();
+      },
+      (error: Error) => {
+        if (error instanceof LaneEnded) return this.#fail(error);
+        for (const { of } of pieces) of.settle.reject(error);
+        done();
+      },
+    );
   }
 
   #fail(error: Error): void {
-    // an error ends the thread too: the first reason is the one to tell
     this.#broken ??= error;
-    const running = this.#threads.flatMap((thread) => thread.running ?? []).map(({ of }) => of);
+    const running = this.#lanes.flatMap(({ running }) => running ?? []).map(({ of }) => of);
     for (const { settle } of [...running, ...this.#waiting]) settle.reject(error);
-    for (const thread of this.#threads) thread.running = null;
+    for (const busy of this.#lanes) busy.running = null;
     this.#waiting = [];
     this.#queuedRows = 0;
     this.#onIdle?.();
   }
-}
-
-async function startWorker(file: string, setup: RankerSetup): Promise<Worker> {
-  const worker = new Worker(file, { workerData: setup });
-  await new Promise<void>((resolve, reject) => {
-    const exited = (code: number): void => reject(new Error(`the ranker ended with code ${code} before it was ready`));
-    worker.once('message', () => {
-      worker.off('error', reject).off('exit', exited);
-      resolve();
-    });
-    worker.once('error', reject);
-    worker.once('exit', exited);
-  });
-  return worker;
 }
 
 /** Takes a piece's scores, which begin at `at`, and answers its request once they are all there. */
@@ -268,26 +235,9 @@ function pieceOf(job: RankerJob, from: number, to: number): RankerJob {
     behaviour: copy(job.behaviour),
     history: copy(job.history),
     poi: part(job.poi),
+    kept: job.kept === null ? null : { poi: part(job.kept.poi)!, version: part(job.kept.version)! },
   };
 }
 
 const overloaded = (): ApiError =>
   new ApiError(503, 'OVERLOADED', 'too many requests wait already; try again in a moment', undefined, 1);
-
-/**
- * Buffers that a job gives away. Not z: the scene encoder pins the buffer it has written, which then cannot be transferred, and it is
- * small (one vector a scene), so it is copied.
- */
-function ownBuffers({
-  context,
-  contextIds,
-  ids,
-  contextDense,
-  dense,
-  behaviour,
-  history,
-  poi,
-}: RankerJob): ArrayBuffer[] {
-  const arrays = [context, contextIds, ids, contextDense, dense, behaviour, history, poi];
-  return arrays.flatMap((array) => (array === null ? [] : [array.buffer as ArrayBuffer]));
-}

@@ -1,6 +1,7 @@
 import type { Fallbacks, ModelIdentity, RankedPoi, RankRequest } from '../api/contracts/index.js';
 import type { RankStage } from '../observability/metrics.js';
 import type { FeatureStore } from '../store/feature-store.js';
+import type { RankerKind } from './ranker-lane.js';
 
 /** Scene values as a request gives them. */
 export type SceneValues = RankRequest['scene'];
@@ -78,5 +79,7 @@ export interface RankingModel {
   readonly store: FeatureStore | null;
   /** how many POIs its table has, and the memory that takes */
   readonly poiTable: { pois: number; bytes: number };
+  /** what scores, and the memory in which it keeps what follows from POIs alone */
+  readonly ranker: { kind: RankerKind; bytes: number };
   close(): Promise<void>;
 }

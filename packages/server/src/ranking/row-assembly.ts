@@ -195,6 +195,14 @@ export class RowAssembly {
     });
   }
 
+  /** Of the features that come with each row, in their order: whether one follows from the POI alone. */
+  get followFromPoi(): { ids: boolean[]; dense: boolean[] } {
+    const marks = (count: number, places: Int32Array): boolean[] =>
+      Array.from({ length: count }, (_, at) => places.includes(at));
+    const { ids, dense } = this.#inputs;
+    return { ids: marks(ids.row.length, this.#poiIdsAt), dense: marks(dense.row.length, this.#poiDenseAt) };
+  }
+
   /**
    * Rows of one request.
    * @param candidates rows of `table`, −1 for an unknown POI

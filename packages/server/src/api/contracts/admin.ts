@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { RANKER_KINDS } from '../../ranking/ranker-lane.js';
 import { ModelIdentity } from './common.js';
 
 const Alias = z
@@ -51,6 +52,12 @@ export const ServerState = z
         broken: z.boolean(),
         pois: z.int().min(0).meta({ description: 'POIs whose features are in memory.' }),
         poiBytes: z.int().min(0).meta({ description: "Memory that they take, without the bundle's own tables." }),
+        ranker: z
+          .object({
+            kind: z.enum(RANKER_KINDS),
+            bytes: z.int().min(0).meta({ description: 'Memory in which it keeps what follows from POIs alone.' }),
+          })
+          .meta({ description: 'What scores.' }),
         data: z.string().nullable().meta({ description: 'Name of the users and POIs in the online store.' }),
         previous: z.string().nullable().meta({ description: 'Digest of the bundle that a rollback goes back to.' }),
         failure: z

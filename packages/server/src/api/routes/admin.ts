@@ -153,6 +153,7 @@ export async function adminRoutes(app: FastifyInstance, { state: { models, unsee
           broken: model.broken,
           pois: model.poiTable.pois,
           poiBytes: model.poiTable.bytes,
+          ranker: model.ranker,
           data: model.store?.name ?? null,
           previous: models.previous(alias)?.bundle ?? null,
           failure:
