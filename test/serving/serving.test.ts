@@ -208,7 +208,9 @@ describe('a served bundle', () => {
   });
 
   it('refuses with 503 and Retry-After what would wait beyond its bounds, and answers the rest', async () => {
-    const small = await createServer({ bundle, port: 0, queue: { queuedRows: 1, batchRows: 1 } });
+    // one thread of the slower ranker, which cannot keep up with this
+    const queue = { queuedRows: 1, batchRows: 1 };
+    const small = await createServer({ bundle, port: 0, ranker: 'onnx', threads: 1, queue });
     try {
       await small.ready;
       const replies = await Promise.all(

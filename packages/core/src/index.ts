@@ -1,7 +1,9 @@
 import './privacy/no-telemetry.js';
 
 export * from './bundle/bundle.js';
+export * from './bundle/id-index.js';
 export * from './bundle/parity.js';
+export * from './bundle/scene-texts.js';
 export * from './dataset/content-digest.js';
 export * from './dataset/manifest.js';
 export * from './dataset/open.js';

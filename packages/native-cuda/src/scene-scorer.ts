@@ -12,7 +12,7 @@ export interface EncoderDims {
 }
 
 export interface SceneScorerOptions {
-  /** [entries, d]: one embedding per (field, text). */
+  /** [entries, d]: one embedding per (field, text). Not copied where there are more than 16,384 entries: must not be written then. */
   table: Float32Array;
   /** [entries]: the field of each entry, 0 .. fields-1. */
   fieldOf: Int32Array;
@@ -103,6 +103,7 @@ export class SceneScorer implements Disposable {
       ),
     );
     const sizes = Int32Array.of(fields, dims.d, dims.heads, dims.ffn, dims.headHidden, dims.out);
+    pin(table);
     this.#encoder = native().makeEncoder(table, fieldOf, weights, sizes, isBf16(options.dtype));
     this.fields = fields;
     this.dims = dims;

@@ -54,6 +54,12 @@ const layouts: Record<
   BOOL: { bytes: 1, view: (b, o, n) => new Uint8Array(b, o, n) },
 };
 
+/** A tensor's elements in a buffer of its file, without a copy. */
+export function viewOf(file: ArrayBuffer, { dtype, byteOffset, bytes }: TensorPlace): SafetensorsData {
+  const { bytes: each, view } = layouts[dtype];
+  return view(file, byteOffset, bytes / each);
+}
+
 /** The format's own limit on the header's size. */
 const maxHeaderBytes = 100_000_000;
 

@@ -5,12 +5,15 @@
 namespace larr::addon {
 namespace {
 
-// Shared with the calls that use it: disposing of the handle in mid-call takes nothing away from them.
-using Handle = std::shared_ptr<SceneEncoder>;
+// The table belongs to JavaScript and is referenced as long as the encoder is. Calls under way share the encoder and reference its handle.
+struct Handle {
+  std::shared_ptr<SceneEncoder> encoder;
+  Napi::ObjectReference table;
+};
 
-Handle encoder_of(const Napi::Value& value) {
+std::shared_ptr<SceneEncoder> encoder_of(const Napi::Value& value) {
   if (!value.IsExternal()) throw std::invalid_argument("the scene scorer has been disposed of");
-  return *value.As<Napi::External<Handle>>().Data();
+  return value.As<Napi::External<Handle>>().Data()->encoder;
 }
 
 }  // namespace
@@ -42,8 +45,9 @@ Napi::Value make_encoder(const Napi::CallbackInfo& info) {
     w.norm2_weight = next(d), w.norm2_bias = next(d);
     w.head1_weight = next(h * d), w.head1_bias = next(h);
     w.head2_weight = next(o * h), w.head2_bias = next(o);
-    auto* handle = new Handle(std::make_shared<SceneEncoder>(shape, w, table, info[4].ToBoolean() ? Dtype::bf16 : Dtype::f32));
-    const int64_t bytes = int64_t((*handle)->bytes());
+    auto made = std::make_shared<SceneEncoder>(shape, w, table, info[4].ToBoolean() ? Dtype::bf16 : Dtype::f32);
+    const int64_t bytes = int64_t(made->bytes());
+    auto* handle = new Handle{std::move(made), Napi::Persistent(info[0].As<Napi::Object>())};
     Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes);
     return Napi::External<Handle>::New(info.Env(), handle, [bytes](Napi::Env env, Handle* held) {
       delete held;
@@ -55,14 +59,14 @@ Napi::Value make_encoder(const Napi::CallbackInfo& info) {
 // encode(encoder, rows, nRows, z, attention|null, async)
 Napi::Value encode_call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const Handle encoder = encoder_of(info[0]);
+    const auto encoder = encoder_of(info[0]);
     const EncoderShape& shape = encoder->shape();
     const int64_t n = info[2].As<Napi::Number>().Int64Value();
     const int32_t* rows = ints(info[1], size_t(n) * size_t(shape.fields), "rows");
     float* z = floats(info[3], size_t(n) * size_t(shape.out), "out");
     float* attention = floats(info[4], size_t(n) * size_t(shape.heads) * size_t(1 + shape.fields), "attention");
     return call(
-        info.Env(), info[5].ToBoolean(), {info[1], info[3], info[4]},
+        info.Env(), info[5].ToBoolean(), {info[0], info[1], info[3], info[4]},
         [=](const std::atomic<bool>* cancel) { encoder->encode(rows, n, z, attention, {.cancel = cancel}); },
         [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
   });
@@ -71,7 +75,7 @@ Napi::Value encode_call(const Napi::CallbackInfo& info) {
 // score(encoder, rows, nRows, targets, oneTarget, scores, attention|null, topK, async) -> [rows: Int32Array, scores: Float32Array]
 Napi::Value score_call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const Handle encoder = encoder_of(info[0]);
+    const auto encoder = encoder_of(info[0]);
     const EncoderShape& shape = encoder->shape();
     const int64_t n = info[2].As<Napi::Number>().Int64Value(), k = info[7].As<Napi::Number>().Int64Value();
     const bool one_target = info[4].ToBoolean();
@@ -81,7 +85,7 @@ Napi::Value score_call(const Napi::CallbackInfo& info) {
     float* attention = floats(info[6], size_t(n) * size_t(shape.heads) * size_t(1 + shape.fields), "attention");
     auto best = std::make_shared<std::vector<Scored>>();
     return call(
-        info.Env(), info[8].ToBoolean(), {info[1], info[3], info[5], info[6]},
+        info.Env(), info[8].ToBoolean(), {info[0], info[1], info[3], info[5], info[6]},
         [=](const std::atomic<bool>* cancel) {
           encoder->score(rows, n, targets, one_target, scores, attention, {.cancel = cancel});
           *best = top_k(scores, n, k);

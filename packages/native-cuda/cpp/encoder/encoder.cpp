@@ -79,7 +79,7 @@ class Folding {
     positions_.assign(w.field, w.field + int64_t(shape.fields) * d);
   }
 
-  // x = embedding + pos of the field, or agg where embedding is null. logits [heads], value [d]; value may be the embedding's own place.
+  // x = embedding + pos of the field, or agg where embedding is null. logits [heads], value [d].
   void operator()(const float* embedding, int field, float* logits, float* value) const {
     const int d = d_;
     std::vector<double> token(static_cast<size_t>(d));
@@ -127,14 +127,29 @@ namespace {
 // named by nobody.
 constexpr int64_t folded_at_once = 1 << 14;
 
-// The entries of a large table. Each lies unfolded in its value's place until the first row that names it.
+// Memory of zeros that takes pages as they are touched.
+struct Untouched {
+  float* data;
+  explicit Untouched(size_t count) : data(static_cast<float*>(std::calloc(count, sizeof(float)))) {
+    if (!data) throw std::bad_alloc();
+  }
+  ~Untouched() { std::free(data); }
+  Untouched(const Untouched&) = delete;
+  Untouched& operator=(const Untouched&) = delete;
+};
+
+// The entries of a large table, which stays where it is. Each is folded when the first row names it.
 class Later {
  public:
-  Later(const EncoderShape& shape, const EncoderWeights& weights, const std::vector<int32_t>& field_of, float* logits, float* values, int64_t stride)
-      : folding_(shape, weights), field_of_(field_of), heads_(shape.heads), stride_(stride), logits_(logits), values_(values),
-        done_(std::make_unique<std::atomic<uint8_t>[]>(field_of.size())) {
-    folding_(nullptr, 0, logits, values);
+  Later(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, int64_t stride)
+      : folding_(shape, weights), table_(table), dim_(shape.dim), heads_(shape.heads), stride_(stride),
+        logits_(size_t(1 + table.entries) * size_t(heads_)), values_(size_t(1 + table.entries) * size_t(stride)),
+        done_(std::make_unique<std::atomic<uint8_t>[]>(size_t(table.entries))) {
+    folding_(nullptr, 0, logits_.data, values_.data);
   }
+
+  const float* logits() const { return logits_.data; }
+  const float* values() const { return values_.data; }
 
   // May be called by any number of threads; when it returns, the entry is folded.
   void ensure(int32_t entry) const {
@@ -142,8 +157,8 @@ class Later {
     if (done.load(std::memory_order_acquire) == folded) return;
     uint8_t nobody = raw;
     if (done.compare_exchange_strong(nobody, being_folded, std::memory_order_acq_rel)) {
-      float* value = values_ + (int64_t(entry) + 1) * stride_;
-      folding_(value, field_of_[size_t(entry)], logits_ + (int64_t(entry) + 1) * heads_, value);
+      folding_(table_.embeddings + int64_t(entry) * dim_, table_.field_of[entry], logits_.data + (int64_t(entry) + 1) * heads_,
+               values_.data + (int64_t(entry) + 1) * stride_);
       done.store(folded, std::memory_order_release);
       return;
     }
@@ -154,10 +169,10 @@ class Later {
  private:
   static constexpr uint8_t raw = 0, being_folded = 1, folded = 2;
   Folding folding_;
-  const std::vector<int32_t>& field_of_;
-  int heads_;
+  EncoderTable table_;
+  int dim_, heads_;
   int64_t stride_;
-  float *logits_, *values_;
+  Untouched logits_, values_;
   std::unique_ptr<std::atomic<uint8_t>[]> done_;
 };
 
@@ -230,15 +245,17 @@ SceneEncoder::SceneEncoder(const EncoderShape& shape, const EncoderWeights& w, c
   p.out = shape.out;
   p.width = width;
 
-  float* logits = s.keep(size_t(1 + table.entries) * size_t(heads));
-  float* values = s.keep(size_t(1 + table.entries) * size_t(width));
-  if (table.entries <= folded_at_once) fold(shape, w, table, logits, values, width);
-  else {
-    for (int64_t e = 0; e < table.entries; e++) std::copy_n(table.embeddings + e * d, d, values + (e + 1) * width);
-    s.later = std::make_unique<Later>(shape, w, s.field_of, logits, values, width);
+  if (table.entries <= folded_at_once) {
+    float* logits = s.keep(size_t(1 + table.entries) * size_t(heads));
+    float* values = s.keep(size_t(1 + table.entries) * size_t(width));
+    fold(shape, w, table, logits, values, width);
+    p.logits = logits;
+    p.values = values;
+  } else {
+    s.later = std::make_unique<Later>(shape, w, EncoderTable{table.embeddings, s.field_of.data(), table.entries}, width);
+    p.logits = s.later->logits();
+    p.values = s.later->values();
   }
-  p.logits = logits;
-  p.values = values;
 
   p.attended = s.dense(w.out_proj_weight, w.out_proj_bias, d, d);
   float* residual = s.keep(size_t(width));

@@ -10,8 +10,11 @@ import {
   type ParityTolerance,
   parseSchema,
   readSafetensors,
+  SceneTexts,
+  type SceneTextTensors,
   type TensorPlace,
   tensorPlaces,
+  viewOf,
 } from '@larr/core';
 import { KernelError, mapFile } from '@larr/native-cuda';
 import type { z } from 'zod';
@@ -204,14 +207,26 @@ async function fillPois(table: PoiTable, file: string): Promise<void> {
 }
 
 async function sceneVectors(bundle: Bundle, features: BundleFeatures, inputs: RankerInputs): Promise<SceneVectors> {
-  const entries = checked('scene.json', SceneEntries, await bundle.json('scene.json'));
+  const fields = features.scene.map(({ field }) => field);
   const file = bundle.path('scene.safetensors');
   const mapped = mapFile(file);
-  const tensors = Object.entries(await tensorPlaces(file)).map(([name, place]) => [
-    name,
-    floatsOf(mapped, file, name, place),
-  ]);
-  return new SceneVectors(features.scene, inputs, entries, Object.fromEntries(tensors));
+  const tensors = Object.fromEntries(
+    Object.entries(await tensorPlaces(file)).map(([name, place]) => [name, floatsOf(mapped, file, name, place)]),
+  );
+  return new SceneVectors(fields, inputs, await sceneTexts(bundle, fields, tensors.table?.shape[0] ?? 0), tensors);
+}
+
+/** Looked up in the file's pages; a bundle of before has the texts alone. */
+async function sceneTexts(bundle: Bundle, fields: readonly string[], rows: number): Promise<SceneTexts> {
+  if (bundle.manifest.files['scene-texts.safetensors'] === undefined)
+    return SceneTexts.of(fields, checked('scene.json', SceneEntries, await bundle.json('scene.json')), rows);
+  const file = bundle.path('scene-texts.safetensors');
+  const mapped = mapFile(file);
+  const places = await tensorPlaces(file);
+  const tensors = Object.fromEntries(
+    Object.entries(places).map(([name, place]) => [name, viewOf(mapped, place)]),
+  ) as SceneTextTensors;
+  return SceneTexts.from(fields, tensors, rows);
 }
 
 function driftsFrom({ tensors }: Awaited<ReturnType<typeof readSafetensors>>): Drifts {

@@ -1,5 +1,4 @@
-import type { Row } from '@larr/core';
-import { IdIndex } from '../store/id-index.js';
+import { IdIndex, type Row } from '@larr/core';
 
 /** What the table keeps of each POI, told by what the model's rows need. */
 export interface PoiColumnsWanted {

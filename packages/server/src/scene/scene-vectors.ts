@@ -1,7 +1,6 @@
-import { BundleError } from '@larr/core';
+import { BundleError, type SceneTexts } from '@larr/core';
 import { gatherRows, SceneScorer } from '@larr/native-cuda';
-import type { BundleFeatures, RankerInputs, SceneEntries } from '../bundle/contents.js';
-import { IdIndex } from '../store/id-index.js';
+import type { RankerInputs } from '../bundle/contents.js';
 
 /** Scenes that are encoded sooner than another thread would have begun: some 5 µs each. */
 const FEW = 16;
@@ -23,7 +22,7 @@ export class SceneVectors {
   /** width of z_s */
   readonly width: number;
   readonly explainable: boolean;
-  readonly #entries: FieldTexts[];
+  readonly #texts: SceneTexts;
   readonly #scorer: SceneScorer | null;
   readonly #table: Matrix;
 
@@ -32,9 +31,9 @@ export class SceneVectors {
    * @throws BundleError SCENE_INVALID where they do not fit together
    */
   constructor(
-    fields: BundleFeatures['scene'],
+    fields: readonly string[],
     inputs: RankerInputs,
-    entries: SceneEntries,
+    texts: SceneTexts,
     tensors: Readonly<Record<string, Matrix>>,
   ) {
     const { table, ...weights } = tensors;
@@ -42,31 +41,17 @@ export class SceneVectors {
     if (table === undefined || encoder === null || inputs.z_s === null) {
       throw new BundleError('SCENE_INVALID', 'the bundle has scene inputs but no scene table: export it again');
     }
-    this.fields = fields.map(({ field }) => field);
+    this.fields = fields;
     this.width = inputs.z_s;
     this.explainable = encoder.kind === 'encoder';
     this.#table = table;
-    this.#entries = this.fields.map(() => new FieldTexts());
-    const rows = table.shape[0]!;
-    const fieldOf = new Int32Array(rows);
-    for (const { field, entry, texts } of entries) {
-      const index = this.fields.indexOf(field);
-      if (index < 0 || entry + texts.length > rows) {
-        throw new BundleError(
-          'SCENE_INVALID',
-          `scene.json: "${field}" (entries ${entry} to ${entry + texts.length}) is not in the table: export it again`,
-        );
-      }
-      if (!this.#entries[index]!.add(texts, entry))
-        throw new BundleError('SCENE_INVALID', `scene.json: "${field}" has a text twice: export it again`);
-      fieldOf.fill(index, entry, entry + texts.length);
-    }
+    this.#texts = texts;
     this.#scorer =
       encoder.kind === 'concat'
         ? null
         : new SceneScorer({
             table: table.data,
-            fieldOf,
+            fieldOf: texts.fieldOf,
             fields: this.fields.length,
             weights: Object.fromEntries(Object.entries(weights).map(([name, { data }]) => [name, data])),
             dims: {
@@ -81,12 +66,12 @@ export class SceneVectors {
 
   /** Entry of a text in its field's part of the table; null where it has none. */
   entry(field: number, text: string): number | null {
-    return this.#entries[field]!.entryOf(text);
+    return this.#texts.entryOf(field, text);
   }
 
   /** A text of a field, for examples; null where it has none. */
   someText(field: number): string | null {
-    return this.#entries[field]?.first ?? null;
+    return this.#texts.someText(field);
   }
 
   /** z_s [scenes, width] of rows of entries [scenes, fields], −1 = missing. */
@@ -119,31 +104,5 @@ export class SceneVectors {
   /** noAL: the fields' vectors side by side; a missing one is zeros. */
   #concatenate(rows: Int32Array): Float32Array {
     return gatherRows(this.#table.data, this.#table.shape[1]!, rows);
-  }
-}
-
-/** A field's texts and their entries: runs of texts whose entries follow each other. */
-class FieldTexts {
-  readonly #texts = new IdIndex();
-  /** first text and first entry of each run */
-  readonly #runs: { text: number; entry: number }[] = [];
-
-  /** Adds texts with the entries `entry`, `entry` + 1, …; false where one is there already. */
-  add(texts: readonly string[], entry: number): boolean {
-    const before = this.#texts.size;
-    if (texts.length > 0) this.#runs.push({ text: before, entry });
-    for (const text of texts) this.#texts.add(text);
-    return this.#texts.size === before + texts.length;
-  }
-
-  entryOf(text: string): number | null {
-    const at = this.#texts.get(text);
-    if (at < 0) return null;
-    const run = this.#runs.findLast((one) => one.text <= at)!;
-    return run.entry + at - run.text;
-  }
-
-  get first(): string | null {
-    return this.#texts.size === 0 ? null : this.#texts.id(0);
   }
 }

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { didYouMean, LarrError, type Row, UsageError } from '@larr/core';
 import { valueProblem } from './column-values.js';
-import { parquetColumns, parquetLargest, parquetRows, parquetTypes } from './parquet-rows.js';
+import { parquetColumns, parquetLargest, parquetNumbers, parquetRows, parquetTypes } from './parquet-rows.js';
 import { type Store, StoreAway } from './store.js';
 import { decodeUser, encodeUser, type Pairs, type UserRecord } from './user-record.js';
 
@@ -317,40 +317,51 @@ function short(id: string): string {
 
 /** Reads pairs.parquet along with the users, both by user_index. */
 class PairReader {
-  readonly #columns: readonly string[];
-  readonly #rows: AsyncGenerator<Row[]> | null;
-  #some: Row[] = [];
+  readonly #width: number;
+  readonly #chunks: AsyncGenerator<Float64Array[]> | null;
+  /** user_index, poi_index, then the values' columns */
+  #chunk: Float64Array[] = [];
   #at = 0;
 
   constructor(file: string | null, columns: readonly string[]) {
-    this.#columns = columns;
-    this.#rows = file === null ? null : parquetRows(file, { order: ['user_index', 'poi_index'] });
+    this.#width = columns.length;
+    const order = ['user_index', 'poi_index'];
+    this.#chunks = file === null ? null : parquetNumbers(file, [...order, ...columns], order);
   }
 
   /** Pairs of a user; to be asked with ascending numbers. */
   async of(user: number): Promise<Pairs | null> {
-    const own: Row[] = [];
-    for (let row = await this.#next(); row !== null; row = await this.#next()) {
-      const number = Number(row.user_index);
+    const poi: number[] = [];
+    const values: number[] = [];
+    for (;;) {
+      // a promise for every row would cost more than the row
+      const more = this.#more();
+      if (!(typeof more === 'boolean' ? more : await more)) break;
+      const [users, pois, ...columns] = this.#chunk as [Float64Array, Float64Array, ...Float64Array[]];
+      const number = users[this.#at]!;
       if (number > user) break;
-      if (number === user) own.push(row);
+      if (number === user) {
+        poi.push(pois[this.#at]!);
+        for (let i = 0; i < this.#width; i++) values.push(columns[i]![this.#at]!);
+      }
       this.#at++;
     }
-    if (own.length === 0) return null;
-    const values = own.flatMap((row) => this.#columns.map((column) => numberOrNone(row[column])));
-    return { poi: Int32Array.from(own, (row) => Number(row.poi_index)), values: Float32Array.from(values) };
+    return poi.length === 0 ? null : { poi: Int32Array.from(poi), values: Float32Array.from(values) };
   }
 
-  async #next(): Promise<Row | null> {
-    if (this.#rows === null) return null;
-    while (this.#at >= this.#some.length) {
-      const { value, done } = await this.#rows.next();
-      if (done === true) return null;
-      this.#some = value;
+  /** Whether there is a row at the present place. */
+  #more(): boolean | Promise<boolean> {
+    return this.#at < (this.#chunk[0]?.length ?? 0) || this.#next();
+  }
+
+  async #next(): Promise<boolean> {
+    if (this.#chunks === null) return false;
+    for (;;) {
+      const { value, done } = await this.#chunks.next();
+      if (done === true) return false;
+      this.#chunk = value;
       this.#at = 0;
+      if (value[0]!.length > 0) return true;
     }
-    return this.#some[this.#at]!;
   }
 }
-
-const numberOrNone = (value: unknown): number => (value === null || value === undefined ? Number.NaN : Number(value));

@@ -1,4 +1,4 @@
-import { DuckDBInstance } from '@duckdb/node-api';
+import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import { BundleError, canonicalSql, ident, type Row } from '@larr/core';
 
 /** Rows that are in memory at once. */
@@ -13,41 +13,13 @@ export interface ParquetOptions {
   order?: readonly string[];
 }
 
-/**
- * Rows of a bundle's Parquet file as features read them, some thousand at a time: wide integers, dates, decimals, truth values and lists
- * come as the text that `prepare` knew them by when it made the vocabularies; as JavaScript values they would be rounded, or lose their
- * type.
- * @throws BundleError STORE_UNREADABLE
- */
-export async function* parquetRows(file: string, options: ParquetOptions = {}): AsyncGenerator<Row[]> {
+/** Reads with a connection of its own; what goes wrong is the file's. */
+async function* read<T>(file: string, rows: (connection: DuckDBConnection) => AsyncGenerator<T>): AsyncGenerator<T> {
   const instance = await DuckDBInstance.create(':memory:', { preserve_insertion_order: 'true' });
   try {
     const connection = await instance.connect();
     try {
-      const described = await connection.runAndReadAll('DESCRIBE SELECT * FROM read_parquet($1)', [file]);
-      const columns = described
-        .getRowObjectsJS()
-        .map(({ column_name, column_type }) => ({ name: String(column_name), type: String(column_type) }));
-      const wanted =
-        options.columns === undefined ? columns : columns.filter(({ name }) => options.columns!.includes(name));
-      const { only, order = [] } = options;
-      const filter =
-        only === undefined
-          ? ''
-          : ` WHERE CAST(${ident(only.column)} AS VARCHAR) IN (${only.values.map((_, i) => `$${i + 2}`).join(', ')})`;
-      const sorted = order.length === 0 ? '' : ` ORDER BY ${order.map(ident).join(', ')}`;
-      const result = await connection.stream(
-        `SELECT ${wanted.map(({ name, type }) => asFeaturesReadIt(name, type)).join(', ')} FROM read_parquet($1)${filter}${sorted}`,
-        [file, ...(only?.values ?? [])],
-      );
-      let rows: Row[] = [];
-      for await (const some of result.yieldRowObjectJs()) {
-        rows.push(...some);
-        if (rows.length < AT_A_TIME) continue;
-        yield rows;
-        rows = [];
-      }
-      if (rows.length > 0) yield rows;
+      yield* rows(connection);
     } finally {
       connection.closeSync();
     }
@@ -59,6 +31,63 @@ export async function* parquetRows(file: string, options: ParquetOptions = {}): 
   } finally {
     instance.closeSync();
   }
+}
+
+const orderedBy = (columns: readonly string[]): string =>
+  columns.length === 0 ? '' : ` ORDER BY ${columns.map(ident).join(', ')}`;
+
+/**
+ * Rows of a bundle's Parquet file as features read them, some thousand at a time: wide integers, dates, decimals, truth values and lists
+ * come as the text that `prepare` knew them by when it made the vocabularies; as JavaScript values they would be rounded, or lose their
+ * type.
+ * @throws BundleError STORE_UNREADABLE
+ */
+export function parquetRows(file: string, options: ParquetOptions = {}): AsyncGenerator<Row[]> {
+  return read(file, async function* (connection) {
+    const described = await connection.runAndReadAll('DESCRIBE SELECT * FROM read_parquet($1)', [file]);
+    const columns = described
+      .getRowObjectsJS()
+      .map(({ column_name, column_type }) => ({ name: String(column_name), type: String(column_type) }));
+    const wanted =
+      options.columns === undefined ? columns : columns.filter(({ name }) => options.columns!.includes(name));
+    const { only, order = [] } = options;
+    const filter =
+      only === undefined
+        ? ''
+        : ` WHERE CAST(${ident(only.column)} AS VARCHAR) IN (${only.values.map((_, i) => `$${i + 2}`).join(', ')})`;
+    const result = await connection.stream(
+      `SELECT ${wanted.map(({ name, type }) => asFeaturesReadIt(name, type)).join(', ')} FROM read_parquet($1)${filter}${orderedBy(order)}`,
+      [file, ...(only?.values ?? [])],
+    );
+    let rows: Row[] = [];
+    for await (const some of result.yieldRowObjectJs()) {
+      rows.push(...some);
+      if (rows.length < AT_A_TIME) continue;
+      yield rows;
+      rows = [];
+    }
+    if (rows.length > 0) yield rows;
+  });
+}
+
+/**
+ * Columns of numbers of a bundle's Parquet file, some thousand rows at a time; NaN where a value is missing.
+ * @throws BundleError STORE_UNREADABLE
+ */
+export function parquetNumbers(
+  file: string,
+  columns: readonly string[],
+  order: readonly string[],
+): AsyncGenerator<Float64Array[]> {
+  return read(file, async function* (connection) {
+    const result = await connection.stream(
+      `SELECT ${columns.map((name) => `coalesce(${ident(name)}::DOUBLE, 'nan') AS ${ident(name)}`).join(', ')} FROM read_parquet($1)${orderedBy(order)}`,
+      [file],
+    );
+    for await (const chunk of result) {
+      yield columns.map((_, i) => Float64Array.from(chunk.getColumnValues(i) as number[]));
+    }
+  });
 }
 
 /** The columns of a bundle's Parquet file. @throws BundleError STORE_UNREADABLE */

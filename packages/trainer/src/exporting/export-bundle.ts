@@ -19,6 +19,7 @@ import {
   PARITY_TOLERANCE,
   readSafetensors,
   type Samples,
+  SceneTexts,
   writeBundle,
 } from '@larr/core';
 import type { ModelInputs } from '../models/inputs.js';
@@ -231,7 +232,13 @@ function sceneFiles(
       return texts.length === 0 ? [] : [{ field, entry, texts }];
     }),
   ];
-  return { 'scene.safetensors': encodeSafetensors({ table, ...weights }), 'scene.json': json(entries) };
+  const fields = dataset.split.scene.map(({ field }) => field);
+  return {
+    'scene.safetensors': encodeSafetensors({ table, ...weights }),
+    'scene-texts.safetensors': encodeSafetensors(SceneTexts.of(fields, entries, table.shape[0]!).tensors()),
+    // for people, and for programs that list them
+    'scene.json': json(entries),
+  };
 }
 
 /** features.json: the split's features with their vocabularies, and where each begins in the fused table. */

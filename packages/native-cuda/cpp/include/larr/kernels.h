@@ -106,7 +106,8 @@ struct Scored {
 };
 
 // The folded encoder: per (field, text) entry one logit per head and W_v (e + pos), once; per row softmax, weighted sum, W_o, norm,
-// feed-forward, norm, projection (docs/kernels.md, B). Holds packed weights; immutable, so any number of threads may encode at once.
+// feed-forward, norm, projection (docs/kernels.md, B). Holds packed weights, and of a table of more than 16,384 entries a pointer: it must outlive the
+// encoder and not be written. Immutable, so any number of threads may encode at once.
 class SceneEncoder {
  public:
   SceneEncoder(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, Dtype compute, Isa isa = active_isa());

@@ -1,19 +1,67 @@
+import { BundleError } from '../errors.js';
+
 const EMPTY = -1;
+
+/** The arrays of an index: ids' bytes one after another, their ends, their hashes, and the hash table of rows. */
+export interface IdTensors {
+  bytes: Uint8Array;
+  ends: Uint32Array;
+  hashes: Uint32Array;
+  slots: Int32Array;
+}
 
 /**
  * Ids to rows 0, 1, 2, … in the order they were added, without a JavaScript object for each: the ids' bytes one after another, and a hash
  * table of rows. A million ids of ten characters take 35 MB, and a look-up allocates nothing.
  */
 export class IdIndex {
-  #bytes = new Uint8Array(1 << 12);
+  #bytes: Uint8Array = new Uint8Array(1 << 12);
   /** where each id ends; it begins where the one before ends */
-  #ends = new Uint32Array(1 << 8);
-  #slots = new Int32Array(1 << 9).fill(EMPTY);
+  #ends: Uint32Array = new Uint32Array(1 << 8);
+  #slots: Int32Array = new Int32Array(1 << 9).fill(EMPTY);
   /** of each id, so that a larger table needs no id's bytes, and others than the one that is looked for are told apart at once */
-  #hashes = new Uint32Array(1 << 8);
+  #hashes: Uint32Array = new Uint32Array(1 << 8);
   #count = 0;
   /** an id's bytes while it is looked for */
   #scratch = new Uint8Array(1 << 11);
+
+  /**
+   * An index as `tensors` gave it, over their memory.
+   * @throws BundleError TENSORS_UNREADABLE where they are not those of an index
+   */
+  static from({ bytes, ends, hashes, slots }: IdTensors): IdIndex {
+    const count = ends?.length ?? 0;
+    const sound =
+      bytes instanceof Uint8Array &&
+      ends instanceof Uint32Array &&
+      hashes instanceof Uint32Array &&
+      slots instanceof Int32Array &&
+      hashes.length === count &&
+      // a power of two, with room enough for every search to end
+      (slots.length & (slots.length - 1)) === 0 &&
+      slots.length > count &&
+      ends.every((end, row) => end <= bytes.length && (row === 0 || end >= ends[row - 1]!)) &&
+      slots.every((row) => row >= EMPTY && row < count);
+    if (!sound) throw new BundleError('TENSORS_UNREADABLE', 'an index of ids is damaged: export the bundle again');
+    const index = new IdIndex();
+    index.#bytes = bytes;
+    index.#ends = ends;
+    index.#hashes = hashes;
+    index.#slots = slots;
+    index.#count = count;
+    return index;
+  }
+
+  /** What it consists of, to be written and read back with {@link from}. */
+  tensors(): IdTensors {
+    const length = this.#start(this.#count);
+    return {
+      bytes: this.#bytes.slice(0, length),
+      ends: this.#ends.slice(0, this.#count),
+      hashes: this.#hashes.slice(0, this.#count),
+      slots: this.#slots,
+    };
+  }
 
   get size(): number {
     return this.#count;

@@ -13,6 +13,23 @@ it('knows every id by its row, in the order they were added, and no other', () =
   for (const unknown of ['', 'p1', 'p', '茶', 'x'.repeat(5000), '\0']) expect(index.get(unknown)).toBe(-1);
   expect(index.add(ids[77]!)).toBe(77);
   expect(index.size).toBe(ids.length);
+  const read = IdIndex.from(index.tensors());
+  expect(ids.map((id) => read.get(id))).toEqual(ids.map((_, row) => row));
+  expect(read.get('p1')).toBe(-1);
+});
+
+it('refuses arrays that are not those of an index', () => {
+  const index = new IdIndex();
+  for (const id of ['a', 'b', 'c']) index.add(id);
+  const tensors = index.tensors();
+  const damaged = [
+    { ...tensors, hashes: tensors.hashes.slice(1) },
+    { ...tensors, ends: Uint32Array.of(1, 9, 3) },
+    { ...tensors, slots: tensors.slots.slice(1) },
+    { ...tensors, slots: tensors.slots.map((row) => (row === 2 ? 3 : row)) },
+    { ...tensors, slots: new Int32Array(2).fill(-1) },
+  ];
+  for (const one of damaged) expect(() => IdIndex.from(one)).toThrow(/damaged/);
 });
 
 it('tells apart ids of which one begins like the other', () => {
