@@ -55,6 +55,14 @@ export const FinetuneConfig = z.strictObject({
     ),
   temperature: z.number().positive().default(0.07).describe('τ at the end.'),
   initialTemperature: z.number().positive().default(0.2).describe('τ at the beginning; it falls geometrically.'),
+  userTemperature: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      'τ of user–user and user–POI pairs, all along; null: the falling one of the others. What is true of a user is true of many: at a low τ their vectors are surer than texts let them be, and the loss stays above chance.',
+    ),
   learningRate: z.number().positive().default(5e-4).describe('Peak rate.'),
   warmupShare: z.number().min(0).max(1).default(0.05).describe('Share of the steps with a rising rate.'),
   finalShare: z.number().min(0).max(1).default(0.05).describe('The cosine ends at this share of the peak rate.'),

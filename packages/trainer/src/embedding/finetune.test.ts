@@ -60,7 +60,7 @@ describe('finetune', () => {
       dataset,
       model: stage1,
       output,
-      config: { ...small, gate: { poiPoiRecallAt10: 0.6, withinCityAuc: 0 } },
+      config: { ...small, userTemperature: 0.3, gate: { poiPoiRecallAt10: 0.6, withinCityAuc: 0 } },
     });
     expect(memoryStats().bytes).toBe(bytes);
     // Chance among 30 candidates: a third at 10, a thirtieth at 1.
@@ -82,6 +82,13 @@ describe('finetune', () => {
       ['probe', 'not judged'],
     ]);
     expect(result.gate.reason).toContain('does not know the true attributes');
+    // Pairs of users have a temperature of their own; that of the others falls.
+    const lines = readFileSync(join(output, 'metrics.jsonl'), 'utf8').trim().split('\n');
+    const steps = lines.map((line) => JSON.parse(line)).filter(({ pair }) => pair !== undefined);
+    const ofUsers = steps.filter(({ pair }) => pair === 'userPoi' || pair === 'userUser');
+    expect(new Set(ofUsers.map(({ temperature }) => temperature))).toEqual(new Set([0.3]));
+    expect(steps.find(({ pair }) => pair === 'poiPoi').temperature).toBeGreaterThan(0.19);
+    expect(steps.findLast(({ pair }) => pair === 'poiPoi').temperature).toBeLessThan(0.075);
     const { inputs, config } = (await readRecord(output))!;
     expect(inputs.model).toEqual({ path: stage1, sha256: await modelDigest(stage1) });
     expect(config).toMatchObject({ steps: 160, temperature: 0.07 });

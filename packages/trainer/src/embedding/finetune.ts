@@ -172,7 +172,10 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
           const kind = drawKind(sources, config, cursor.step, seed);
           const batch = sources.get(kind)!(cursor.drawn[kind]++);
           const fall = config.temperature / config.initialTemperature;
-          const temperature = config.initialTemperature * fall ** (cursor.step / config.steps);
+          const ofUsers = kind === 'userUser' || kind === 'userPoi';
+          const temperature =
+            (ofUsers ? config.userTemperature : null) ??
+            config.initialTemperature * fall ** (cursor.step / config.steps);
           const { loss, flops } = contrastiveStep(embedder, batch, temperature, config);
           const tokens = [...batch.a, ...batch.b].reduce((sum, ids) => sum + ids.length, 0);
           cursor.tokens += tokens;
@@ -206,6 +209,6 @@ function atChance(level: Cursor['level']): string[] {
     .filter(([, value]) => value >= 0.99)
     .map(
       ([kind, value]) =>
-        `the loss of ${kind} pairs stays at chance (${(100 * value).toFixed(1)} % of ln B). Lower the batch size or the learning rate, or give it more steps.`,
+        `the loss of ${kind} pairs stays at chance (${(100 * value).toFixed(1)} % of ln B). Lower the batch size or the learning rate, or give it more steps${kind.startsWith('user') ? ' (more weight, a lower firstShare) or a userTemperature' : ''}.`,
     );
 }
