@@ -377,9 +377,9 @@ void FusedRanker::score(const RankerRows& rows, float* click, float* order, cons
     if (first >= 0 && rows.kept[row] >= 0) kept->show(rows.kept[row], rows.version[row], first + int64_t(m));
   }
 
-  // Few rows are cut finer, so that every thread has some; a row's result does not depend on the block it is in.
-  const int64_t share = (n + thread_count() - 1) / thread_count();
-  const int64_t per_block = std::clamp<int64_t>((share + 11) / 12 * 12, 12, block_rows);
+  // As many blocks for each thread, of the same size but for whole registers; a row's result does not depend on the block it is in.
+  const int64_t threads = thread_count(), rounds = (n + block_rows * threads - 1) / (block_rows * threads);
+  const int64_t per_block = std::clamp<int64_t>((n + rounds * threads - 1) / (rounds * threads) + 5, 12, block_rows) / 6 * 6;
   parallel(
       int((n + per_block - 1) / per_block),
       [&](int b) {

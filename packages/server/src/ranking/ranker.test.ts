@@ -125,7 +125,9 @@ it('goes on after a run that failed, and is broken once a lane has ended', async
   lane.answer();
   expect([...(await next).scores.pCtr]).toEqual([5]);
   expect(ranker.broken).toBe(false);
-  const [running, waiting] = [ranker.score(job(6, 1)), (await turn(), ranker.score(job(7, 1)))];
+  const running = ranker.score(job(6, 1));
+  await turn();
+  const waiting = ranker.score(job(7, 1));
   lane.end();
   await expect(running).rejects.toThrow('gone');
   await expect(waiting).rejects.toThrow('gone');
