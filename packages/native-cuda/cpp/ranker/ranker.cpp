@@ -301,21 +301,26 @@ void FusedRanker::score(const RankerRows& rows, float* click, float* order, cons
     for (int f : features) to = std::copy_n(row_of("ids", s.embedding, s.embedding_rows, d, rows.ids, row * F + f), d, to);
     return to;
   };
-  // Sums of the first layers for so many gathered rows x [count, layer.in], in blocks.
+  // Sums of the first layers for so many gathered rows x [count, layer.in]: in blocks of rows, or of columns where the rows are too few for all
+  // threads (which are then awake when the candidates come).
   const auto sum = [&](const Dense& layer, int64_t count, const float* bias, const auto& gather, const auto& result) {
     const int64_t blocks = (count + block_rows - 1) / block_rows;
+    constexpr int panel = 64;
+    const int panels = (sums + panel - 1) / panel, parts = blocks == 1 ? std::min(thread_count(), panels) : 1;
     parallel(
-        int(blocks),
-        [&](int b) {
-          const int64_t from = int64_t(b) * block_rows;
+        int(blocks) * parts,
+        [&](int task) {
+          const int64_t from = int64_t(task / parts) * block_rows;
+          const int first = panels * (task % parts) / parts * panel, columns = std::min(sums, panels * (task % parts + 1) / parts * panel) - first;
           const int used = int(std::min<int64_t>(block_rows, count - from));
-          const Workspace memory(sizeof(float) * size_t(block_rows) * size_t(layer.in + sums));
+          const Workspace memory(sizeof(float) * size_t(block_rows) * size_t(layer.in + columns));
           float* x = static_cast<float*>(memory.data());
           float* y = x + int64_t(block_rows) * layer.in;
           std::fill(x + int64_t(used) * layer.in, x + int64_t(block_rows) * layer.in, 0.0f);
           for (int i = 0; i < used; i++) gather(from + i, x + int64_t(i) * layer.in);
-          s.path->product(layer, x, used, bias, y, sums);
-          for (int i = 0; i < used; i++) std::memcpy(result(from + i), y + int64_t(i) * sums, sizeof(float) * size_t(sums));
+          const Dense part{layer.in, columns, layer.weight + int64_t(first) * layer.in};
+          s.path->product(part, x, used, bias ? bias + first : nullptr, y, columns);
+          for (int i = 0; i < used; i++) std::memcpy(result(from + i) + first, y + int64_t(i) * columns, sizeof(float) * size_t(columns));
         },
         run.cancel);
   };
