@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DuckdbSession, literal } from '../duckdb/session.js';
-import { filesFrom } from '../prepare/sources.js';
+import { filesFrom } from '../prepare/files-in-sql.js';
 import { defineSchema } from '../schema/validate.js';
 import { type CompactOptions, compactEvents } from './compact.js';
 
@@ -106,6 +106,16 @@ describe('compacting an event log', () => {
     ]);
     const written = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8'));
     expect(written.tables).toEqual({ events: { path: 'events/*.parquet' }, pois: '../pois.parquet' });
+  });
+
+  it('moves the files of a query in the schema, and none of its data', async () => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'));
+    for (const name of ['pois.csv', 'package.json']) await writeFile(join(folder, name), 'poi,url\n1,package.json\n');
+    const rest = `WHERE regexp_matches(url, '.*\\.json') AND url = 'package.json'`;
+    const pois = { query: `SELECT * FROM 'pois.csv' ${rest}` };
+    await compact({ schema: { ...schema, tables: { ...schema.tables, pois } } });
+    const written = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8'));
+    expect(written.tables.pois.query).toBe(`SELECT * FROM ${literal(join(folder, 'pois.csv'))} ${rest}`);
   });
 
   it('counts an order after midnight once, for the list that it followed', async () => {
@@ -272,6 +282,36 @@ describe('compacting an event log', () => {
     expect(await readFile(segment(1), 'utf8')).toBe(before);
     expect((await readdir(output)).filter((name) => name.startsWith('.'))).toEqual([]);
   });
+
+  it('counts as lines what the server counts as lines', async () => {
+    await write(1, 'non\rsense\n', line('impression', 'u', 'p', '03T12:00:00'), 'nonsense\r\n');
+    const { skipped, impressions } = await compact({ skipBadLines: true });
+    expect({ impressions, lines: skipped.first.map((bad) => bad.line) }).toEqual({ impressions: 1, lines: [1, 3] });
+  });
+
+  it.each([
+    ['the log itself', []],
+    ['a copy without its bad lines', ['nonsense\n']],
+  ])('says in which file an event is that DuckDB cannot take, read from %s', async (_, more) => {
+    await write(1, ...more, line('impression', 'u', 'p', '03T12:00:00', { position: 1e12 }));
+    await expect(compact({ skipBadLines: true })).rejects.toMatchObject({
+      code: 'EVENT_LOG_CORRUPT',
+      file: segment(1),
+      message: expect.stringContaining(`${segment(1)} cannot be read`),
+    });
+    expect((await readdir(output)).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it.each([[[]], [['nonsense\n']]])(
+    'does not call the log broken where memory is too little, bad lines: %j',
+    async (more) => {
+      await write(1, ...more, line('impression', 'u', 'p', '03T12:00:00'));
+      await expect(compact({ skipBadLines: true, memoryLimit: '10MB' })).rejects.toMatchObject({
+        code: 'COMPACTION_FAILED',
+        file: segment(1),
+      });
+    },
+  );
 
   it('names the first twenty of many broken lines, and counts the rest', async () => {
     await write(1, ...Array.from({ length: 50 }, (_, i) => `nonsense ${i}\n`));

@@ -3,10 +3,10 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { z } from 'zod';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
-import { DataError, UsageError } from '../errors.js';
+import { DataError, LarrError, UsageError } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
 import { mustBeDirectory } from '../files/output-directory.js';
-import { filesFrom } from '../prepare/sources.js';
+import { filesFrom } from '../prepare/files-in-sql.js';
 import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
@@ -100,7 +100,7 @@ const LAST_ZONE = 12 * 3_600_000;
  * A click or an order belongs to the impression of the same user and POI with the same requestId, or else to the latest one before it, within the
  * window. An order counts as a click too. Impressions without a scene have that of another event with their requestId. An event that is in the log twice counts once.
  * @throws UsageError `EVENTS_MISSING`, `OUT_NOT_OURS`, `SCHEMA_NO_TIME`, `HISTORY_UNREADABLE`, `COMPACTION_SETTINGS` where the window or
- *   the schema is another one and the log no longer has what all days were made of; DataError `EVENT_LOG_CORRUPT`
+ *   the schema is another one and the log no longer has what all days were made of; DataError `EVENT_LOG_CORRUPT`; LarrError `COMPACTION_FAILED` where there is too little room
  */
 export async function compactEvents(options: CompactOptions): Promise<CompactSummary> {
   const { output, schema, windowHours = 24, signal } = options;
@@ -170,7 +170,8 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
     }
     for (const [i, { day, made, closed }] of work.entries()) {
       signal?.throwIfAborted();
-      const rows = await writeDay(db, join(events, `${day}.parquet`), day, schema, windowHours);
+      const file = join(events, `${day}.parquet`);
+      const rows = await withRoom(db, file, () => writeDay(db, file, day, schema, windowHours));
       state.days[day] = { ...rows, made, closed };
       await writeState(output, state);
       summary.written.push(day);
@@ -320,19 +321,30 @@ class LogReader {
 
   /** Does `work` on the segment's file, or, where it has lines that are no events and these may be left out, on a copy without them. */
   async #reading<T>(segment: number, path: string, work: (path: string) => Promise<T>): Promise<T> {
+    const file = join(this.directory, segmentName(segment));
+    const unreadable = (cause: unknown) =>
+      new DataError(
+        'EVENT_LOG_CORRUPT',
+        `${file} cannot be read: ${duckdbsWords(cause)}. Move the file away to go on without it`,
+        { file, cause },
+      );
     let cause: unknown;
     try {
-      return await work(path);
+      return await withRoom(this.db, file, () => work(path));
     } catch (error) {
       this.db.throwIfInterrupted();
+      if (error instanceof LarrError) throw error;
       cause = error;
     }
-    const file = join(this.directory, segmentName(segment));
     if (this.copy !== null) {
-      await rm(this.copy, { force: true });
-      const bad = await copyEvents(path, this.copy, file);
+      const { copy } = this;
+      await rm(copy, { force: true });
+      const bad = await copyEvents(path, copy, file);
       if (bad.count > 0) {
-        const done = await work(this.copy);
+        const done = await withRoom(this.db, file, () => work(copy)).catch((error) => {
+          this.db.throwIfInterrupted();
+          throw error instanceof LarrError ? error : unreadable(error);
+        });
         this.#skipped.set(segment, bad);
         return done;
       }
@@ -341,12 +353,40 @@ class LogReader {
     const bad: BadLines = { count: 0, first: [] };
     for (const other of this.files)
       addBadLines(bad, await badLinesOf(other.path, join(this.directory, segmentName(other.segment))));
-    const what =
-      bad.count === 0
-        ? `${file} cannot be read: ${(cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '')}. Move the file away to go on without it`
-        : `${bad.count} ${bad.count === 1 ? 'line of the event log is no event' : 'lines of the event log are no events'}: ${namedBadLines(bad)}. ` +
-          `Run it again with --skip-bad-lines to leave ${bad.count === 1 ? 'it' : 'them'} out (the log stays as it is), or take ${bad.count === 1 ? 'it' : 'them'} out of the ${bad.count === 1 ? 'file' : 'files'}`;
-    throw new DataError('EVENT_LOG_CORRUPT', what, { file, cause });
+    if (bad.count === 0) throw unreadable(cause);
+    const [are, them, files] =
+      bad.count === 1
+        ? ['line of the event log is no event', 'it', 'file']
+        : ['lines of the event log are no events', 'them', 'files'];
+    throw new DataError(
+      'EVENT_LOG_CORRUPT',
+      `${bad.count} ${are}: ${namedBadLines(bad)}. Run it again with --skip-bad-lines to leave ${them} out (the log stays as it is), or take ${them} out of the ${files}`,
+      { file, cause },
+    );
+  }
+}
+
+/** The first line of DuckDB's message, without the name of the file, which may be a copy's. */
+function duckdbsWords(cause: unknown): string {
+  return (cause as Error).message.split('\n', 1)[0]!.replace(/in file "[^"]*",? ?/g, '');
+}
+
+/**
+ * Does what takes room in memory and on the disk.
+ * @param file what is made of, or made
+ * @throws LarrError `COMPACTION_FAILED` where there is too little of it
+ */
+async function withRoom<T>(db: DuckdbSession, file: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    db.throwIfInterrupted();
+    if (!/^Out of Memory|Could not write|No space left/i.test((cause as Error).message)) throw cause;
+    throw new LarrError(
+      'COMPACTION_FAILED',
+      `DuckDB could not go on at ${file}: ${duckdbsWords(cause)}. Make room on the disk or in memory and run it again: days that are written stay`,
+      { file, cause },
+    );
   }
 }
 

@@ -2,7 +2,6 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { UsageError } from '../errors.js';
 
 /** A file of an event log. */
@@ -98,6 +97,33 @@ export async function snapshotLog(directory: string): Promise<LogSnapshot> {
   return { files, [Symbol.asyncDispose]: drop };
 }
 
+/** What every line of an event log has, beside the fields of its type. */
+export interface LogEvent {
+  id: string;
+  type: string;
+  /** when the server had it, ISO 8601 */
+  received: string;
+  [field: string]: unknown;
+}
+
+/** The event that a line of a log holds, or why it holds none. What the server knows, its sinks send and a compaction takes are the lines that this calls events. */
+export function eventOf(line: string): { event: LogEvent; why: null } | { event: null; why: string } {
+  const none = (why: string) => ({ event: null, why });
+  let event: Record<string, unknown>;
+  try {
+    event = JSON.parse(line);
+  } catch {
+    return none('it is not JSON');
+  }
+  if (typeof event !== 'object' || event === null || Array.isArray(event)) return none('it is not an object');
+  for (const field of ['id', 'type']) if (typeof event[field] !== 'string') return none(`its ${field} is not a text`);
+  if (typeof event.received !== 'string' || Number.isNaN(Date.parse(event.received)))
+    return none('its received is not a time');
+  for (const field of ['position', 'value'])
+    if (event[field] != null && !Number.isFinite(Number(event[field]))) return none(`its ${field} is not a number`);
+  return { event: event as LogEvent, why: null };
+}
+
 /** A line of an event log that is no event. */
 export interface BadLine {
   file: string;
@@ -137,21 +163,28 @@ export async function badLinesOf(
   file = path,
   onEvent?: (line: string) => void | Promise<void>,
 ): Promise<BadLines> {
-  const input = createReadStream(path);
   const bad: BadLines = { count: 0, first: [] };
-  try {
-    let line = 0;
-    for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-      line++;
-      if (text.trim() === '') continue;
-      const why = whyNoEvent(text);
-      if (why === null) await onEvent?.(text);
-      else addBadLines(bad, { count: 1, first: [{ file, line, why }] });
-    }
-    return bad;
-  } finally {
-    input.destroy();
+  let line = 0;
+  for await (const text of linesOf(path)) {
+    line++;
+    if (text.trim() === '') continue;
+    const { event, why } = eventOf(text);
+    if (event !== null) await onEvent?.(text);
+    else addBadLines(bad, { count: 1, first: [{ file, line, why }] });
   }
+  return bad;
+}
+
+/** Only a line feed ends a line, as it does for the server: to Node's readline a carriage return does too. */
+async function* linesOf(path: string): AsyncGenerator<string> {
+  let rest = '';
+  for await (const block of createReadStream(path, 'utf8')) {
+    const lines = (block as string).split('\n');
+    lines[0] = rest + lines[0];
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
 }
 
 /**
@@ -179,22 +212,6 @@ export async function copyEvents(path: string, copy: string, file = path): Promi
   } finally {
     await target.close();
   }
-}
-
-function whyNoEvent(text: string): string | null {
-  let event: Record<string, unknown>;
-  try {
-    event = JSON.parse(text);
-  } catch {
-    return 'it is not JSON';
-  }
-  if (typeof event !== 'object' || event === null || Array.isArray(event)) return 'it is not an object';
-  for (const field of ['id', 'type']) if (typeof event[field] !== 'string') return `its ${field} is not a text`;
-  if (typeof event.received !== 'string' || Number.isNaN(Date.parse(event.received)))
-    return 'its received is not a time';
-  for (const field of ['position', 'value'])
-    if (event[field] != null && !Number.isFinite(Number(event[field]))) return `its ${field} is not a number`;
-  return null;
 }
 
 async function copyPrefix(from: string, to: string, bytes: number): Promise<void> {

@@ -1,11 +1,11 @@
-import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { dirname, isAbsolute, resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { missingExtension } from '../duckdb/extensions.js';
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, nearestName } from '../errors.js';
 import { whyNotText } from '../files/not-text.js';
 import type { TableSource } from '../schema/schema.js';
+import { filesFrom } from './files-in-sql.js';
 
 /** A source table, found and described, ready to be read. */
 export interface OpenSource {
@@ -72,24 +72,6 @@ export async function openSource(
     columns: new Map(header.map((name) => [name, 'VARCHAR'])),
     sql: `read_csv(${file}, auto_detect = false, columns = {${columns}}, header = true, delim = ${literal(delimiter)}, quote = '"', escape = '"', max_line_size = 16777216)`,
   };
-}
-
-/**
- * SQL whose quoted names of files start where the schema lies, as a table's path does, and not where the program was called from. A name that
- * leads to nothing there is left as it is.
- */
-export function filesFrom(sql: string, baseDirectory: string): string {
-  return sql.replace(
-    /'((?:[^'\n]|'')+\.(?:parquet|csv|tsv|txt|jsonl|ndjson|json|duckdb|db|sqlite)(?:\.gz|\.zst)?)'/gi,
-    (quoted, text: string) => {
-      const path = text.replaceAll("''", "'");
-      if (isAbsolute(path) || /^[a-z][a-z0-9+]+:/i.test(path)) return quoted;
-      const found = resolve(baseDirectory, path);
-      // Of a pattern the folder has to be there.
-      const pattern = found.search(/[*?[]/);
-      return existsSync(pattern < 0 ? found : dirname(found.slice(0, pattern + 1))) ? literal(found) : quoted;
-    },
-  );
 }
 
 function formatOf(
