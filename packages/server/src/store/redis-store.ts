@@ -28,6 +28,9 @@ const isEarlier = (key: string): boolean => {
   return layout === undefined ? EARLIER.some((pattern) => pattern.test(key)) : Number(layout) < LAYOUT;
 };
 
+/** When data of an earlier layout were used last. Names hold no colon, as what users and POIs are called may. */
+const EARLIER_MARK = /^larr:(?:(?:\d{1,4}:)?v:[^:]+|[0-9a-f]{12}):used$/;
+
 /** Keys that one SCAN goes through, about. */
 const SCANNED = 1000;
 
@@ -180,7 +183,7 @@ export class RedisStore implements Store {
       async (found) => {
         const old = found.filter(isEarlier);
         keys += old.length;
-        const marks = old.filter((key) => key.endsWith(':used'));
+        const marks = old.filter((key) => EARLIER_MARK.test(key));
         const said = await this.#ask((client) => Promise.all(marks.map((key) => client.get(key))), 100);
         for (const at of said) used = Math.max(used, Number(at) || 0);
       },
