@@ -32,6 +32,33 @@ describe('exporting a trained model', () => {
     expect(new Set(tensors.p_ctr!.data as Float32Array).size).toBeGreaterThan(100);
   });
 
+  it.each(['ple', 'dnn', 'esmm', 'mmoe'] as const)(
+    'gives %s without orders and batch norm its scores',
+    async (base) => {
+      const own = mkdtempSync(join(tmpdir(), 'larr-export-'));
+      try {
+        await prepareTinyDataset(own, { history: false, orders: false });
+        const { parity, bundle } = await exportTinyBundle(own, base, undefined, undefined, { batchNorm: false });
+        expect(parity.largestDifference).toBeLessThanOrEqual(1e-5);
+        const { manifest, path } = await openBundle(bundle);
+        expect(manifest.model.tasks).toEqual(['click']);
+        // held against the trainer's as a program, too
+        const program = JSON.parse(readFileSync(path('ranker.json'), 'utf8')) as { logits: number[] };
+        expect(program.logits).toHaveLength(1);
+        const { tensors } = await readSafetensors(path('parity.safetensors'));
+        expect(new Set(tensors.p_ctr!.data as Float32Array).size).toBeGreaterThan(100);
+      } finally {
+        rmSync(own, { recursive: true, force: true });
+      }
+    },
+  );
+
+  it('has no program of more experts than the native ranker takes', async () => {
+    const mmoe = { experts: 257, layers: [4], tower: [4] };
+    const { bundle } = await exportTinyBundle(directory, 'mmoe', undefined, join(directory, 'many'), { mmoe });
+    expect(existsSync(join(bundle, 'ranker.json'))).toBe(false);
+  });
+
   it('refuses a run of other data, and leaves an older bundle as it was', async () => {
     const { bundle } = await exportTinyBundle(directory, 'ple');
     const before = readFileSync(join(bundle, 'manifest.json'), 'utf8');

@@ -12,6 +12,7 @@ export async function exportTinyBundle(
   model: string,
   base?: TrainConfig['base'],
   out = join(directory, `bundle-${model}${base ?? ''}`),
+  config: Partial<TrainConfig> = {},
 ): Promise<ExportResult> {
   const data = join(directory, 'data');
   const run = join(directory, `run-${model}${base ?? ''}`);
@@ -36,6 +37,7 @@ export async function exportTinyBundle(
         xdeepfm: { maps: [6, 4] },
         din: { attention: [8] },
         larr: { ffn: 32, headHidden: 16 },
+        ...config,
       },
     });
   } finally {

@@ -31,7 +31,7 @@ const CUISINES = ['Cantonese', 'Sichuan', 'Hotpot', 'Noodles', 'Pizza'];
  */
 export async function prepareTinyDataset(
   directory: string,
-  options: { history: boolean; events?: number; pois?: number },
+  options: { history: boolean; orders?: boolean; events?: number; pois?: number },
 ): Promise<TinyEvent[]> {
   const tables = join(directory, 'source');
   mkdirSync(tables, { recursive: true });
@@ -76,7 +76,7 @@ export async function prepareTinyDataset(
   for (const [name, rows] of Object.entries({ users, pois, events }))
     writeFileSync(join(tables, `${name}.csv`), csv(rows));
   await prepare(join(directory, 'data'), {
-    schema: defineSchema(tinySchema(options.history)),
+    schema: defineSchema(tinySchema(options.history, options.orders ?? true)),
     baseDirectory: tables,
     seed: 1,
     threads: 1,
@@ -84,7 +84,7 @@ export async function prepareTinyDataset(
   return events;
 }
 
-function tinySchema(history: boolean): DatasetSchemaInput {
+function tinySchema(history: boolean, orders: boolean): DatasetSchemaInput {
   const here: [string, string] = ['events.latitude', 'events.longitude'];
   const there: [string, string] = ['pois.latitude', 'pois.longitude'];
   return {
@@ -92,7 +92,7 @@ function tinySchema(history: boolean): DatasetSchemaInput {
     tables: { events: 'events.csv', users: 'users.csv', pois: 'pois.csv' },
     keys: { user: 'user', poi: 'poi', row: 'row' },
     time: 'time',
-    labels: { click: 'click', order: 'order' },
+    labels: orders ? { click: 'click', order: 'order' } : { click: 'click' },
     features: {
       categorical: [
         { name: 'user', value: 'events.user' },

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FusedRanker, type FusedRankerOptions, type KernelError, type RankerRows } from './index.js';
+import { FusedRanker, type FusedRankerOptions, KernelError, type RankerRows } from './index.js';
 import { randomSource } from './random.fixture.js';
 
 const inputs = {
@@ -171,12 +171,32 @@ test('a value that is not a number makes its own row say so, and no other', asyn
   rows.context.forEach((_, i) => {
     rows.context[i] = i;
   });
+  const clean = (await ranker.score(rows)).pCtr;
   rows.dense![5 * 3] = Number.NaN;
-  rows.contextDense![7] = Number.POSITIVE_INFINITY;
+  rows.contextDense![7] = Number.NaN;
   const { pCtr } = await ranker.score(rows);
-  expect(Number.isNaN(pCtr[5])).toBe(true);
-  expect(Number.isFinite(pCtr[7]!) && pCtr[7]! > 0 && pCtr[7]! < 1 && pCtr[7] === pCtr[6]).toBe(false);
-  expect([...pCtr].filter((p) => Number.isNaN(p)).length).toBeLessThanOrEqual(2);
+  expect([...pCtr]).toEqual([...clean].map((p, row) => (row === 5 || row === 7 ? Number.NaN : p)));
+  // what is kept of a POI whose values were not numbers is its own alone
+  const kept = { poi: Int32Array.from({ length: 20 }, (_, i) => i), version: new Int32Array(20) };
+  rows.dense![3 * 3 + 1] = Number.NaN;
+  const { pCtr: again } = await ranker.score({ ...rows, kept });
+  expect([...again]).toEqual([...pCtr].map((p, row) => (row === 3 ? Number.NaN : p)));
+});
+
+test('calls side by side give what each gives alone', async () => {
+  using ranker = new FusedRanker(options(1, 20_000));
+  const requests = Array.from({ length: 12 }, (_, i) => request(40, 3, i));
+  const alone = await Promise.all(requests.map((rows) => ranker.score(rows)));
+  const keptOf = (first: number) => ({
+    poi: Int32Array.from({ length: 40 }, (_, i) => first * 40 + i),
+    version: new Int32Array(40).fill(first),
+  });
+  for (let time = 0; time < 5; time++) {
+    const together = await Promise.all(requests.map((rows, i) => ranker.score({ ...rows, kept: keptOf(i) })));
+    together.forEach(({ pCtr }, i) => {
+      expect(pCtr).toEqual(alone[i]!.pCtr);
+    });
+  }
 });
 
 test('what does not fit is refused by name', async () => {
@@ -196,6 +216,15 @@ test('what does not fit is refused by name', async () => {
   expect(refused({ steps: given.steps.slice(1) }).message).toMatch(/register 0 is read before it is written/);
   expect(refused({ registers: [7, 8, 2, 2, 7, 7, 1, 1] }).code).toBe('BAD_SHAPE');
   expect(refused({ memory: -1 }).message).toMatch(/memory/);
+  expect(refused({ registers: undefined as never }).message).toMatch(/registers must be an array/);
+  const many = Array.from({ length: 300 }, () => 0);
+  const seen = [many.map(() => true)];
+  const mix = { kind: 'mix' as const, gates: [2], experts: many, to: [4], seen };
+  expect(refused({ steps: [...given.steps.slice(0, 4), mix] }).message).toMatch(/300 experts, more than 256/);
+  expect(refused({ registers: [...given.registers, ...new Array<number>(5).fill(1 << 20)] }).message).toMatch(
+    /numbers a row/,
+  );
+  expect(() => new FusedRanker(undefined as never)).toThrow(KernelError);
 
   using ranker = new FusedRanker(given);
   const rows = request(10, 2);

@@ -1,4 +1,4 @@
-import { count, finite, floats, ints, pin, shape } from './arrays.js';
+import { count, finite, floats, holder, ints, pin, shape } from './arrays.js';
 import { KernelError } from './errors.js';
 import { native } from './native.js';
 
@@ -20,6 +20,34 @@ export interface RankerInputSizes {
   dense: readonly boolean[];
   /** width of the POI's vector, 0 = none */
   poi: number;
+}
+
+/**
+ * The sizes of a bundle's ranker inputs (`inputs` of its manifest).
+ * @param followFromPoi of each ID and dense feature of the row, whether it follows from the POI alone; none where a list is empty
+ */
+export function rankerInputSizes(
+  inputs: {
+    ids: { context: readonly number[]; row: readonly number[] };
+    dense: { context: readonly number[]; row: readonly number[] };
+    z_s: number | null;
+    behaviour: number | null;
+    poi: boolean;
+    tables: Readonly<Record<string, { dim: number }>>;
+  },
+  followFromPoi: { ids: readonly boolean[]; dense: readonly boolean[] },
+): RankerInputSizes {
+  const { ids, dense, tables } = inputs;
+  return {
+    embedding: tables.table?.dim ?? 0,
+    contextIds: ids.context.length,
+    contextDense: dense.context.length,
+    z: inputs.z_s ?? 0,
+    behaviour: inputs.behaviour ?? 0,
+    ids: ids.row.map((_, i) => followFromPoi.ids[i] ?? false),
+    dense: dense.row.map((_, i) => followFromPoi.dense[i] ?? false),
+    poi: inputs.poi ? (tables.poi_vectors?.dim ?? 0) : 0,
+  };
 }
 
 /** Writes register `to`: of the inputs (`from` null) or of a register, x Wᵀ + b. A register is one vector a row. */
@@ -46,6 +74,9 @@ export interface MixStep {
   seen: readonly (readonly boolean[])[];
 }
 
+/** Most experts that one mix step may name. */
+export const MOST_EXPERTS = 256;
+
 export interface FusedRankerOptions {
   inputs: RankerInputSizes;
   /** f32, by name; `dense.mean` and `dense.scale` [contextDense + dense] are those of the dense features */
@@ -57,9 +88,9 @@ export interface FusedRankerOptions {
   logits: readonly number[];
   /** added to the click's logit */
   clickShift: number;
-  /** f32 [·, embedding]; not copied */
+  /** f32 [·, embedding]; not copied, so it must not be written */
   embedding: Float32Array;
-  /** f32 [·, poi]; not copied; null where the network takes no POI vector */
+  /** the same for the POIs' vectors [·, poi]; null where the network takes none */
   pois: Float32Array | null;
   /** Most bytes kept of what follows from POIs alone. */
   memory: number;
@@ -87,7 +118,7 @@ export interface RankerRows {
   poi: Int32Array | null;
   /**
    * [rows]: the number of the row's POI, −1 = none, and which state of the POI this is. Rows with the same two have the same values of what follows
-   * from the POI alone: it is computed for the first of them. Null: for every row.
+   * from the POI alone, which is then computed once. Null: computed for every row.
    */
   kept: { poi: Int32Array; version: Int32Array } | null;
 }
@@ -105,8 +136,11 @@ export class FusedRanker implements Disposable {
   #ranker: object | null;
 
   constructor(options: FusedRankerOptions) {
-    const { inputs, registers, steps, weights } = options;
-    count('inputs.embedding', inputs.embedding);
+    const { inputs, registers, steps, weights } = holder('options', options);
+    holder('weights', weights);
+    for (const [name, list] of Object.entries({ registers, steps, logits: options.logits }))
+      if (!Array.isArray(list)) throw new KernelError('BAD_ARGUMENT', `${name} must be an array`);
+    count('inputs.embedding', holder('inputs', inputs).embedding);
     for (const name of ['contextIds', 'contextDense', 'z', 'behaviour', 'poi'] as const)
       count(`inputs.${name}`, inputs[name], 0);
     const dense = inputs.contextDense + inputs.dense.length;
@@ -123,7 +157,13 @@ export class FusedRanker implements Disposable {
       (inputs.contextIds + inputs.ids.length) * inputs.embedding + dense + inputs.z + inputs.behaviour + inputs.poi;
     const encoded = steps.map((step, i) => {
       if (step.kind === 'mix') {
-        const seen = step.seen.flatMap((row) => row.map(Number));
+        const seen = step.seen.flatMap((row) => {
+          if (row.length === step.experts.length) return row.map(Number);
+          throw new KernelError(
+            'BAD_SHAPE',
+            `steps[${i}].seen must have rows of ${step.experts.length} experts, got one of ${row.length}`,
+          );
+        });
         return [2, false, -1, Int32Array.from(step.to), null, null, ...[step.gates, step.experts, seen].map(int32)];
       }
       const [out, into] = [
@@ -141,6 +181,9 @@ export class FusedRanker implements Disposable {
     };
     const memory = finite('memory', options.memory);
     if (memory < 0) throw new KernelError('BAD_ARGUMENT', `memory must not be negative, got ${memory}`);
+    const embedding = table('embedding', options.embedding, inputs.embedding)!;
+    const pois = table('pois', options.pois, inputs.poi);
+    pin(embedding, pois);
     this.#ranker = native().makeRanker(
       int32([inputs.embedding, inputs.contextIds, inputs.contextDense, inputs.z, inputs.behaviour, inputs.poi]),
       int32(inputs.ids.map(Number)),
@@ -151,8 +194,8 @@ export class FusedRanker implements Disposable {
       encoded,
       int32(options.logits),
       finite('clickShift', options.clickShift),
-      table('embedding', options.embedding, inputs.embedding)!,
-      table('pois', options.pois, inputs.poi),
+      embedding,
+      pois,
       Math.floor(memory),
     );
     this.inputs = { ...inputs };
@@ -172,7 +215,7 @@ export class FusedRanker implements Disposable {
   async score(rows: RankerRows): Promise<{ pCtr: Float32Array; pCtcvr: Float32Array | null }> {
     const ranker = this.#open();
     const { inputs } = this;
-    const n = count('rows', rows.rows, 0);
+    const n = count('rows', holder('rows', rows).rows, 0);
     const contexts = count('contexts', rows.contexts, 0);
     const matrix = <T extends Float32Array | Int32Array>(
       check: (name: string, value: unknown, wanted: ReturnType<typeof shape>) => T,

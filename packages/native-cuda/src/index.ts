@@ -6,8 +6,10 @@ export {
   type FusedRankerOptions,
   type LayerStep,
   type MixStep,
+  MOST_EXPERTS,
   type RankerInputSizes,
   type RankerRows,
+  rankerInputSizes,
 } from './fused-ranker.js';
 export { type InfoNceOptions, type InfoNceResult, infoNce, infoNceSync } from './infonce.js';
 export { gatherRows, mapFile } from './memory.js';

@@ -29,7 +29,8 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --no-console            do not serve the console under /console/
   --ranker KIND           what scores: native, or onnx (native where the bundle has a program for it)
   --ranker-memory MIB     memory in which the native ranker keeps what follows from POIs alone (512)
-  --threads N             threads of the ranker (${Math.min(8, availableParallelism())} here)
+  --threads N             threads that compute: those of the kernels, and with --ranker onnx as many of onnxruntime
+                          (LARR_THREADS, else ${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
   --max-queued-rows N     candidates that may wait before requests are refused with 503 (65536)
 ${FRONT_USAGE}  --json                  print {"host","port","url","adminUrl","model"} on stdout when ready,
@@ -52,8 +53,8 @@ async function main(): Promise<number> {
     process.stderr.write(USAGE);
     return 0;
   }
-  // The kernels take their threads from the environment.
-  if (options.server.threads !== undefined) process.env.LARR_THREADS ??= String(options.server.threads);
+  // The kernels take their threads from the environment, when they are first used.
+  process.env.LARR_THREADS = String(options.server.threads);
   const server = await createServer(options.server);
   const stopped = stopOnSignal(server);
   try {
@@ -91,7 +92,7 @@ function readOptions(args: string[]): { server: ServerOptions; json: boolean } |
       console: !values['no-console'],
       ...(values.ranker === undefined ? {} : { ranker: rankerKind(values.ranker) }),
       rankerMemory: wholeNumber('--ranker-memory', values['ranker-memory'], 0, 1 << 24) * 2 ** 20,
-      ...(values.threads === undefined ? {} : { threads: wholeNumber('--threads', values.threads, 1, 1024) }),
+      threads: threadsOf(values.threads),
       front: readFrontOptions(values, (option, text) => wholeNumber(option, text, 0, 65_535)),
       limits: { candidates: wholeNumber('--max-candidates', values['max-candidates'], 1, 100_000) },
       queue: { queuedRows: wholeNumber('--max-queued-rows', values['max-queued-rows'], 1, 100_000_000) },
@@ -129,6 +130,14 @@ function parse(args: string[]) {
   } catch (error) {
     throw new UsageError('OPTION_UNKNOWN', `${(error as Error).message.split('. ', 1)[0]}; --help lists the options`);
   }
+}
+
+/** What `--threads` says, else LARR_THREADS, else the machine's processors, at most 8. */
+function threadsOf(option: string | undefined): number {
+  if (option !== undefined) return wholeNumber('--threads', option, 1, 1024);
+  const { LARR_THREADS } = process.env;
+  if (LARR_THREADS !== undefined && LARR_THREADS !== '') return wholeNumber('LARR_THREADS', LARR_THREADS, 1, 1024);
+  return Math.min(8, availableParallelism());
 }
 
 function rankerKind(text: string): RankerKind {

@@ -1,11 +1,12 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join, posix, relative, sep } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { z } from 'zod';
 import type { CategoricalSpec, DenseSpec, SceneFieldSpec, SequenceSpec } from '../dataset/manifest.js';
 import { BundleError } from '../errors.js';
 import { buildDirectoryAtomic } from '../files/atomic.js';
+import { digestFile } from './digest.js';
 import { ParityTolerance } from './parity.js';
 
 /** features.json of a bundle: the split's features with their vocabularies inline. */
@@ -46,8 +47,10 @@ export type BundleManifest = z.output<typeof BundleManifestShape>;
 /** Content of a bundle's file: bytes, text, or a file to copy. */
 export type BundleFile = Uint8Array | string | { from: string };
 
-/** A bundle whose every file matches its manifest. */
+/** A bundle whose every file matches its manifest; those that are checked later, once `whole` has resolved. */
 export interface Bundle {
+  /** Rejects with `BUNDLE_FILE_CHANGED` where a file that is checked later is another than the manifest's. */
+  whole: Promise<void>;
   directory: string;
   manifest: BundleManifest;
   /** Full path of a file of the bundle. @throws BundleError `BUNDLE_FILE_MISSING` */
@@ -93,9 +96,10 @@ export async function writeBundle(
 /**
  * Opens a bundle after checking all of it: the manifest's shape and version, every file's presence, size and sha256, and that
  * nothing else lies in the directory.
+ * @param later files whose sha256 is taken by a thread while the caller goes on, who must wait for `whole` before trusting what was read of them
  * @throws BundleError `BUNDLE_MISSING`, `BUNDLE_CORRUPT`, `BUNDLE_VERSION`, `BUNDLE_FILE_MISSING`, `BUNDLE_FILE_CHANGED`, `BUNDLE_FILE_UNKNOWN`
  */
-export async function openBundle(directory: string): Promise<Bundle> {
+export async function openBundle(directory: string, later: (path: string) => boolean = () => false): Promise<Bundle> {
   const manifestFile = join(directory, 'manifest.json');
   let text: string;
   try {
@@ -143,6 +147,13 @@ export async function openBundle(directory: string): Promise<Bundle> {
     );
   }
   const manifest = parsed.data;
+  const changed = (path: string, why: string): BundleError =>
+    new BundleError(
+      'BUNDLE_FILE_CHANGED',
+      `${path} of the bundle ${directory} is not what the manifest says (${why}). Copy it again, or export it again.`,
+      { file: join(directory, ...path.split('/')) },
+    );
+  const apart: string[] = [];
   for (const [path, expected] of Object.entries(manifest.files)) {
     checkPath(path);
     const file = join(directory, ...path.split('/'));
@@ -153,14 +164,9 @@ export async function openBundle(directory: string): Promise<Bundle> {
         { file, cause },
       );
     });
-    const found = info.size === expected.bytes ? await digestFile(file) : null;
-    if (found?.sha256 !== expected.sha256) {
-      throw new BundleError(
-        'BUNDLE_FILE_CHANGED',
-        `${path} of the bundle ${directory} is not what the manifest says (${info.size === expected.bytes ? 'its sha256 differs' : `${info.size} bytes instead of ${expected.bytes}`}). Copy it again, or export it again.`,
-        { file },
-      );
-    }
+    if (info.size !== expected.bytes) throw changed(path, `${info.size} bytes instead of ${expected.bytes}`);
+    if (later(path)) apart.push(path);
+    else if ((await digestFile(file)).sha256 !== expected.sha256) throw changed(path, SHA256_DIFFERS);
   }
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     if (entry.isDirectory()) continue;
@@ -180,9 +186,19 @@ export async function openBundle(directory: string): Promise<Bundle> {
       throw new BundleError('BUNDLE_FILE_MISSING', `The bundle ${directory} has no ${file}.`, { file });
     return join(directory, ...file.split('/'));
   };
+  const whole =
+    apart.length === 0
+      ? Promise.resolve()
+      : digestsApart(apart.map(path)).then((digests) => {
+          const other = apart.find((file, i) => digests[i] !== manifest.files[file]!.sha256);
+          if (other !== undefined) throw changed(other, SHA256_DIFFERS);
+        });
+  // It is the caller's to wait for; until then nobody has to hear of it.
+  whole.catch(() => {});
   return {
     directory,
     manifest,
+    whole,
     path,
     async json<T>(file: string): Promise<T> {
       const content = await readFile(path(file), 'utf8');
@@ -194,6 +210,8 @@ export async function openBundle(directory: string): Promise<Bundle> {
     },
   };
 }
+
+const SHA256_DIFFERS = 'its sha256 differs';
 
 function checkPath(path: string): void {
   if (
@@ -208,12 +226,13 @@ function checkPath(path: string): void {
   }
 }
 
-async function digestFile(file: string): Promise<{ sha256: string; bytes: number }> {
-  const hash = createHash('sha256');
-  let bytes = 0;
-  for await (const piece of createReadStream(file, { highWaterMark: 1 << 20 })) {
-    hash.update(piece as Uint8Array);
-    bytes += (piece as Uint8Array).length;
-  }
-  return { sha256: hash.digest('hex'), bytes };
+/** SHA-256 of files, by a thread of its own. */
+function digestsApart(files: readonly string[]): Promise<string[]> {
+  // A worker is always the built file: threads do not load TypeScript, also where tests run this module from its source.
+  const worker = new Worker(createRequire(import.meta.url).resolve('@larr/core/digest-worker'), { workerData: files });
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve);
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new Error(`the thread that checks a bundle ended with code ${code}`)));
+  });
 }

@@ -16,6 +16,7 @@ it('knows every id by its row, in the order they were added, and no other', () =
   const read = IdIndex.from(index.tensors());
   expect(ids.map((id) => read.get(id))).toEqual(ids.map((_, row) => row));
   expect(read.get('p1')).toBe(-1);
+  expect(() => read.add('p1')).toThrow(/takes no more/);
 });
 
 it('refuses arrays that are not those of an index', () => {
@@ -28,6 +29,7 @@ it('refuses arrays that are not those of an index', () => {
     { ...tensors, slots: tensors.slots.slice(1) },
     { ...tensors, slots: tensors.slots.map((row) => (row === 2 ? 3 : row)) },
     { ...tensors, slots: new Int32Array(2).fill(-1) },
+    { ...tensors, slots: new Int32Array(tensors.slots.length).fill(0) },
   ];
   for (const one of damaged) expect(() => IdIndex.from(one)).toThrow(/damaged/);
 });

@@ -22,11 +22,13 @@ export class IdIndex {
   /** of each id, so that a larger table needs no id's bytes, and others than the one that is looked for are told apart at once */
   #hashes: Uint32Array = new Uint32Array(1 << 8);
   #count = 0;
+  /** its arrays belong to a file */
+  #fixed = false;
   /** an id's bytes while it is looked for */
   #scratch = new Uint8Array(1 << 11);
 
   /**
-   * An index as `tensors` gave it, over their memory.
+   * An index as `tensors` gave it, over their memory; nothing can be added to it.
    * @throws BundleError TENSORS_UNREADABLE where they are not those of an index
    */
   static from({ bytes, ends, hashes, slots }: IdTensors): IdIndex {
@@ -37,9 +39,10 @@ export class IdIndex {
       hashes instanceof Uint32Array &&
       slots instanceof Int32Array &&
       hashes.length === count &&
-      // a power of two, with room enough for every search to end
+      // a power of two, each row once and something empty, where every search ends
       (slots.length & (slots.length - 1)) === 0 &&
       slots.length > count &&
+      slots.reduce((rows, row) => rows + Number(row !== EMPTY), 0) === count &&
       ends.every((end, row) => end <= bytes.length && (row === 0 || end >= ends[row - 1]!)) &&
       slots.every((row) => row >= EMPTY && row < count);
     if (!sound) throw new BundleError('TENSORS_UNREADABLE', 'an index of ids is damaged: export the bundle again');
@@ -49,6 +52,7 @@ export class IdIndex {
     index.#hashes = hashes;
     index.#slots = slots;
     index.#count = count;
+    index.#fixed = true;
     return index;
   }
 
@@ -75,6 +79,7 @@ export class IdIndex {
 
   /** Row of an id, which is added where it is new. */
   add(id: string): number {
+    if (this.#fixed) throw new BundleError('INDEX_FIXED', 'an index that was read from a file takes no more ids');
     const length = this.#encode(id);
     const hashed = hash(this.#scratch, length);
     const slot = this.#find(length, hashed);

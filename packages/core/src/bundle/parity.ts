@@ -37,3 +37,17 @@ export function compareScores(
   }
   return { largestDifference, outside };
 }
+
+/** Some columns of a matrix [rows, ·]; null for none of them. */
+export function someColumns<T extends Int32Array | Float32Array>(
+  matrix: T,
+  rows: number,
+  columns: readonly number[],
+): T | null {
+  if (columns.length === 0) return null;
+  const width = matrix.length / rows;
+  const out = matrix.slice(0, rows * columns.length) as T;
+  for (let row = 0; row < rows; row++)
+    for (let i = 0; i < columns.length; i++) out[row * columns.length + i] = matrix[row * width + columns[i]!]!;
+  return out;
+}

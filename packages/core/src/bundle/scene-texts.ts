@@ -12,8 +12,8 @@ export interface SceneEntries {
 export type SceneTextTensors = Record<'bytes' | 'ends' | 'hashes' | 'slots' | 'entries' | 'field_of', unknown>;
 
 /**
- * Which entry of the scene table each text of each field has. Written with the bundle, so that a server looks texts up in the file's own pages and makes
- * nothing of them at its start.
+ * Which entry of the scene table each text of each field has. Written with the bundle, so that a server looks texts up in the file's own pages; at its start it
+ * only checks that the arrays fit together.
  */
 export class SceneTexts {
   readonly #fields: readonly string[];

@@ -12,6 +12,8 @@ constexpr int block_rows = 96;  // the registers of a block (about 5 KiB a row) 
 constexpr int pad = 16;         // registers' widths are padded with zeros
 constexpr int max_experts = 256;  // that one mix step may see
 
+constexpr int most_floats = 1 << 22;  // of a row's inputs, and of its registers
+
 inline int padded(int n) { return (n + pad - 1) / pad * pad; }
 
 // y = x W^T, W [out, in] packed by the path.

@@ -55,6 +55,7 @@ void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector
 void check_encoder(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& isas);
 // Of the random case that the seed names.
 void check_ranker(uint64_t seed, const std::vector<Isa>& isas);
+void check_ranker_threads(uint64_t seed);
 void check_encoder_not_finite(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& isas);
 
 // Random cases first .. first + count, the same for the same seed whichever are run; `large`: batches to 400 and rows to 120 too.

@@ -199,6 +199,7 @@ int main(int argc, char** argv) try {
     if (small) check_few(isas);
     else check_listed(isas);
     for (uint64_t network = 0; network < (small ? 2 : 8); network++) check_ranker(network, isas);
+    for (uint64_t network = 0; network < 3; network++) check_ranker_threads(network);
     fuzz(seed, from, cases, !small, isas);
   }
   std::printf("{\"checks\": %d, \"failures\": %d, \"isas\": %d}\n", checks, failures, int(isas.size()));

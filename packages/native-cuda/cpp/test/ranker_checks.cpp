@@ -1,5 +1,6 @@
 // One case of the ranker against the network in double, on every instruction set, with and without what is kept of POIs.
 #include <cmath>
+#include <thread>
 
 #include "checks.h"
 #include "larr/ranker.h"
@@ -184,6 +185,38 @@ void check_ranker(uint64_t seed, const std::vector<Isa>& isas) {
       }
       expect(thrown, what + " takes a context that is not there");
     }
+}
+
+// Callers side by side on one ranker whose memory is too small for their POIs, which change: rows are found, added and dropped all the time.
+void check_ranker_threads(uint64_t seed) {
+  Random random(seed);
+  const Problem p = make(random);
+  const bool orders = p.program.logits.size() > 1;
+  const FusedRanker ranker(p.program, p.embedding.data(), p.embedding_rows, p.pois.data(), p.poi_rows, size_t(300) << 10);
+  std::vector<Rows> requests;
+  std::vector<std::vector<float>> wanted;
+  for (int i = 0; i < 24; i++) {
+    requests.push_back(make_rows(random, p, 1 + random.below(60), 1 + random.below(3), 80, i % 3));
+    const size_t n = size_t(requests.back().rows.rows);
+    std::vector<float> click(n), order(n);
+    ranker.score(requests.back().rows, click.data(), orders ? order.data() : nullptr);
+    wanted.push_back(click);
+  }
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; caller++)
+    callers.emplace_back([&, caller] {
+      for (int turn = 0; turn < 60; turn++) {
+        const size_t q = size_t(turn * 5 + caller * 7) % requests.size();
+        RankerRows rows = requests[q].rows;
+        rows.kept = requests[q].kept.data(), rows.version = requests[q].version.data();
+        std::vector<float> click(wanted[q].size()), order(wanted[q].size());
+        ranker.score(rows, click.data(), orders ? order.data() : nullptr);
+        wrong[size_t(caller)] += click != wanted[q];
+      }
+    });
+  for (std::thread& caller : callers) caller.join();
+  for (int count : wrong) expect(count == 0, "ranker of seed " + std::to_string(seed) + " with callers side by side: " + std::to_string(count) + " of 60 are off");
 }
 
 }  // namespace larr::test

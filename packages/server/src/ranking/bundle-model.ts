@@ -253,6 +253,9 @@ export class BundleModel implements RankingModel {
       if (row < 0) unknownPois.push(ids[i]!);
     }
     const rows = assembly.rows(event, user, candidates, pois);
+    // Read with the features, before anything is waited for: POIs may change meanwhile.
+    const poi = this.#parts.takesPoi ? candidates.map((row) => (row < 0 ? 0 : pois.poiIndex[row]! + 1)) : null;
+    const kept = { poi: candidates, version: candidates.map((row) => (row < 0 ? 0 : pois.versions[row]!)) };
     lap('features');
 
     const scenes =
@@ -281,8 +284,8 @@ export class BundleModel implements RankingModel {
         z: encoded?.z ?? null,
         behaviour: behaviour === null ? null : repeated(behaviour.of(user?.row), C),
         history: histories === null ? null : repeated(histories.of(user?.row), C),
-        poi: this.#parts.takesPoi ? candidates.map((row) => (row < 0 ? 0 : pois.poiIndex[row]! + 1)) : null,
-        kept: { poi: candidates, version: candidates.map((row) => (row < 0 ? 0 : pois.versions[row]!)) },
+        poi,
+        kept,
       },
       fallbacks: {
         user: user === null,

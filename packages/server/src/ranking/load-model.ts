@@ -12,11 +12,12 @@ import {
   readSafetensors,
   SceneTexts,
   type SceneTextTensors,
+  someColumns,
   type TensorPlace,
   tensorPlaces,
   viewOf,
 } from '@larr/core';
-import { KernelError, mapFile } from '@larr/native-cuda';
+import { KernelError, mapFile, rankerInputSizes } from '@larr/native-cuda';
 import type { z } from 'zod';
 import { BundleFeatures, RankerInputs, RankerProgram, SceneEntries } from '../bundle/contents.js';
 import { ScoreDrift } from '../observability/drift.js';
@@ -58,7 +59,22 @@ export interface LoadOptions {
  * SELF_TEST_FAILED
  */
 export async function loadRankingModel(directory: string, options: LoadOptions): Promise<RankingModel> {
-  const bundle = await openBundle(directory);
+  // Tables are large: a thread checks them while the rest is loaded, and nothing is ranked before it has.
+  const bundle = await openBundle(directory, (path) => path.endsWith('.safetensors'));
+  let model: BundleModel | null = null;
+  try {
+    model = await loadParts(bundle, options);
+    await bundle.whole;
+    return model;
+  } catch (error) {
+    await model?.close();
+    // a damaged file is the reason of whatever came of it
+    await bundle.whole;
+    throw error;
+  }
+}
+
+async function loadParts(bundle: Bundle, options: LoadOptions): Promise<BundleModel> {
   const schema = parseSchema(await bundle.json('schema.json'), 'schema.json of the bundle');
   const features = checked('features.json', BundleFeatures, await bundle.json('features.json'));
   const inputs = checked('manifest.json: inputs', RankerInputs, bundle.manifest.inputs);
@@ -144,20 +160,11 @@ async function nativeRanker(
     const found = tables.find((one) => one.input === input);
     return found === undefined ? null : new Float32Array(mapFile(found.file), found.byteOffset, found.rows * found.dim);
   };
-  const dim = (input: string): number => inputs.tables[input]?.dim ?? 0;
   try {
     return nativeLanes(
       {
         ...program,
-        inputs: {
-          embedding: dim('table'),
-          contextIds: inputs.ids.context.length,
-          contextDense: inputs.dense.context.length,
-          z: inputs.z_s ?? 0,
-          behaviour: inputs.behaviour ?? 0,
-          ...assembly.followFromPoi,
-          poi: inputs.poi ? dim('poi_vectors') : 0,
-        },
+        inputs: rankerInputSizes(inputs, assembly.followFromPoi),
         weights: Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data as Float32Array])),
         embedding: table('table') ?? new Float32Array(0),
         pois: inputs.poi ? table('poi_vectors') : null,
@@ -318,7 +325,7 @@ async function selfTest(
       return (tensor.data as T).slice(from * width, to * width) as T;
     };
     const some = <T extends Int32Array | Float32Array>(name: string, columns: readonly number[]): T | null =>
-      columns.length === 0 ? null : columnsOf(all<T>(name)!, to - from, columns);
+      columns.length === 0 ? null : someColumns(all<T>(name)!, to - from, columns);
     const { scores } = await ranker.score({
       rows: to - from,
       // every row alone in a context of its own
@@ -337,15 +344,6 @@ async function selfTest(
     check('p_ctr', ctr.subarray(from, to), scores.pCtr, tolerance, from);
     if (ctcvr !== null) check('p_ctcvr', ctcvr.subarray(from, to), scores.pCtcvr!, tolerance, from);
   }
-}
-
-/** Some columns of a matrix [rows, ·]. */
-function columnsOf<T extends Int32Array | Float32Array>(matrix: T, rows: number, columns: readonly number[]): T {
-  const width = matrix.length / rows;
-  const out = matrix.slice(0, rows * columns.length) as T;
-  for (let row = 0; row < rows; row++)
-    for (let i = 0; i < columns.length; i++) out[row * columns.length + i] = matrix[row * width + columns[i]!]!;
-  return out;
 }
 
 function check(

@@ -4,7 +4,7 @@ import { joinedJobs, type RankerLane, type RankerLanes } from './ranker-lane.js'
 /**
  * Lanes of the native ranker. Each call spreads over the kernels' threads by itself; there are some lanes, so that the next request is computed while the
  * answer of the one before is taken.
- * @throws BundleError-worthy KernelError where the program makes no sense
+ * @throws KernelError where the program makes no sense
  */
 export function nativeLanes(options: FusedRankerOptions, threads: number): RankerLanes {
   const ranker = new FusedRanker(options);

@@ -75,11 +75,12 @@ export class PoiTable {
     for (const poi of pois) {
       const row = this.#index.add(String(poi.poi));
       if (row >= this.#capacity) this.#grow(Math.max(row + 1, Math.ceil(1.5 * this.#capacity), 64));
+      // First: what is written in part only must not pass for what was there.
+      this.versions[row]!++;
       this.poiIndex[row] = typeof poi.poi_index === 'number' ? poi.poi_index : -1;
       this.#encoder.encode(poi, this.ids, row * ids, this.dense, row * dense);
       for (let i = 0; i < numbers; i++) this.numbers[i]![row] = this.#encoder.number(poi, i);
       for (let i = 0; i < texts; i++) this.texts[i]![row] = this.#word(this.#encoder.text(poi, i));
-      this.versions[row]!++;
     }
   }
 

@@ -1,5 +1,11 @@
-import { ConfigError, compareScores, PARITY_TOLERANCE, type Samples, TrainingError } from '@larr/core';
-import { FusedRanker, type RankerRows as FusedRankerRows, gatherRows, SceneScorer } from '@larr/native-cuda';
+import { ConfigError, compareScores, PARITY_TOLERANCE, type Samples, someColumns, TrainingError } from '@larr/core';
+import {
+  FusedRanker,
+  type RankerRows as FusedRankerRows,
+  gatherRows,
+  rankerInputSizes,
+  SceneScorer,
+} from '@larr/native-cuda';
 import ort from 'onnxruntime-node';
 import type { ModelConfig } from '../models/config.js';
 import type { ModelInputs } from '../models/inputs.js';
@@ -86,18 +92,16 @@ export function contextRows(
   scene: (SceneWeights & { tensors: Tensors }) | null,
   { rows, ids, dense, ...parity }: ParityRows,
 ): RankerRows {
-  const some = <T extends Int32Array | Float32Array>(matrix: T, columns: readonly number[]): T | null =>
-    columns.length === 0 ? null : columnsOf(matrix, rows, columns);
   return {
     rows,
     contexts: rows,
     context: Int32Array.from({ length: rows }, (_, i) => i),
-    contextIds: some(ids, inputs.ids.context),
-    contextDense: some(dense, inputs.dense.context),
+    contextIds: someColumns(ids, rows, inputs.ids.context),
+    contextDense: someColumns(dense, rows, inputs.dense.context),
     z: inputs.z_s === null ? null : sceneVectors(scene!, parity.scene),
     behaviour: inputs.behaviour === null ? null : parity.behaviour,
-    ids: some(ids, inputs.ids.row),
-    dense: some(dense, inputs.dense.row),
+    ids: someColumns(ids, rows, inputs.ids.row),
+    dense: someColumns(dense, rows, inputs.dense.row),
     poi: inputs.poi ? parity.poi : null,
     history: inputs.history === null ? null : parity.history,
     kept: null,
@@ -162,32 +166,14 @@ export async function programScores(
   const floats = ({ data }: { data: unknown }): Float32Array => data as Float32Array;
   using ranker = new FusedRanker({
     ...program,
-    inputs: {
-      embedding: widths.table!.dim,
-      contextIds: inputs.ids.context.length,
-      contextDense: inputs.dense.context.length,
-      z: inputs.z_s ?? 0,
-      behaviour: inputs.behaviour ?? 0,
-      // which of them follow from the POI alone does not matter where nothing is kept
-      ids: inputs.ids.row.map(() => false),
-      dense: inputs.dense.row.map(() => false),
-      poi: inputs.poi ? widths.poi_vectors!.dim : 0,
-    },
+    // which of them follow from the POI alone does not matter where nothing is kept
+    inputs: rankerInputSizes({ ...inputs, tables: widths }, { ids: [], dense: [] }),
     weights: Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, floats(tensor)])),
     embedding: floats(tables.table!),
     pois: inputs.poi ? floats(tables.poi_vectors!) : null,
     memory: 0,
   });
   return await ranker.score(rows);
-}
-
-/** Some columns of a matrix [rows, ·]. */
-function columnsOf<T extends Int32Array | Float32Array>(matrix: T, rows: number, columns: readonly number[]): T {
-  const width = matrix.length / rows;
-  const out = matrix.slice(0, rows * columns.length) as T;
-  for (let row = 0; row < rows; row++)
-    for (const [i, column] of columns.entries()) out[row * columns.length + i] = matrix[row * width + column]!;
-  return out;
 }
 
 /** @throws TrainingError EXPORT_NOT_EQUAL where a score differs by more than the tolerance; returns the largest difference */

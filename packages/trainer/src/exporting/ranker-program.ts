@@ -3,7 +3,7 @@
  * their weights. The same networks as ONNX: onnx/networks.ts.
  */
 import { encodeSafetensors } from '@larr/core';
-import type { LayerStep, MixStep } from '@larr/native-cuda';
+import { type LayerStep, type MixStep, MOST_EXPERTS } from '@larr/native-cuda';
 import type { ModelConfig, NetworkName } from '../models/config.js';
 import { networkOf } from '../models/index.js';
 import { clickLogitShift, type ModelInputs } from '../models/inputs.js';
@@ -29,7 +29,7 @@ export interface RankerProgramFiles {
 
 /**
  * The program of a model over the inputs that its graph takes, as files of a bundle: `ranker.json` and `ranker.safetensors`, in which the columns of x come in the order
- * of FusedRanker's inputs. Null for a network that is not made of layers, experts and gates alone.
+ * of FusedRanker's inputs. Null for a network that is not made of layers, experts and gates alone, or has more experts than the native ranker takes.
  * @param graph what the ranker's graph takes (rankerGraph)
  */
 export function rankerProgram(
@@ -47,6 +47,7 @@ export function rankerProgram(
     const hidden = mlp(program, state, `tower.${task}.hidden`, streams[k]!);
     return program.layer(`tower.${task}.out`, hidden, linearOf(state, `tower.${task}.out`), false);
   });
+  if (program.steps.some((step) => step.kind === 'mix' && step.experts.length > MOST_EXPERTS)) return null;
   const written: RankerProgram = {
     registers: program.registers,
     steps: program.steps,

@@ -1,4 +1,4 @@
-// A trained recommendation network over the candidates of a request, in f32 (docs/serving.md, "The ranker"): gather, standardise, experts,
+// A trained recommendation network over the candidates of a request, in f32 (docs/kernels.md, C): gather, standardise, experts,
 // gates, towers and probabilities in blocks of rows that stay in the cache. What follows from a context (a user in a moment) is computed
 // once a context, what follows from a POI alone once a POI and kept.
 #pragma once
@@ -71,7 +71,8 @@ struct RankerRows {
 // Immutable but for what it keeps of POIs, which decides no result; any number of threads may score at once.
 class FusedRanker {
  public:
-  // The tables [rows, embedding] and [rows, poi] are not copied and must outlive the ranker. `memory`: most bytes kept of POIs.
+  // The tables [rows, embedding] and [rows, poi] are not copied and must outlive the ranker. `memory`: most bytes kept of POIs (twice that for the
+  // moment in which a full one is replaced under calls that read it).
   // Throws std::invalid_argument where the program makes no sense.
   FusedRanker(const RankerProgram& program, const float* embedding, int64_t embedding_rows, const float* pois, int64_t poi_rows, size_t memory,
               Isa isa = active_isa());
@@ -89,6 +90,7 @@ class FusedRanker {
 
  private:
   struct State;
+  class Call;
   std::unique_ptr<State> state_;
 };
 
