@@ -448,156 +448,213 @@ export interface Uses {
   place: { poi: string; user?: string } | undefined;
 }
 
+/** Uses as they are found, and what gives each kind of them its names. */
+interface Finds extends Uses {
+  names: ReadonlyMap<string, string>;
+  called: Record<'feature' | 'dense' | 'scene' | 'user' | 'poi', ReturnType<typeof naming>>;
+}
+
 /** Turns every column that is left into an ID feature, a number, words, or a remark. */
 export function guessUses(draft: Draft, keys: { user: string; poi: string }, timed: boolean): Uses {
-  const { tables, remarks, comments } = draft;
-  const { events, users, pois } = tables;
-  const categorical: Uses['categorical'] = [];
-  const dense: Uses['dense'] = [];
-  const scene: Uses['scene'] = [];
-  const poiWords: Uses['poiWords'] = [];
-  const userWords: Uses['userWords'] = [];
-  const names = nameColumns(tables);
-  const [featureCalled, denseCalled, sceneCalled, userCalled, poiCalled] = [
-    naming(names),
-    naming(names),
-    naming(names),
-    naming(names),
-    naming(names),
-  ];
-  const addScene = (table: Table | null, name: string, value: (typeof scene)[number]['value']) =>
-    scene.push({ name: sceneCalled(table, name), value });
-  categorical.push(
-    { name: featureCalled(null, 'user'), value: `events.${keys.user}` },
-    { name: featureCalled(null, 'poi'), value: `events.${keys.poi}` },
-  );
-  if (timed) {
-    categorical.push(
-      { name: featureCalled(null, 'hour'), value: { derive: 'hour' } },
-      { name: featureCalled(null, 'weekday'), value: { derive: 'weekday' } },
-    );
-    addScene(null, 'slot', { derive: 'timeSlot' });
-    addScene(null, 'weekday', { derive: 'weekday' });
-    userCalled(null, 'usual_slot');
-  }
-
-  const point = (table: 'events' | 'pois'): [string, string] | undefined => {
-    const lat = tables[table].find((c) => says(c.name, patterns.latitude) && c.kind === 'number');
-    const lon = tables[table].find((c) => says(c.name, patterns.longitude) && c.kind === 'number');
-    if (lat === undefined || lon === undefined) return undefined;
-    take(draft, table, lat.name);
-    take(draft, table, lon.name);
-    return [`${table}.${lat.name}`, `${table}.${lon.name}`];
+  const names = nameColumns(draft.tables);
+  const finds: Finds = {
+    categorical: [],
+    dense: [],
+    scene: [],
+    poiWords: [],
+    titles: [],
+    userWords: [],
+    place: undefined,
+    names,
+    called: {
+      feature: naming(names),
+      dense: naming(names),
+      scene: naming(names),
+      user: naming(names),
+      poi: naming(names),
+    },
   };
-  const [from, to] = [point('events'), point('pois')];
+  guessScene(finds, keys, timed);
+  guessPlace(draft, finds);
+  const title = guessTitle(draft, keys.poi);
+  for (const table of ['events', 'users', 'pois'] as const) guessColumns(draft, finds, table, title);
+  // What says which POI it is comes first: the language model is shown it first.
+  finds.poiWords.sort((a, b) => Number(b.column === title?.name) - Number(a.column === title?.name));
+  guessBehaviour(draft, finds, timed);
+  tellNumberedNames(draft, finds);
+  const { categorical, dense, scene, poiWords, titles, userWords, place } = finds;
+  return {
+    categorical,
+    dense,
+    scene,
+    poiWords,
+    titles: poiWords.map((k) => k.name).filter((k) => titles.includes(k)),
+    userWords,
+    place,
+  };
+}
+
+function addScene({ scene, called }: Finds, table: Table | null, name: string, value: Uses['scene'][number]['value']) {
+  scene.push({ name: called.scene(table, name), value });
+}
+
+/** What every event has: who, which POI, and, where there is a time, when. */
+function guessScene(finds: Finds, keys: { user: string; poi: string }, timed: boolean): void {
+  const { categorical, called } = finds;
+  categorical.push(
+    { name: called.feature(null, 'user'), value: `events.${keys.user}` },
+    { name: called.feature(null, 'poi'), value: `events.${keys.poi}` },
+  );
+  if (!timed) return;
+  categorical.push(
+    { name: called.feature(null, 'hour'), value: { derive: 'hour' } },
+    { name: called.feature(null, 'weekday'), value: { derive: 'weekday' } },
+  );
+  addScene(finds, null, 'slot', { derive: 'timeSlot' });
+  addScene(finds, null, 'weekday', { derive: 'weekday' });
+  called.user(null, 'usual_slot');
+}
+
+/** Where it was, how far from the POI and from home, and the columns with the place of a POI and a user. */
+function guessPlace(draft: Draft, finds: Finds): void {
+  const { events, users, pois } = draft.tables;
+  const [from, to] = [guessPoint(draft, 'events'), guessPoint(draft, 'pois')];
   if (from !== undefined && to !== undefined) {
-    dense.push({ name: denseCalled(null, 'distance'), transform: 'log1p', value: { derive: 'distanceKm', from, to } });
-    addScene(null, 'distance', { derive: 'distanceBand', from, to });
+    const value = { derive: 'distanceKm' as const, from, to };
+    finds.dense.push({ name: finds.called.dense(null, 'distance'), transform: 'log1p', value });
+    addScene(finds, null, 'distance', { derive: 'distanceBand', from, to });
   }
   const here = events.find((c) => says(c.name, patterns.city) && c.kind === 'text');
   const home = users.find((c) => says(c.name, patterns.home) && c.kind === 'text');
   if (here !== undefined && home !== undefined)
-    addScene(null, 'travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
+    addScene(finds, null, 'travel', { derive: 'travelling', home: `users.${home.name}`, here: `events.${here.name}` });
 
   const there = pois.find((c) => says(c.name, patterns.city) && c.kind === 'text');
-  const place =
-    there === undefined ? undefined : { poi: there.name, ...(home === undefined ? {} : { user: home.name }) };
-  comments.set('place', 'columns with the place of a POI, and of a user; stage 2 draws negatives from the same place');
+  if (there !== undefined) finds.place = { poi: there.name, ...(home === undefined ? {} : { user: home.name }) };
+  draft.comments.set(
+    'place',
+    'columns with the place of a POI, and of a user; stage 2 draws negatives from the same place',
+  );
+}
 
-  const title = guessTitle(draft, keys.poi);
-  const titles: string[] = [];
-  for (const table of ['events', 'users', 'pois'] as const) {
-    const commas: ColumnSketch[] = [];
-    for (const c of free(draft, table)) {
-      const ref = `${table}.${c.name}`;
-      if (c.unwritable !== null) {
-        remarks.push(
-          `${ref} is of type ${c.unwritable.length <= 60 ? c.unwritable : `${c.unwritable.slice(0, 60)}…`} and is left out: it is no text, number, time or list of them. Make the table a query that reads what is meant out of it.`,
-        );
-        continue;
-      }
-      if (c.distinct < 2) {
-        remarks.push(`${ref} has ${c.distinct === 0 ? 'no values' : 'a single value'} and is left out.`);
-        continue;
-      }
-      if (c.kind === 'time' || (c.times !== null && (c.kind === 'text' || says(c.name, patterns.when)))) {
-        remarks.push(`${ref} is a time${table === 'events' ? ' beside the time column' : ''} and is left out.`);
-        continue;
-      }
-      if (c.unit !== null && says(c.name, patterns.when)) {
-        remarks.push(`${ref} looks like a time, counted in ${c.unit} since 1970, and is left out.`);
-        continue;
-      }
-      if (c.texts === 'decimal commas') {
-        commas.push(c);
-        continue;
-      }
-      if (c.texts === 'addresses of the web') {
-        remarks.push(`${ref} holds addresses of the web and is left out: there are no words in them.`);
-        continue;
-      }
-      if (table === 'events' && describesPoi(draft, c)) {
-        remarks.push(
-          `${ref} is the same in every event of a POI, so it describes the POI and not the moment, and is left out. Put it into the table of POIs${pois.some((o) => o.name === c.name) ? ', where there is a column of that name already' : ''}.`,
-        );
-        continue;
-      }
-      const unseen = table === 'events' ? draft.fleeting.get(c.name) : undefined;
-      if (unseen !== undefined) {
-        remarks.push(
-          `${ref} is left out: in ${Math.round(100 * unseen)} % of the test rows its value is one that was not there before, as a session's number is.`,
-        );
-        continue;
-      }
-      if (table === 'events' && c.personal && c.kind === 'text' && c.length <= 40) {
-        remarks.push(
-          `${ref} has ${c.distinct} different values in ${c.rows} rows and is left out: values that hardly ever come back tell nothing.`,
-        );
-        continue;
-      }
-      const coded = c.kind === 'number' && c.whole && says(c.name, patterns.code) && !c.personal;
-      if (c.kind === 'number' && c.unit === null && !coded && (c.distinct > 50 || says(c.name, patterns.temperature))) {
-        const skewed = says(c.name, patterns.skewed) && c.min! >= 0;
-        dense.push({
-          name: denseCalled(table, c.name),
-          value: ref,
-          ...(skewed ? { transform: 'log1p' as const } : {}),
-        });
-        if (table === 'events' && says(c.name, patterns.temperature)) {
-          const unit = c.max! > 60 ? ('fahrenheit' as const) : ('celsius' as const);
-          addScene(table, c.name, { derive: 'temperatureWords', of: ref, unit });
-          comments.set('keywords.scene', `${c.name} reaches ${c.max}: taken for degrees ${unit}`);
-        }
-        continue;
-      }
-      // Free text would be a value of its own in nearly every row.
-      const freeText =
-        c.kind === 'text' && (c.length > 40 || (table !== 'events' && (c.personal || c.name === title?.name)));
-      if (!freeText && c.distinct <= 100_000) categorical.push({ name: featureCalled(table, c.name), value: ref });
-      if (c.kind === 'number' || c.kind === 'boolean') continue;
-      if (table === 'events') {
-        if (c.distinct <= 1000) addScene(table, c.name, ref);
-        else if (freeText)
-          remarks.push(
-            `${ref} is free text of the event and is left out; put it into words of a POI or user if it describes one.`,
-          );
-      } else if (table === 'users') userWords.push({ name: userCalled(table, c.name), column: c.name });
-      else {
-        const name = poiCalled(table, c.name);
-        poiWords.push({ name, column: c.name, ...(c.length > 200 ? { maxCharacters: 400 } : {}) });
-        if (c.name === title?.name || says(c.name, patterns.place)) titles.push(name);
-      }
+/** A table's columns of coordinates. */
+function guessPoint(draft: Draft, table: 'events' | 'pois'): [string, string] | undefined {
+  const columns = draft.tables[table];
+  const lat = columns.find((c) => says(c.name, patterns.latitude) && c.kind === 'number');
+  const lon = columns.find((c) => says(c.name, patterns.longitude) && c.kind === 'number');
+  if (lat === undefined || lon === undefined) return undefined;
+  take(draft, table, lat.name);
+  take(draft, table, lon.name);
+  return [`${table}.${lat.name}`, `${table}.${lon.name}`];
+}
+
+/** What the columns of a table that are left can be used for. @param title the column with the name of a POI */
+function guessColumns(draft: Draft, finds: Finds, table: Table, title: ColumnSketch | undefined): void {
+  const commas: ColumnSketch[] = [];
+  for (const c of free(draft, table)) {
+    const unusable = whyUnusable(table, c);
+    if (unusable !== null) draft.remarks.push(unusable);
+    else if (c.texts === 'decimal commas') commas.push(c);
+    else {
+      const idle = whyIdle(draft, table, c);
+      if (idle !== null) draft.remarks.push(idle);
+      else if (isMeasure(c)) addMeasure(draft, finds, table, c);
+      else addValues(draft, finds, table, c, title);
     }
-    if (commas.length > 0) remarks.push(decimalCommasRemark(draft, table, commas));
   }
-  // What says which POI it is comes first: the language model is shown it first.
-  poiWords.sort((a, b) => Number(b.column === title?.name) - Number(a.column === title?.name));
-  const kind = pois.find(
+  if (commas.length > 0) draft.remarks.push(decimalCommasRemark(draft, table, commas));
+}
+
+/** Why what a column holds can be neither a number nor words; null where it can. */
+function whyUnusable(table: Table, c: ColumnSketch): string | null {
+  const ref = `${table}.${c.name}`;
+  if (c.unwritable !== null)
+    return `${ref} is of type ${c.unwritable.length <= 60 ? c.unwritable : `${c.unwritable.slice(0, 60)}…`} and is left out: it is no text, number, time or list of them. Make the table a query that reads what is meant out of it.`;
+  if (c.distinct < 2) return `${ref} has ${c.distinct === 0 ? 'no values' : 'a single value'} and is left out.`;
+  if (c.kind === 'time' || (c.times !== null && (c.kind === 'text' || says(c.name, patterns.when))))
+    return `${ref} is a time${table === 'events' ? ' beside the time column' : ''} and is left out.`;
+  if (c.unit !== null && says(c.name, patterns.when))
+    return `${ref} looks like a time, counted in ${c.unit} since 1970, and is left out.`;
+  if (c.texts === 'addresses of the web')
+    return `${ref} holds addresses of the web and is left out: there are no words in them.`;
+  return null;
+}
+
+/** Why a column of the events tells nothing of the moment that would hold for another; null where it does, and of other tables. */
+function whyIdle(draft: Draft, table: Table, c: ColumnSketch): string | null {
+  if (table !== 'events') return null;
+  const ref = `${table}.${c.name}`;
+  if (describesPoi(draft, c))
+    return `${ref} is the same in every event of a POI, so it describes the POI and not the moment, and is left out. Put it into the table of POIs${draft.tables.pois.some((o) => o.name === c.name) ? ', where there is a column of that name already' : ''}.`;
+  const unseen = draft.fleeting.get(c.name);
+  if (unseen !== undefined)
+    return `${ref} is left out: in ${Math.round(100 * unseen)} % of the test rows its value is one that was not there before, as a session's number is.`;
+  if (c.personal && c.kind === 'text' && c.length <= 40)
+    return `${ref} has ${c.distinct} different values in ${c.rows} rows and is left out: values that hardly ever come back tell nothing.`;
+  return null;
+}
+
+/** Whether a column's numbers are amounts and no codes. */
+function isMeasure(c: ColumnSketch): boolean {
+  const coded = c.kind === 'number' && c.whole && says(c.name, patterns.code) && !c.personal;
+  return c.kind === 'number' && c.unit === null && !coded && (c.distinct > 50 || says(c.name, patterns.temperature));
+}
+
+function addMeasure({ comments }: Draft, finds: Finds, table: Table, c: ColumnSketch): void {
+  const ref = `${table}.${c.name}`;
+  const skewed = says(c.name, patterns.skewed) && c.min! >= 0;
+  finds.dense.push({
+    name: finds.called.dense(table, c.name),
+    value: ref,
+    ...(skewed ? { transform: 'log1p' as const } : {}),
+  });
+  if (table !== 'events' || !says(c.name, patterns.temperature)) return;
+  const unit = c.max! > 60 ? ('fahrenheit' as const) : ('celsius' as const);
+  addScene(finds, table, c.name, { derive: 'temperatureWords', of: ref, unit });
+  comments.set('keywords.scene', `${c.name} reaches ${c.max}: taken for degrees ${unit}`);
+}
+
+/** A column whose values stand for something: an ID feature, words, or both. */
+function addValues(
+  { remarks }: Draft,
+  { categorical, scene, poiWords, titles, userWords, called }: Finds,
+  table: Table,
+  c: ColumnSketch,
+  title: ColumnSketch | undefined,
+): void {
+  const ref = `${table}.${c.name}`;
+  // Free text would be a value of its own in nearly every row.
+  const freeText =
+    c.kind === 'text' && (c.length > 40 || (table !== 'events' && (c.personal || c.name === title?.name)));
+  if (!freeText && c.distinct <= 100_000) categorical.push({ name: called.feature(table, c.name), value: ref });
+  if (c.kind === 'number' || c.kind === 'boolean') return;
+  if (table === 'events') {
+    if (c.distinct <= 1000) scene.push({ name: called.scene(table, c.name), value: ref });
+    else if (freeText)
+      remarks.push(
+        `${ref} is free text of the event and is left out; put it into words of a POI or user if it describes one.`,
+      );
+  } else if (table === 'users') userWords.push({ name: called.user(table, c.name), column: c.name });
+  else {
+    const name = called.poi(table, c.name);
+    poiWords.push({ name, column: c.name, ...(c.length > 200 ? { maxCharacters: 400 } : {}) });
+    if (c.name === title?.name || says(c.name, patterns.place)) titles.push(name);
+  }
+}
+
+/** Words for what a user did: which kind of POI, and when. */
+function guessBehaviour({ tables }: Draft, { poiWords, titles, userWords, called }: Finds, timed: boolean): void {
+  const kind = tables.pois.find(
     (c) => poiWords.some((k) => k.column === c.name && !titles.includes(k.name)) && !c.personal && c.distinct <= 1000,
   );
   if (kind !== undefined)
-    userWords.push({ name: userCalled(null, 'taste'), behaviour: { top: 4, of: `pois.${kind.name}` } });
+    userWords.push({ name: called.user(null, 'taste'), behaviour: { top: 4, of: `pois.${kind.name}` } });
   if (timed) userWords.push({ name: 'usual_slot', behaviour: { top: 1, of: 'scene.slot' } });
+}
+
+/** Says which columns that are used got a number for a name. */
+function tellNumberedNames({ remarks }: Draft, finds: Finds): void {
+  const { names, categorical, dense, scene, poiWords, userWords } = finds;
   const numbered = [...names].filter(([, name]) => /^column_\d+(_\d+)?$/.test(name));
   const unnamed = numbered.filter(
     ([ref]) =>
@@ -608,15 +665,6 @@ export function guessUses(draft: Draft, keys: { user: string; poi: string }, tim
     remarks.push(
       `Names begin with a letter. ${unnamed.map(([ref, name]) => `"${name}" is ${ref}`).join(', ')}; give them names of your own.`,
     );
-  return {
-    categorical,
-    dense,
-    scene,
-    poiWords,
-    titles: poiWords.map((k) => k.name).filter((k) => titles.includes(k)),
-    userWords,
-    place,
-  };
 }
 
 /** What columns of numbers with decimal commas are, and one query that reads them all. */
