@@ -1,6 +1,7 @@
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { LogEvent } from '@larr/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EventLog, type LogDamage } from './event-log.js';
 
@@ -10,6 +11,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
+const received = '2026-01-01T00:00:00.000Z';
+const event = (id: string, more: object = {}): LogEvent => ({ id, type: 'click', received, ...more });
+const line = (id: string) => `${JSON.stringify(event(id))}\n`;
 const lines = (): { id: string }[] =>
   readdirSync(directory)
     .sort()
@@ -20,26 +24,26 @@ describe('the event log', () => {
   it('has every acknowledged event on disk, each once, whatever was sent again or together', async () => {
     const log = await EventLog.open(directory);
     const replies = await Promise.all(
-      Array.from({ length: 200 }, (_, i) => log.append([{ id: `a${i % 150}`, n: i }, { id: `b${i}` }])),
+      Array.from({ length: 200 }, (_, i) => log.append([event(`a${i % 150}`, { n: i }), event(`b${i}`)])),
     );
     expect(lines()).toHaveLength(350); // before close: acknowledged means written
     expect(replies.reduce((sum, { accepted }) => sum + accepted, 0)).toBe(350);
     expect(replies.reduce((sum, { duplicates }) => sum + duplicates, 0)).toBe(50);
     await log.close();
     const again = await EventLog.open(directory);
-    expect(await again.append([{ id: 'a3' }, { id: 'new' }])).toEqual({ accepted: 1, duplicates: 1 });
+    expect(await again.append([event('a3'), event('new')])).toEqual({ accepted: 1, duplicates: 1 });
     await again.close();
     expect(new Set(lines().map(({ id }) => id)).size).toBe(351);
   });
 
   it('sets aside a line that a crash cut short, says so, and keeps all before it', async () => {
     const log = await EventLog.open(directory);
-    await log.append([{ id: 'whole' }]);
+    await log.append([event('whole')]);
     await log.close();
     appendFileSync(join(directory, 'events-00000001.jsonl'), '{"id":"torn","us');
     const told: LogDamage[] = [];
     const again = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
-    expect(await again.append([{ id: 'torn' }])).toEqual({ accepted: 1, duplicates: 0 });
+    expect(await again.append([event('torn')])).toEqual({ accepted: 1, duplicates: 0 });
     await again.close();
     const torn = join(directory, 'events-00000001.torn');
     expect(told).toEqual([{ lines: 0, places: [], torn: { bytes: 16, file: torn } }]);
@@ -49,10 +53,10 @@ describe('the event log', () => {
   });
 
   it('keeps a last event that lacks only the end of its line', async () => {
-    writeFileSync(join(directory, 'events-00000001.jsonl'), '{"id":"1"}\n{"id":"2"}');
+    writeFileSync(join(directory, 'events-00000001.jsonl'), line('1') + line('2').trimEnd());
     const told: LogDamage[] = [];
     const log = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
-    expect(await log.append([{ id: '2' }, { id: '3' }])).toEqual({ accepted: 1, duplicates: 1 });
+    expect(await log.append([event('2'), event('3')])).toEqual({ accepted: 1, duplicates: 1 });
     await log.close();
     expect(lines().map(({ id }) => id)).toEqual(['1', '2', '3']);
     expect(told).toEqual([]);
@@ -60,45 +64,46 @@ describe('the event log', () => {
 
   it('begins a new file when one is full, and knows the ids of all', async () => {
     const log = await EventLog.open(directory, { segmentBytes: 50 });
-    for (let i = 0; i < 10; i++) await log.append([{ id: `event-${i}` }]);
+    for (let i = 0; i < 10; i++) await log.append([event(`event-${i}`)]);
     await log.close();
     expect(readdirSync(directory).length).toBeGreaterThan(2);
     const again = await EventLog.open(directory, { segmentBytes: 50 });
-    expect((await again.append([{ id: 'event-0' }])).duplicates).toBe(1);
+    expect((await again.append([event('event-0')])).duplicates).toBe(1);
     await again.close();
   });
 
   it('forgets the oldest ids beyond its memory', async () => {
     const log = await EventLog.open(directory, { rememberedIds: 2 });
-    await log.append([{ id: '1' }, { id: '2' }, { id: '3' }]);
-    expect(await log.append([{ id: '3' }, { id: '1' }])).toEqual({ accepted: 1, duplicates: 1 });
+    await log.append([event('1'), event('2'), event('3')]);
+    expect(await log.append([event('3'), event('1')])).toEqual({ accepted: 1, duplicates: 1 });
     await log.close();
   });
 
   it('opens over broken lines in any file, names them, and knows and keeps every event around them', async () => {
     const [first, second] = ['events-00000001.jsonl', 'events-00000002.jsonl'].map((name) => join(directory, name));
-    const old = '{"id":"1"}\nnonsense\n{"id":"2"}\n{"id":';
+    const old = `${line('1')}nonsense\n${line('2')}{"id":`;
     writeFileSync(first!, old);
-    writeFileSync(second!, '{"type":"click"}\n\n{"id":"3"}\n\u0000\u0000\u0000\u0000\n{"id":"4"}\n');
+    writeFileSync(second!, `{"type":"click"}\n\n${line('3')}\0\0\0\0\n{"id":"x"}\n${line('4')}`);
     const told: LogDamage[] = [];
     const log = await EventLog.open(directory, { onDamage: (damage) => told.push(damage) });
-    const again = ['1', '2', '3', '4', '5'].map((id) => ({ id }));
+    const again = ['1', '2', '3', '4', '5'].map((id) => event(id));
     expect(await log.append(again)).toEqual({ accepted: 1, duplicates: 4 });
     await log.close();
     expect(told).toEqual([
       {
-        lines: 4,
+        lines: 5,
         places: [
           { file: first, line: 2, why: 'it is not JSON' },
           { file: first, line: 4, why: 'a crash cut it short' },
-          { file: second, line: 1, why: 'it has no id' },
+          { file: second, line: 1, why: 'its id is not a text' },
           { file: second, line: 4, why: 'it is not JSON' },
+          { file: second, line: 5, why: 'its type is not a text' },
         ],
         torn: null,
       },
     ]);
     expect(readFileSync(first!, 'utf8')).toBe(old);
-    expect(readFileSync(second!, 'utf8')).toMatch(/\{"id":"4"\}\n\{"id":"5"\}\n$/);
+    expect(readFileSync(second!, 'utf8')).toContain(line('4') + line('5'));
   });
 
   it('names no more than twenty of many broken lines', async () => {

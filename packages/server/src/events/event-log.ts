@@ -1,12 +1,6 @@
 import { appendFile, type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type BadLine, NAMED_BAD_LINES, segmentName, segmentNumber } from '@larr/core';
-
-/** One line of the log. */
-export interface LoggedEvent {
-  id: string;
-  [field: string]: unknown;
-}
+import { type BadLine, eventOf, type LogEvent, NAMED_BAD_LINES, segmentName, segmentNumber } from '@larr/core';
 
 export interface EventLogOptions {
   /** A new file is begun beyond this size, bytes. */
@@ -28,7 +22,7 @@ export interface LogDamage {
 }
 
 interface Waiting {
-  events: readonly LoggedEvent[];
+  events: readonly LogEvent[];
   resolve: (result: Appended) => void;
   reject: (reason: Error) => void;
 }
@@ -103,7 +97,7 @@ export class EventLog {
   }
 
   /** Writes events that are not in the log yet. Resolves when they are on the disk. */
-  append(events: readonly LoggedEvent[]): Promise<Appended> {
+  append(events: readonly LogEvent[]): Promise<Appended> {
     if (this.#closed) return Promise.reject(new Error('the event log is closed'));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ events, resolve, reject });
@@ -207,31 +201,13 @@ async function readSegment(path: string): Promise<{ ids: string[]; bad: BadLine[
   const lines = (await readFile(path)).toString('utf8').split('\n');
   const end = lines.pop()!;
   for (const [i, line] of lines.entries()) {
-    const id = idOf(line);
-    if (id !== null) ids.push(id);
-    else if (line.trim() !== '') bad.push({ file: path, line: i + 1, why: whyNone(line) });
+    if (line.trim() === '') continue;
+    const { event, why } = eventOf(line);
+    if (event !== null) ids.push(event.id);
+    else bad.push({ file: path, line: i + 1, why });
   }
-  if (end !== '') bad.push({ file: path, line: lines.length + 1, why: 'a crash cut it short' });
+  if (end.trim() !== '') bad.push({ file: path, line: lines.length + 1, why: 'a crash cut it short' });
   return { ids, bad };
-}
-
-/** The id of an event; null where the line is none. */
-function idOf(line: string): string | null {
-  try {
-    const id = (JSON.parse(line) as Partial<LoggedEvent> | null)?.id;
-    return typeof id === 'string' ? id : null;
-  } catch {
-    return null;
-  }
-}
-
-function whyNone(line: string): string {
-  try {
-    JSON.parse(line);
-    return 'it has no id';
-  } catch {
-    return 'it is not JSON';
-  }
 }
 
 /**
@@ -244,7 +220,7 @@ async function mendEnd(path: string): Promise<LogDamage['torn']> {
   const whole = bytes.lastIndexOf(0x0a) + 1;
   if (whole === bytes.length) return null;
   const rest = bytes.subarray(whole);
-  if (idOf(rest.toString('utf8')) !== null) {
+  if (eventOf(rest.toString('utf8')).event !== null) {
     await appendSynced(path, Buffer.from('\n'));
     return null;
   }

@@ -1,5 +1,6 @@
+import type { LogEvent } from '@larr/core';
 import { expect, it } from 'vitest';
-import type { EventLog, LoggedEvent } from '../events/event-log.js';
+import type { EventLog } from '../events/event-log.js';
 import type { Assigned } from './experiment-book.js';
 import { Exposures } from './exposures.js';
 
@@ -9,8 +10,8 @@ const assigned = [
 
 /** A log whose writes end when they are told to, well or not. */
 function held() {
-  const writes: { events: readonly LoggedEvent[]; end: (well: boolean) => void }[] = [];
-  const append = (events: readonly LoggedEvent[]) =>
+  const writes: { events: readonly LogEvent[]; end: (well: boolean) => void }[] = [];
+  const append = (events: readonly LogEvent[]) =>
     new Promise((resolve, reject) => {
       const end = (well: boolean) =>
         well ? resolve({ accepted: events.length, duplicates: 0 }) : reject(new Error('disk full'));

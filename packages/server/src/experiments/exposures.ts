@@ -1,11 +1,12 @@
-import type { EventLog, LoggedEvent } from '../events/event-log.js';
+import type { LogEvent } from '@larr/core';
+import type { EventLog } from '../events/event-log.js';
 import type { Assigned } from './experiment-book.js';
 
 /** Begins the ids of events that the server writes itself; clients' ids must not begin so. */
 export const OWN_EVENTS = 'larr:';
 
 /** A ranking that was made under an experiment, as it stands in the event log. */
-export interface ExposureEvent extends LoggedEvent {
+export interface ExposureEvent extends LogEvent {
   type: 'exposure';
   user: string;
   experiment: string;

@@ -1,6 +1,6 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError, segmentName, segmentsOf, writeFileAtomic } from '@larr/core';
+import { DataError, eventOf, segmentName, segmentsOf, writeFileAtomic } from '@larr/core';
 import type { EventLog } from '../event-log.js';
 import type { EventSink, OutgoingEvent } from './sink.js';
 
@@ -36,12 +36,8 @@ interface Batch {
 
 /** Null where a line is no event: a sink that waited for it to become one would wait for ever. */
 function outgoing(line: string): OutgoingEvent | null {
-  try {
-    const { id, type, user } = JSON.parse(line) as Partial<OutgoingEvent>;
-    return typeof id === 'string' ? { id, type: String(type ?? ''), user: String(user ?? ''), line } : null;
-  } catch {
-    return null;
-  }
+  const { event } = eventOf(line);
+  return event === null ? null : { id: event.id, type: event.type, user: String(event.user ?? ''), line };
 }
 
 /**
@@ -150,13 +146,18 @@ export class Forwarder {
         const { buffer, bytesRead } = await file.read(Buffer.alloc(wanted), 0, wanted, place.offset);
         const whole = buffer.subarray(0, bytesRead).lastIndexOf(0x0a) + 1;
         if (whole === 0 && bytesRead === wanted && wanted < limit - place.offset) continue;
+        if (whole === 0) {
+          if (place.segment === segment) return null;
+          // An older file that ends without a line's end: a crash cut the line, and nothing of it was acknowledged.
+          const torn = buffer.toString('utf8', 0, bytesRead).trim() !== '';
+          return { events: [], skipped: torn ? 1 : 0, end: await next() };
+        }
         const lines = buffer.subarray(0, whole).toString('utf8').split('\n');
         lines.pop();
         const given = lines.filter((line) => line.trim() !== '');
         const events = given.flatMap((line) => outgoing(line) ?? []);
         const skipped = given.length - events.length;
-        // A file that ends without a line's end is an old one that a crash cut: nothing of that line was acknowledged.
-        const end = whole === 0 ? await next() : { segment: place.segment, offset: place.offset + whole };
+        const end = { segment: place.segment, offset: place.offset + whole };
         return { events, skipped, end };
       }
     } finally {

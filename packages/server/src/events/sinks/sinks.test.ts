@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { redisInstalled, startRedis, type TestRedis } from '../../store/redis.fixture.js';
-import { EventLog } from '../event-log.js';
+import { EventLog, type LogDamage } from '../event-log.js';
 import { Forwarder, type ForwarderOptions } from './forwarder.js';
 import { StubBroker } from './kafka-broker.fixture.js';
 import { openSink } from './open-sink.js';
@@ -21,7 +21,8 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-const event = (n: number) => ({ id: `e${n}`, type: 'click', user: `u${n % 3}`, text: '🍜'.repeat(n % 7) });
+const received = '2026-01-01T00:00:00.000Z';
+const event = (n: number) => ({ id: `e${n}`, type: 'click', user: `u${n % 3}`, text: '🍜'.repeat(n % 7), received });
 const ids = (n: number, from = 0) => Array.from({ length: n }, (_, i) => `e${from + i}`);
 const write = async (n: number, from = 0) => {
   for (let i = 0; i < n; i += 4)
@@ -109,16 +110,37 @@ describe('forwarding a log', () => {
   it('passes over lines that are no events, says how many, and does not stop at them', async () => {
     await write(4);
     await log.close();
-    appendFileSync(join(directory, 'events-00000001.jsonl'), 'nonsense\n{"type":"click"}\n\n');
+    const first = join(directory, 'events-00000001.jsonl');
+    appendFileSync(first, 'nonsense\n{"type":"click"}\n{"id":"x"}\n\n');
     log = await EventLog.open(directory);
     await write(4, 4);
     const sink = new MemorySink();
-    const skipped: number[] = [];
-    const running = forwarder(sink, { onSkipped: (lines) => skipped.push(lines) });
+    let skipped = 0;
+    const running = forwarder(sink, { onSkipped: (lines) => (skipped += lines) });
     await running.start();
     await until(() => sink.got.length === 8);
     expect(sink.got.map(({ id }) => id)).toEqual(ids(8));
-    expect(skipped).toEqual([2]);
+    expect(skipped).toBe(3);
+    await running.stop();
+  });
+
+  it('skips as many lines as the log counts when it is opened, the torn ends of older files too', async () => {
+    await write(20);
+    await log.close();
+    const older = (n: number) => join(directory, `events-0000000${n}.jsonl`);
+    appendFileSync(older(1), `nonsense\n${JSON.stringify(event(99)).repeat(9).slice(0, -1)}`);
+    appendFileSync(older(2), ' ');
+    const damage: LogDamage[] = [];
+    log = await EventLog.open(directory, { onDamage: (told) => damage.push(told) });
+    expect(log.end.segment).toBeGreaterThan(2);
+    const sink = new MemorySink();
+    let skipped = 0;
+    const running = forwarder(sink, { batchBytes: 100, onSkipped: (lines) => (skipped += lines) });
+    await running.start();
+    await until(() => sink.got.length === 20);
+    await until(() => running.behind.segments === 0 && running.behind.bytes === 0);
+    expect(damage).toMatchObject([{ lines: 2, torn: null }]);
+    expect(skipped).toBe(2);
     await running.stop();
   });
 
