@@ -176,7 +176,7 @@ export type EventInput = {
   position?: number;
   /** What an order was worth. */
   value?: number;
-  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
+  /** The moment, as a ranking takes it: fields that no loaded model reads and values that a ranking would refuse are refused here too (`SCENE_FIELD_UNKNOWN`, `SCENE_VALUE_INVALID`), and nothing of the request is written. While no model is loaded, they are taken as they come. */
   scene?: Record<string, string | number | boolean | null>;
 };
 
@@ -212,7 +212,7 @@ export type UnloadReply = {
 };
 
 export type FeaturesRequest = {
-  /** Columns to change by id; other columns stay. Ids that are new are added. */
+  /** Columns to change by id; other columns stay. Ids that are new are added. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
   rows: Record<string, Record<string, string | number | boolean | null | number[]>>;
   /** The bundle whose data this is. */
   alias?: string;

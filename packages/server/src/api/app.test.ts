@@ -10,6 +10,7 @@ import { createMetrics } from '../observability/metrics.js';
 import { ModelRegistry } from '../ranking/model-registry.js';
 import type { RankingModel } from '../ranking/ranking-model.js';
 import { createApp } from './app.js';
+import { ApiError } from './errors.js';
 import { type AppState, DEFAULT_LIMITS } from './state.js';
 
 /** A model that ranks by the length of the id: what the HTTP layer does is the same for every model. */
@@ -23,6 +24,11 @@ const byLength: RankingModel = {
   poiTable: { pois: 0, bytes: 0 },
   ranker: { kind: 'onnx', bytes: 0 },
   score: async () => [],
+  checkScene(scene) {
+    if (scene.temp_c === 'hot') {
+      throw new ApiError(400, 'SCENE_VALUE_INVALID', 'scene.temp_c: a number is expected', 'scene.temp_c');
+    }
+  },
   recall: async () => ({ pois: [], matched: [], unmatched: [] }),
   broken: false,
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
@@ -246,6 +252,27 @@ describe('the HTTP layer', () => {
         code: 'BODY_INVALID',
         field: 'events[0].time',
       });
+      const scenes = [{ temp_c: 20 }, { temp_c: 'hot' }].map((scene, i) => ({ ...event, id: `s${i}`, scene }));
+      const refused = await send(taking, scenes);
+      expect([refused.statusCode, refused.json().error]).toEqual([
+        400,
+        {
+          code: 'SCENE_VALUE_INVALID',
+          field: 'events[1].scene.temp_c',
+          message: 'events[1].scene.temp_c: a number is expected',
+        },
+      ]);
+      // nothing of them was written, and a bundle beside may read what the current one does not
+      state.models.install({ ...byLength, checkScene: () => {} }, 'other');
+      expect((await send(taking, scenes)).json()).toMatchObject({ accepted: 2, duplicates: 0 });
+      await state.models.unload('other');
+      const loading = createApp({
+        state: { ...state, models: new ModelRegistry(), events },
+        metrics: createMetrics(),
+        limits: DEFAULT_LIMITS,
+      });
+      expect((await send(loading, [{ ...scenes[1], id: 's2' }])).json()).toMatchObject({ accepted: 1 });
+      await loading.close();
       const document = (await taking.inject('/openapi.json')).json();
       const { examples } = document.paths['/v1/events'].post.requestBody.content['application/json'];
       expect((await send(taking, examples.request1.value.events)).statusCode).toBe(200);

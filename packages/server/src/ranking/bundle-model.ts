@@ -188,6 +188,10 @@ export class BundleModel implements RankingModel {
     };
   }
 
+  checkScene(scene: RankingRequest['scene']): void {
+    this.#input.read(scene);
+  }
+
   drift(): ReturnType<RankingModel['drift']> {
     const { ctr, ctcvr } = this.#parts.drifts;
     return [{ task: 'ctr', ...ctr.now() }, ...(ctcvr === null ? [] : [{ task: 'ctcvr' as const, ...ctcvr.now() }])];

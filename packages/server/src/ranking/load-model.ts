@@ -6,6 +6,7 @@ import {
   type Bundle,
   BundleError,
   compareScores,
+  type DatasetSchema,
   openBundle,
   type ParityTolerance,
   parseSchema,
@@ -78,7 +79,7 @@ async function loadParts(bundle: Bundle, options: LoadOptions): Promise<BundleMo
   const schema = parseSchema(await bundle.json('schema.json'), 'schema.json of the bundle');
   const features = checked('features.json', BundleFeatures, await bundle.json('features.json'));
   const inputs = checked('manifest.json: inputs', RankerInputs, bundle.manifest.inputs);
-  const store = await featureStore(bundle, options.store);
+  const store = await featureStore(bundle, options.store, schema);
   const assembly = new RowAssembly(schema, features, inputs, store.pairColumns);
   const pois = new PoiTable(assembly.poiEncoder);
   const [scene, , parity] = await Promise.all([
@@ -179,14 +180,11 @@ async function nativeRanker(
 }
 
 /** The store's part for this bundle's data: bundles with the same users, POIs and pairs share it. */
-async function featureStore(bundle: Bundle, store: Store): Promise<FeatureStore> {
+async function featureStore(bundle: Bundle, store: Store, schema: DatasetSchema): Promise<FeatureStore> {
   const has = (file: string): boolean => bundle.manifest.files[file] !== undefined;
   const pairs = has('store/pairs.parquet') ? bundle.path('store/pairs.parquet') : null;
-  return FeatureStore.open(store, dataName(bundle), {
-    users: bundle.path('store/users.parquet'),
-    pois: bundle.path('store/pois.parquet'),
-    pairs,
-  });
+  const files = { users: bundle.path('store/users.parquet'), pois: bundle.path('store/pois.parquet'), pairs };
+  return FeatureStore.open(store, dataName(bundle), files, schema);
 }
 
 /** First 12 hex digits of a digest of the bundle's users, POIs and pairs: names them in the store. */

@@ -75,6 +75,11 @@ export interface RankingModel {
    * @throws ApiError NO_RECALL, RECALL_EMPTY, COLUMN_UNKNOWN and those of scenes (400)
    */
   recall(request: RecallRequest): Promise<RecallAnswer>;
+  /**
+   * Whether a ranking would read this scene, as an event's says it.
+   * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID (400)
+   */
+  checkScene(scene: SceneValues): void;
   /** users' and POIs' features, which may be changed there; null for a model without a store */
   readonly store: FeatureStore | null;
   /** how many POIs its table has, and the memory that takes */

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { didYouMean, LarrError, type Row, UsageError } from '@larr/core';
+import { type DatasetSchema, didYouMean, LarrError, type Row, UsageError } from '@larr/core';
 import { valueProblem } from './column-values.js';
+import { type Coordinate, coordinateColumns, coordinateProblem } from './coordinate-columns.js';
 import { parquetColumns, parquetLargest, parquetNumbers, parquetRows, parquetTypes } from './parquet-rows.js';
 import { type Store, StoreAway } from './store.js';
 import { decodeUser, encodeUser, type Pairs, type UserRecord } from './user-record.js';
@@ -40,21 +41,43 @@ export class FeatureStore {
   readonly pairColumns: readonly string[];
   /** How many POIs the data have: entries of users' sequences go from 1 to this. */
   readonly pois: number;
+  /** columns that are read as coordinates, of users and of POIs */
+  readonly #coordinates: Record<'users' | 'pois', ReadonlyMap<string, Coordinate[]>>;
   #saidUsed = 0;
 
-  private constructor(store: Store, name: string, files: StoreFiles, pairColumns: readonly string[], pois: number) {
+  private constructor(
+    store: Store,
+    name: string,
+    files: StoreFiles,
+    pairColumns: readonly string[],
+    pois: number,
+    schema: DatasetSchema | null,
+  ) {
     this.#store = store;
     this.#name = name;
     this.#files = files;
     this.pairColumns = pairColumns;
     this.pois = pois;
+    const none = new Map<string, Coordinate[]>();
+    this.#coordinates = {
+      users: schema === null ? none : coordinateColumns(schema, 'users'),
+      pois: schema === null ? none : coordinateColumns(schema, 'pois'),
+    };
   }
 
-  /** @param name names the data: the same for bundles with the same users, POIs and pairs */
-  static async open(store: Store, name: string, files: StoreFiles): Promise<FeatureStore> {
+  /**
+   * @param name names the data: the same for bundles with the same users, POIs and pairs
+   * @param schema of the data, which says what columns are coordinates; without it none are known to be
+   */
+  static async open(
+    store: Store,
+    name: string,
+    files: StoreFiles,
+    schema: DatasetSchema | null = null,
+  ): Promise<FeatureStore> {
     const columns = files.pairs === null ? [] : await parquetColumns(files.pairs);
     const pairs = columns.filter((column) => column !== 'user_index' && column !== 'poi_index');
-    return new FeatureStore(store, name, files, pairs, (await parquetLargest(files.pois, 'poi_index')) + 1);
+    return new FeatureStore(store, name, files, pairs, (await parquetLargest(files.pois, 'poi_index')) + 1, schema);
   }
 
   get name(): string {
@@ -220,11 +243,14 @@ export class FeatureStore {
     const { users, pois } = await this.columns();
     const known = new Set(kind === 'userColumns' ? users : pois);
     for (const key of kind === 'userColumns' ? ['user', 'user_index'] : ['poi', 'poi_index']) known.delete(key);
+    const coordinates = this.#coordinates[kind === 'userColumns' ? 'users' : 'pois'];
     const types = await parquetTypes(kind === 'userColumns' ? this.#files.users : this.#files.pois);
     for (const [id, row] of rows) {
       for (const [column, value] of Object.entries(row)) {
         if (known.has(column)) {
-          const problem = valueProblem(column, types.get(column) ?? 'VARCHAR', value, this.pois);
+          const unfit = valueProblem(column, types.get(column) ?? 'VARCHAR', value, this.pois);
+          const nowhere = unfit === null ? coordinateProblem(value, coordinates.get(column) ?? []) : null;
+          const problem = nowhere === null ? unfit : { at: '', reason: nowhere };
           if (problem === null) continue;
           const field = `rows.${id}.${column}${problem.at}`;
           throw new LarrError('VALUE_INVALID', `${field}: ${problem.reason}`, { field });

@@ -92,7 +92,9 @@ const ColumnValue = z.union([
 export const FeaturesRequest = z
   .strictObject({
     rows: z.record(z.string().min(1).max(512), z.record(z.string().min(1).max(128), ColumnValue)).meta({
-      description: 'Columns to change by id; other columns stay. Ids that are new are added.',
+      description:
+        'Columns to change by id; other columns stay. Ids that are new are added. Latitudes lie between -90 and 90 degrees, longitudes ' +
+        'between -360 and 360; others are refused.',
       maxProperties: 1000,
       minProperties: 1,
     }),

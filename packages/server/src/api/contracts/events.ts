@@ -12,7 +12,11 @@ export const EventInput = z
     requestId: Id.optional().meta({ description: 'requestId of the ranking that it follows.' }),
     position: z.int().min(1).optional().meta({ description: 'Place in the list that was shown, from 1.' }),
     value: z.number().optional().meta({ description: 'What an order was worth.' }),
-    scene: Scene.optional(),
+    scene: Scene.optional().meta({
+      description:
+        'The moment, as a ranking takes it: fields that no loaded model reads and values that a ranking would refuse are refused here too ' +
+        '(`SCENE_FIELD_UNKNOWN`, `SCENE_VALUE_INVALID`), and nothing of the request is written. While no model is loaded, they are taken as they come.',
+    }),
   })
   .meta({ id: 'EventInput' });
 export type EventInput = z.infer<typeof EventInput>;

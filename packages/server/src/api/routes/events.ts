@@ -1,6 +1,7 @@
 import { localTime } from '@larr/core';
 import type { FastifyInstance } from 'fastify';
 import { OWN_EVENTS } from '../../experiments/exposures.js';
+import type { RankingModel, SceneValues } from '../../ranking/ranking-model.js';
 import { EventsReply, EventsRequest } from '../contracts/index.js';
 import { ApiError } from '../errors.js';
 import { route } from '../operation.js';
@@ -11,7 +12,10 @@ const EXAMPLE = {
 };
 
 /** `POST /v1/events`, where there is a log for them. */
-export async function eventRoutes(app: FastifyInstance, { state: { events }, metrics }: RouteContext): Promise<void> {
+export async function eventRoutes(
+  app: FastifyInstance,
+  { state: { events, models }, metrics }: RouteContext,
+): Promise<void> {
   if (events === null) return;
   app.post<{ Body: EventsRequest }>(
     '/v1/events',
@@ -40,6 +44,10 @@ export async function eventRoutes(app: FastifyInstance, { state: { events }, met
           field,
         );
       });
+      const readers = models.loaded.map(({ model }) => model);
+      request.body.events.forEach(({ scene }, i) => {
+        if (scene !== undefined) checkScene(scene, readers, `events[${i}]`);
+      });
       const received = new Date().toISOString();
       const appended = await events.append(request.body.events.map((event) => ({ ...event, received })));
       metrics.events.inc({ outcome: 'accepted' }, appended.accepted);
@@ -47,4 +55,24 @@ export async function eventRoutes(app: FastifyInstance, { state: { events }, met
       return { requestId: request.id, ...appended };
     },
   );
+}
+
+/**
+ * Whether any of the loaded models reads a scene; the first says what is wrong with it. While none is loaded, scenes are taken as they
+ * come: an event that is turned away is lost.
+ * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID (400), with the place of the event before the field
+ */
+function checkScene(scene: SceneValues, models: readonly RankingModel[], place: string): void {
+  let first: ApiError | null = null;
+  for (const model of models) {
+    try {
+      model.checkScene(scene);
+      return;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      first ??= error;
+    }
+  }
+  if (first === null) return;
+  throw new ApiError(first.status, first.code, `${place}.${first.message}`, `${place}.${first.field}`);
 }
