@@ -256,6 +256,90 @@ describe('compacting an event log', () => {
     expect(made).toEqual({ click: '1', bought: '1' });
   });
 
+  describe('with a history and again', () => {
+    const history = 'who;where;row;time;click;bought;weather;temperature\nu;p;7;2026-01-01 10:00:00;1;0;rain;3\n';
+    const given = { ...schema, tables: { ...schema.tables, events: { path: 'history.csv', delimiter: ';' } } };
+    const written = async (of = output) => JSON.parse(await readFile(join(of, 'schema.json'), 'utf8')) as typeof schema;
+    const times = async (query: string, at: string) => {
+      using db = await DuckdbSession.open();
+      const found = await db.rows<{ t: string }>(
+        `SELECT strftime(time::TIMESTAMP, '%d') AS t FROM (${filesFrom(query, at)}) ORDER BY 1`,
+      );
+      return found.map(({ t }) => t);
+    };
+    const queryOf = ({ tables }: { tables: { events: unknown } }) => (tables.events as { query: string }).query;
+    beforeEach(async () => {
+      await writeFile(join(folder, 'history.csv'), history);
+      await write(1, line('impression', 'u', 'p', '03T12:00:00'));
+      await compact({ history: true, schema: given });
+    });
+
+    it.each([
+      ['the same output', false, false],
+      ['another output', true, false],
+      ['a dataset of it, whose paths are whole', false, true],
+    ])('takes its own schema for what it was made with: %s', async (_, elsewhere, whole) => {
+      let [again, baseDirectory] = [await written(), output];
+      expect(await times(queryOf(again), output)).toEqual(['01', '03']);
+      if (whole) {
+        const query = filesFrom(queryOf(again), output);
+        expect(query).toContain(folder);
+        [again, baseDirectory] = [{ ...again, tables: { ...again.tables, events: { query } } }, tmpdir()];
+      }
+      await write(2, line('impression', 'u', 'p', '05T12:00:00'));
+      const next = elsewhere ? join(folder, 'next') : output;
+      const summary = await compact({ history: true, schema: again, baseDirectory, output: next });
+      expect(summary).toMatchObject({ days: 2, written: elsewhere ? ['2026-01-03', '2026-01-05'] : ['2026-01-05'] });
+      const query = queryOf(await written(next));
+      expect(await times(query, next)).toEqual(['01', '03', '05']);
+      expect(query).not.toContain(folder);
+    });
+
+    it('needs none of the history before days of the log alone', async () => {
+      const alone = { ...schema, tables: { ...schema.tables, events: { path: 'events/*.parquet' } } };
+      await compact({ history: true, schema: alone, baseDirectory: output });
+      expect((await written()).tables.events).toEqual({ path: 'events/*.parquet' });
+    });
+
+    it('takes days of another log for history', async () => {
+      const log2 = join(folder, 'log2');
+      await mkdir(log2);
+      await writeFile(join(log2, 'events-00000001.jsonl'), line('impression', 'u', 'p', '07T12:00:00'));
+      const next = join(folder, 'next');
+      const now = () => new Date('2026-01-20T00:00:00Z');
+      await compact({ log: log2, history: true, schema: await written(), baseDirectory: output, output: next, now });
+      expect(await times(queryOf(await written(next)), next)).toEqual(['01', '03', '07']);
+    });
+
+    it('refuses a query that somebody changed, and days elsewhere that the log can no longer give', async () => {
+      const mine = await written();
+      const query = `SELECT * FROM (${queryOf(mine)}) WHERE true`;
+      await expect(
+        compact({
+          history: true,
+          schema: { ...mine, tables: { ...mine.tables, events: { query } } },
+          baseDirectory: output,
+        }),
+      ).rejects.toMatchObject({ code: 'HISTORY_COMPACTED', message: expect.stringContaining('twice') });
+      await write(2, line('impression', 'u', 'p', '05T12:00:00'));
+      await rm(segment(1));
+      const again = { history: true, schema: mine, baseDirectory: output };
+      await expect(compact({ ...again, output: join(folder, 'next') })).rejects.toMatchObject({
+        code: 'HISTORY_COMPACTED',
+        message: expect.stringContaining(output),
+      });
+      expect(await compact(again)).toMatchObject({ days: 2 });
+    });
+  });
+
+  it('refuses a folder that is no event log, and to write into the log', async () => {
+    await expect(compact()).rejects.toMatchObject({ code: 'EVENTS_MISSING', message: expect.stringContaining(log) });
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'));
+    for (const inside of [log, join(log, 'days'), join(folder, '.', 'log', 'a', 'b')])
+      await expect(compact({ output: inside })).rejects.toMatchObject({ code: 'OUT_INSIDE' });
+    expect(await readdir(log)).toEqual(['events-00000001.jsonl']);
+  });
+
   it('refuses broken lines, naming all of them in all files, and goes on without them where that is asked for', async () => {
     const good = line('impression', 'u', 'p', '03T12:00:00');
     await write(1, good, 'nonsense\n', line('click', 'u', 'p', '03T12:00:10'), '{"id":"x","type":"cli\n');
@@ -324,6 +408,7 @@ describe('compacting an event log', () => {
 
   it('refuses a foreign directory and a missing log', async () => {
     await writeFile(join(folder, 'mine.txt'), 'x');
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'));
     await expect(compact({ output: folder })).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });
     await expect(compact({ log: join(folder, 'none') })).rejects.toMatchObject({ code: 'EVENTS_MISSING' });
   });

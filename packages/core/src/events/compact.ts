@@ -1,15 +1,14 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, LarrError, UsageError } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
-import { mustBeDirectory } from '../files/output-directory.js';
-import { filesFrom } from '../prepare/files-in-sql.js';
+import { mustBeDirectory, realPath } from '../files/output-directory.js';
+import { filesFrom, filesNamed } from '../prepare/files-in-sql.js';
 import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchema } from '../schema/schema.js';
-import { schemaDigest } from '../schema/validate.js';
 import { momentColumns, timeColumn } from './event-columns.js';
 import {
   addBadLines,
@@ -62,6 +61,8 @@ const State = z.object({
   format: z.literal('larr-compaction'),
   version: z.literal(1),
   settings: z.string(),
+  /** the log's directory, without links */
+  log: z.string().optional(),
   /** events of each day, by segment; `bytes` tells whether it has grown since */
   segments: z.record(z.string(), z.object({ bytes: z.int(), days: z.record(z.string(), z.int()) })),
   days: z.record(z.string(), DayState),
@@ -99,14 +100,27 @@ const LAST_ZONE = 12 * 3_600_000;
  *
  * A click or an order belongs to the impression of the same user and POI with the same requestId, or else to the latest one before it, within the
  * window. An order counts as a click too. Impressions without a scene have that of another event with their requestId. An event that is in the log twice counts once.
- * @throws UsageError `EVENTS_MISSING`, `OUT_NOT_OURS`, `SCHEMA_NO_TIME`, `HISTORY_UNREADABLE`, `COMPACTION_SETTINGS` where the window or
+ * A schema whose events read the log's days already, as the one that this writes does with `history`, has them read once, from this output.
+ * @throws UsageError `EVENTS_MISSING`, `OUT_NOT_OURS`, `OUT_INSIDE`, `SCHEMA_NO_TIME`, `HISTORY_UNREADABLE`, `HISTORY_COMPACTED`, `COMPACTION_SETTINGS` where the window or
  *   the schema is another one and the log no longer has what all days were made of; DataError `EVENT_LOG_CORRUPT`; LarrError `COMPACTION_FAILED` where there is too little room
  */
 export async function compactEvents(options: CompactOptions): Promise<CompactSummary> {
   const { output, schema, windowHours = 24, signal } = options;
   const now = (options.now ?? (() => new Date()))().getTime();
   await mustBeDirectory(output);
-  await segmentsOf(options.log);
+  if ((await segmentsOf(options.log)).length === 0)
+    throw new UsageError(
+      'EVENTS_MISSING',
+      `${options.log} is no event log: it holds no file like ${segmentName(1)}. Name the directory that \`larr serve --events\` was given`,
+      { file: options.log },
+    );
+  const [place, logPlace] = [await realPath(resolve(output)), await realPath(resolve(options.log))];
+  if (place === logPlace || place.startsWith(`${logPlace}${sep}`))
+    throw new UsageError(
+      'OUT_INSIDE',
+      `${output} lies in the event log ${options.log}, which is the server's alone. Name a place outside of it`,
+      { file: output },
+    );
   if (timeColumn(schema) === undefined)
     throw new UsageError(
       'SCHEMA_NO_TIME',
@@ -116,11 +130,13 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
   const staging = join(output, '.staging.duckdb');
   const copy = join(output, '.staging.jsonl');
   try {
-    const schemaText = `${JSON.stringify(schemaFor(options), null, 2)}\n`;
     await using log = await snapshotLog(options.log);
     const present = new Set(log.files.map(({ segment }) => String(segment)));
+    const compacted = options.history === true ? await compactedIn(options, present) : new Set<string>();
+    const schemaText = `${JSON.stringify(schemaFor(options, compacted), null, 2)}\n`;
     await mkdir(output, { recursive: true });
     const state = await readState(output, settingsOf(options, windowHours), present);
+    state.log = logPlace;
     await mkdir(events, { recursive: true });
     // Half-written files, and days made under other settings: whatever lies here is read with the rest.
     for (const name of await readdir(events))
@@ -197,10 +213,18 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
   }
 }
 
-/** What decides the rows: other settings make all of them anew, which takes every segment that they were made of. */
+/** What decides the rows, wherever the schema's own tables lie: other settings make all of them anew, which takes every segment that they were made of. */
 function settingsOf({ schema }: CompactOptions, windowHours: number): string {
   return createHash('sha256')
-    .update(JSON.stringify([schemaDigest(schema), windowHours]))
+    .update(
+      JSON.stringify(
+        [schema.keys, schema.labels, timeColumn(schema), momentColumns(schema), windowHours],
+        (_, value) =>
+          typeof value === 'object' && value !== null && !Array.isArray(value)
+            ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+            : value,
+      ),
+    )
     .digest('hex')
     .slice(0, 16);
 }
@@ -488,7 +512,8 @@ async function writeDay(
 }
 
 /** The schema with the compacted days as its events, paths from the output directory. */
-function schemaFor({ schema, output, baseDirectory, history }: CompactOptions): DatasetSchema {
+function schemaFor(options: CompactOptions, compacted: ReadonlySet<string>): DatasetSchema {
+  const { schema, output, baseDirectory, history } = options;
   const at = (path: string) => pathFrom(path, baseDirectory, output);
   const moved = (source: DatasetSchema['tables']['events']): DatasetSchema['tables']['events'] => {
     if (typeof source === 'string') return at(source);
@@ -501,7 +526,7 @@ function schemaFor({ schema, output, baseDirectory, history }: CompactOptions): 
     ...schema,
     setup: schema.setup.map((statement) => filesFrom(statement, baseDirectory)),
     tables: {
-      events: history === true ? withHistory(schema, output, baseDirectory) : { path: 'events/*.parquet' },
+      events: history === true ? withHistory(options, compacted) : { path: 'events/*.parquet' },
       ...(users === undefined ? {} : { users: moved(users) }),
       ...(pois === undefined ? {} : { pois: moved(pois) }),
     },
@@ -513,19 +538,84 @@ function pathFrom(path: string, directory: string, other: string): string {
   return /^[a-z0-9]+:\/\//.test(path) ? path : relative(resolve(other), resolve(directory, path));
 }
 
+/**
+ * Those of a schema's events files that are days of this log already, as the schema names them.
+ * @param present segments that the log still has
+ * @throws UsageError `HISTORY_COMPACTED` where another output holds days that cannot be made anew
+ */
+async function compactedIn(options: CompactOptions, present: ReadonlySet<string>): Promise<Set<string>> {
+  const source = options.schema.tables.events;
+  const named = typeof source === 'string' ? [source] : 'path' in source ? [source.path] : filesNamed(source.query);
+  const log = await realPath(resolve(options.log));
+  const here = await realPath(resolve(options.output));
+  const found = new Set<string>();
+  for (const name of named) {
+    if (/^[a-z0-9]+:\/\//.test(name) || !name.endsWith('.parquet')) continue;
+    const folder = dirname(dirname(resolve(options.baseDirectory, name)));
+    const text = await readFile(join(folder, STATE), 'utf8').catch(() => null);
+    if (text === null) continue;
+    let state: State;
+    try {
+      state = State.parse(JSON.parse(text));
+    } catch {
+      continue;
+    }
+    // Days of another log, still there, are history. A log that is gone was moved, perhaps to here.
+    if (state.log !== undefined && state.log !== log && (await stat(state.log).catch(() => null)) !== null) continue;
+    found.add(name);
+    if ((await realpath(folder)) !== here && Object.keys(state.segments).some((segment) => !present.has(segment)))
+      throw new UsageError(
+        'HISTORY_COMPACTED',
+        `the schema's events read days of this log from ${folder}, and files of the log that these were made of were taken away since. Keep on with --out ${folder}`,
+        { file: folder },
+      );
+  }
+  return found;
+}
+
+/** What `withHistory` writes: the columns, what they are read from first, and the file names of the days. */
+const HISTORY = /^\s*SELECT (.+?) FROM (.+) UNION ALL BY NAME SELECT \1 FROM read_parquet\('((?:[^']|'')*)'\)\s*$/s;
+
+/** A query without the compacted days behind it, as a table. */
+function withoutDays(query: string, compacted: ReadonlySet<string>): string {
+  let table = `(${query})`;
+  for (;;) {
+    const inner = table.startsWith('(') && table.endsWith(')') ? HISTORY.exec(table.slice(1, -1)) : null;
+    if (inner === null || !compacted.has(inner[3]!.replaceAll("''", "'"))) break;
+    table = inner[2]!;
+  }
+  const left = filesNamed(`SELECT * FROM ${table}`).find((name) => compacted.has(name));
+  if (left === undefined) return table;
+  throw new UsageError(
+    'HISTORY_COMPACTED',
+    `the query of the schema's events reads days of this log already, ${left}, and --history would read them twice. Give the schema that the log was compacted with at first, whose events are the history alone, or leave --history out`,
+    { file: left },
+  );
+}
+
 /** The given events table and the compacted days, one after the other. */
-function withHistory(schema: DatasetSchema, output: string, baseDirectory: string): DatasetSchema['tables']['events'] {
+function withHistory(
+  { schema, output, baseDirectory }: CompactOptions,
+  compacted: ReadonlySet<string>,
+): DatasetSchema['tables']['events'] {
   const source = schema.tables.events;
   const given = typeof source === 'string' ? { path: source } : source;
   let old: string;
-  if ('query' in given) old = `(${filesFrom(given.query, baseDirectory)})`;
-  else if (/\.parquet$/.test(given.path)) old = `read_parquet(${literal(pathFrom(given.path, baseDirectory, output))})`;
-  else if (/\.csv(\.gz)?$/.test(given.path)) old = `read_csv(${literal(pathFrom(given.path, baseDirectory, output))})`;
-  else
-    throw new UsageError(
-      'HISTORY_UNREADABLE',
-      `the schema's events, ${given.path}, are neither Parquet, CSV nor a query, so the compacted days cannot be put behind them: leave --history out`,
-    );
+  if ('query' in given) old = filesFrom(withoutDays(given.query, compacted), baseDirectory, output);
+  else if (compacted.has(given.path)) return { path: 'events/*.parquet' };
+  else {
+    const path = literal(pathFrom(given.path, baseDirectory, output));
+    const format = given.format ?? /\.(parquet|csv|tsv)(?:\.(?:gz|zst))?$/i.exec(given.path)?.[1]?.toLowerCase();
+    if (format === 'parquet') old = `read_parquet(${path})`;
+    else if (format === 'csv' || format === 'tsv') {
+      const delimiter = given.delimiter ?? (format === 'tsv' ? '\t' : ',');
+      old = `read_csv(${path}, header = true, delim = ${literal(delimiter)}, quote = '"', escape = '"')`;
+    } else
+      throw new UsageError(
+        'HISTORY_UNREADABLE',
+        `the schema's events, ${given.path}, are neither Parquet, CSV, TSV nor a query, so the compacted days cannot be put behind them: leave --history out`,
+      );
+  }
   const { user, poi, row } = schema.keys;
   const labels = Object.values(schema.labels).map((label) => (typeof label === 'object' ? label.column : label));
   const names = [user, poi, row, timeColumn(schema), ...labels, ...momentColumns(schema).map(({ name }) => name)];

@@ -186,7 +186,7 @@ export async function mustNotHold(output: string, inputs: readonly string[]): Pr
 }
 
 /** The path without links, also of what does not exist yet. */
-async function realPath(path: string): Promise<string> {
+export async function realPath(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch {

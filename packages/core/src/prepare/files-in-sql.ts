@@ -1,22 +1,30 @@
 import { existsSync } from 'node:fs';
-import { dirname, isAbsolute, resolve } from 'node:path';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { literal } from '../duckdb/session.js';
 
 /**
  * SQL whose names of files start where the schema lies, as a table's path does, and not where the program was called from. Names of files are texts that
  * stand where DuckDB takes a file: as a table (`FROM 'a.csv', 'b.csv' JOIN 'c.parquet'`), as the first argument of a function that reads files, alone or in
  * a list (`read_csv(['a.csv', 'b.csv'])`), and behind ATTACH. All other texts are data and stay, as does a name that leads to nothing there.
+ * @param target the directory that the names are to start from; without it they are whole paths
  */
-export function filesFrom(sql: string, baseDirectory: string): string {
+export function filesFrom(sql: string, baseDirectory: string, target?: string): string {
   let placed = '';
   let done = 0;
   for (const { from, to, text } of filesIn(sql)) {
-    const path = pathFrom(text, baseDirectory);
+    const path =
+      pathFrom(text, baseDirectory) ??
+      (target !== undefined && isAbsolute(text) ? pathFrom(relative(baseDirectory, text), baseDirectory) : null);
     if (path === null) continue;
-    placed += sql.slice(done, from) + literal(path);
+    placed += sql.slice(done, from) + literal(target === undefined ? path : relative(resolve(target), path));
     done = to;
   }
   return placed + sql.slice(done);
+}
+
+/** The names of files in a statement, as they stand there. */
+export function filesNamed(sql: string): string[] {
+  return filesIn(sql).map(({ text }) => text);
 }
 
 /** Where a file of the schema's directory lies; null where the text names none. */

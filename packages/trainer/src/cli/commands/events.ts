@@ -29,7 +29,7 @@ export function summaryText(summary: CompactSummary): string {
       ? [`late events came for ${late.join(', ')}, whose files of the log are gone: left as they are`]
       : []),
     ...(skipped.count > 0 ? [`left out, ${count(skipped.count, 'line')} of no event: ${namedBadLines(skipped)}`] : []),
-    `train on them: larr prepare --schema ${output}/schema.json --out …`,
+    days > 0 ? `train on them: larr prepare --schema ${output}/schema.json --out …` : 'nothing to train on yet',
   ].join('\n');
 }
 
