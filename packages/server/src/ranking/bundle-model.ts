@@ -2,6 +2,7 @@ import type { DatasetSchema } from '@larr/core';
 import type { Fallbacks, ModelIdentity, RankedPoi } from '../api/contracts/index.js';
 import { ApiError } from '../api/errors.js';
 import type { BundleFeatures } from '../bundle/contents.js';
+import type { HeldFiles } from '../bundle/held-files.js';
 import type { ScoreDrift } from '../observability/drift.js';
 import type { RankStage } from '../observability/metrics.js';
 import type { Recall } from '../recall/recall.js';
@@ -55,6 +56,8 @@ export interface BundleParts {
   /** null where the bundle was exported without vectors */
   recall: Recall | null;
   drifts: Drifts;
+  /** what is read of the bundle's files later on; closed with the model */
+  held: HeldFiles;
 }
 
 /** One request as the ranker takes it, and what is needed to say its answer. */
@@ -217,6 +220,7 @@ export class BundleModel implements RankingModel {
     if (this.#following !== null) clearTimeout(this.#following);
     await Promise.all([this.#parts.ranker.close(), this.#parts.recall?.close()]);
     this.#parts.scene?.dispose();
+    await this.#parts.held.close();
   }
 
   #followLater(): void {

@@ -21,6 +21,7 @@ import {
 import { KernelError, mapFile, rankerInputSizes } from '@larr/native-cuda';
 import type { z } from 'zod';
 import { BundleFeatures, RankerInputs, RankerProgram, SceneEntries } from '../bundle/contents.js';
+import { HeldFiles } from '../bundle/held-files.js';
 import { ScoreDrift } from '../observability/drift.js';
 import { Recall } from '../recall/recall.js';
 import { SceneVectors } from '../scene/scene-vectors.js';
@@ -62,24 +63,26 @@ export interface LoadOptions {
 export async function loadRankingModel(directory: string, options: LoadOptions): Promise<RankingModel> {
   // Tables are large: a thread checks them while the rest is loaded, and nothing is ranked before it has.
   const bundle = await openBundle(directory, (path) => path.endsWith('.safetensors'));
+  const held = new HeldFiles();
   let model: BundleModel | null = null;
   try {
-    model = await loadParts(bundle, options);
+    model = await loadParts(bundle, held, options);
     await bundle.whole;
     return model;
   } catch (error) {
     await model?.close();
+    await held.close();
     // a damaged file is the reason of whatever came of it
     await bundle.whole;
     throw error;
   }
 }
 
-async function loadParts(bundle: Bundle, options: LoadOptions): Promise<BundleModel> {
+async function loadParts(bundle: Bundle, held: HeldFiles, options: LoadOptions): Promise<BundleModel> {
   const schema = parseSchema(await bundle.json('schema.json'), 'schema.json of the bundle');
   const features = checked('features.json', BundleFeatures, await bundle.json('features.json'));
   const inputs = checked('manifest.json: inputs', RankerInputs, bundle.manifest.inputs);
-  const store = await featureStore(bundle, options.store, schema);
+  const store = await featureStore(bundle, held, options.store, schema);
   const assembly = new RowAssembly(schema, features, inputs, store.pairColumns);
   const pois = new PoiTable(assembly.poiEncoder);
   const [scene, , parity] = await Promise.all([
@@ -120,7 +123,8 @@ async function loadParts(bundle: Bundle, options: LoadOptions): Promise<BundleMo
     histories,
     takesPoi: inputs.poi,
     ranker,
-    recall: await Recall.open(bundle, mapFile, threads, (since) => store.patchedPois(since)),
+    held,
+    recall: await Recall.open(bundle, held, mapFile, threads, (since) => store.patchedPois(since)),
     drifts: driftsFrom(parity),
   });
   try {
@@ -180,10 +184,15 @@ async function nativeRanker(
 }
 
 /** The store's part for this bundle's data: bundles with the same users, POIs and pairs share it. */
-async function featureStore(bundle: Bundle, store: Store, schema: DatasetSchema): Promise<FeatureStore> {
-  const has = (file: string): boolean => bundle.manifest.files[file] !== undefined;
-  const pairs = has('store/pairs.parquet') ? bundle.path('store/pairs.parquet') : null;
-  const files = { users: bundle.path('store/users.parquet'), pois: bundle.path('store/pois.parquet'), pairs };
+async function featureStore(
+  bundle: Bundle,
+  held: HeldFiles,
+  store: Store,
+  schema: DatasetSchema,
+): Promise<FeatureStore> {
+  const table = (name: string): Promise<string> => held.hold(bundle.path(`store/${name}.parquet`));
+  const pairs = bundle.manifest.files['store/pairs.parquet'] !== undefined;
+  const files = { users: await table('users'), pois: await table('pois'), pairs: pairs ? await table('pairs') : null };
   return FeatureStore.open(store, dataName(bundle), files, schema);
 }
 

@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises';
 import { type Bundle, BundleError, phrasesOf, type Row, readSafetensors, tensorPlaces, wordsOf } from '@larr/core';
 import { z } from 'zod';
 import { ApiError } from '../api/errors.js';
+import type { HeldFiles } from '../bundle/held-files.js';
 import type { PoiTable } from '../ranking/poi-table.js';
 import { type ChangesOfPois, ColumnFilters } from './column-filters.js';
 import { Search } from './search.js';
@@ -65,11 +67,13 @@ export class Recall {
 
   /**
    * The recall of a bundle; null where it was exported without vectors.
+   * @param held holds what only a question reads: another bundle may lie in this one's place by then
    * @param changes what of POIs changed since the export
    * @throws BundleError BUNDLE_INVALID, TENSORS_UNREADABLE
    */
   static async open(
     bundle: Bundle,
+    held: HeldFiles,
     mapped: (file: string) => ArrayBuffer,
     threads: number,
     changes: ChangesOfPois,
@@ -88,12 +92,13 @@ export class Recall {
       );
     const [pois, dimension] = place.shape as [number, number];
     const { byteOffset } = place;
+    const graph = await readFile(bundle.path('recall/search.onnx'));
     return new Recall(
       parsed.data,
       { terms: tensors.terms!.data as Float32Array, scene: tensors.scene!.data as Float32Array },
       new Float32Array(mapped(file), byteOffset, pois * dimension),
-      new Search({ onnxFile: bundle.path('recall/search.onnx'), file, byteOffset, pois, dimension, threads }),
-      new ColumnFilters(bundle.path('store/pois.parquet'), changes),
+      new Search({ graph, file: await held.hold(file), byteOffset, pois, dimension, threads }),
+      new ColumnFilters(await held.hold(bundle.path('store/pois.parquet')), changes),
     );
   }
 

@@ -5,8 +5,8 @@ import ort from 'onnxruntime-node';
 import type { FromSearch, SearchSetup, ToSearch } from './search.js';
 
 const port = parentPort!;
-const { onnxFile, file, byteOffset, pois, dimension, threads } = workerData as SearchSetup;
-const session = await ort.InferenceSession.create(onnxFile, {
+const { graph, file, byteOffset, pois, dimension, threads } = workerData as SearchSetup;
+const session = await ort.InferenceSession.create(graph, {
   intraOpNumThreads: threads,
   extra: { session: { intra_op: { allow_spinning: '0' } } },
 });

@@ -3,7 +3,8 @@ import { Worker } from 'node:worker_threads';
 import { ApiError } from '../api/errors.js';
 
 export interface SearchSetup {
-  onnxFile: string;
+  /** the ONNX graph's bytes */
+  graph: Uint8Array;
   /** POI vectors in a mapped file: [pois, dimension] f32 from byteOffset on */
   file: string;
   byteOffset: number;

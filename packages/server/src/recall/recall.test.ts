@@ -1,0 +1,68 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Bundle, DuckdbSession, encodeSafetensors } from '@larr/core';
+import { mapFile } from '@larr/native-cuda';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { HeldFiles } from '../bundle/held-files.js';
+import { PoiTable } from '../ranking/poi-table.js';
+import { Recall } from './recall.js';
+
+/** similarities = vectors [pois, 2] · query [2, 1], as `larr export` writes it */
+const SEARCH =
+  'CAgSBGxhcnI6mQIKLAoHdmVjdG9ycwoFcXVlcnkSCE1hdE11bF8wGghNYXRNdWxfMCIGTWF0TXVsCjUKCE1hdE11bF8wCgppbnRlZ2Vyc18xEglTcXVlZXplXzIaCVNxdWVlemVfMiIHU3F1ZWV6ZQoxCglTcXVlZXplXzISDHNpbWlsYXJpdGllcxoMc2ltaWxhcml0aWVzIghJZGVudGl0eRILbGFyci1yZWNhbGwqGggBEAdCCmludGVnZXJzXzFKCAEAAAAAAAAAWh0KB3ZlY3RvcnMSEgoQCAESDAoGEgRwb2lzCgIIAloXCgVxdWVyeRIOCgwIARIICgIIAgoCCAFiHgoMc2ltaWxhcml0aWVzEg4KDAgBEggKBhIEcG9pc0IECgAQEQ==';
+
+let root: string;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'larr-recall-'));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const table = new PoiTable({
+  wanted: { ids: 0, dense: 0, numbers: 0, texts: 0 },
+  encode: () => {},
+  number: () => 0,
+  text: () => null,
+});
+table.put(['p0', 'p1', 'p2'].map((poi, poi_index) => ({ poi, poi_index })));
+
+/** A bundle's part for recall: three POIs east, north and north-east, and a term for the first two. */
+async function bundleIn(directory: string): Promise<Bundle> {
+  mkdirSync(join(directory, 'recall'), { recursive: true });
+  mkdirSync(join(directory, 'store'));
+  const path = (file: string): string => join(directory, file);
+  writeFileSync(path('recall/search.onnx'), Buffer.from(SEARCH, 'base64'));
+  const pois = { data: Float32Array.of(1, 0, 0, 1, 0.8, 0.6), shape: [3, 2] as const };
+  writeFileSync(path('recall/pois.safetensors'), encodeSafetensors({ vectors: pois }));
+  const terms = { data: Float32Array.of(1, 0, 0, 1), shape: [2, 2] as const };
+  const scene = { data: new Float32Array(0), shape: [0, 2] as const };
+  writeFileSync(path('recall/terms.safetensors'), encodeSafetensors({ terms, scene }));
+  using db = await DuckdbSession.open();
+  await db.run(
+    `COPY (SELECT i AS poi_index, 'p' || i AS poi, 'city' || i % 2 AS city FROM range(3) t(i)) TO '${path('store/pois.parquet')}'`,
+  );
+  return {
+    directory,
+    manifest: { files: { 'recall/terms.json': {} } },
+    path,
+    json: async () => ({ poi: [{ field: 'text', terms: ['east', 'north'] }], scene: [] }),
+  } as unknown as Bundle;
+}
+
+it.runIf(process.platform === 'linux')('answers the first question although its bundle is gone by then', async () => {
+  const directory = join(root, 'bundle');
+  const held = new HeldFiles();
+  const recall = (await Recall.open(await bundleIn(directory), held, mapFile, 1, async (last) => ({
+    last,
+    rows: [],
+  })))!;
+  rmSync(directory, { recursive: true });
+  try {
+    const found = await recall.nearest({ text: 'east' }, 3, table, {});
+    expect(found.rows).toEqual([0, 2]);
+    expect((await recall.nearest({ text: 'north' }, 3, table, { city: 'city0' })).rows).toEqual([2]);
+  } finally {
+    await recall.close();
+    await held.close();
+  }
+});
