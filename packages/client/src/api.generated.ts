@@ -213,7 +213,7 @@ export type UnloadReply = {
 
 export type FeaturesRequest = {
   /** Columns to change by id; other columns stay. Ids that are new are added. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
-  rows: Record<string, Record<string, string | number | boolean | null | number[]>>;
+  rows: Record<string, Record<string, string | number | boolean | null | (string | number)[]>>;
   /** The bundle whose data this is. */
   alias?: string;
 };

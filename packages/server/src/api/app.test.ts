@@ -24,6 +24,7 @@ const byLength: RankingModel = {
   poiTable: { pois: 0, bytes: 0 },
   ranker: { kind: 'onnx', bytes: 0 },
   score: async () => [],
+  poiNumber: () => null,
   checkScene(scene) {
     if (scene.temp_c === 'hot') {
       throw new ApiError(400, 'SCENE_VALUE_INVALID', 'scene.temp_c: a number is expected', 'scene.temp_c');

@@ -42,11 +42,14 @@ export class Catalogue {
   /**
    * Opens the catalogue of a loaded bundle.
    * @param digest first 12 hex digits of the manifest's SHA-256 when it was loaded
-   * @returns null where other files lie there by now
+   * @returns null where other files lie there by now, or none
    */
   static async open(directory: string, digest: string): Promise<Catalogue | null> {
-    const manifest = await readFile(join(directory, 'manifest.json'));
-    if (!createHash('sha256').update(manifest).digest('hex').startsWith(digest)) return null;
+    const manifest = await readFile(join(directory, 'manifest.json')).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null;
+      throw error;
+    });
+    if (manifest === null || !createHash('sha256').update(manifest).digest('hex').startsWith(digest)) return null;
     const json = async (file: string): Promise<unknown> => JSON.parse(await readFile(join(directory, file), 'utf8'));
     const schema = parseSchema(await json('schema.json'), 'schema.json of the bundle');
     const features = BundleFeatures.parse(await json('features.json'));

@@ -191,6 +191,12 @@ export class BundleModel implements RankingModel {
     };
   }
 
+  poiNumber(id: string): number | null {
+    const { pois } = this.#parts;
+    const row = pois.rowOf(id);
+    return row < 0 || pois.poiIndex[row]! < 0 ? null : pois.poiIndex[row]! + 1;
+  }
+
   checkScene(scene: RankingRequest['scene']): void {
     this.#input.read(scene);
   }

@@ -80,6 +80,8 @@ export interface RankingModel {
    * @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID (400)
    */
   checkScene(scene: SceneValues): void;
+  /** What a sequence calls a POI by: its number in the data from 1; null where the data have none of this id. */
+  poiNumber(id: string): number | null;
   /** users' and POIs' features, which may be changed there; null for a model without a store */
   readonly store: FeatureStore | null;
   /** how many POIs its table has, and the memory that takes */

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { valueProblem } from './column-values.js';
+import { valueProblem, withPoiNumbers } from './column-values.js';
 
 const problem = (type: string, value: unknown, name = 'c') => valueProblem(name, type, value, 50);
 
@@ -44,4 +44,23 @@ it('knows the POIs that a sequence may hold', () => {
   for (const entry of [51, 999_999_999, -1, 1.5])
     expect(problem('INTEGER[]', [3, entry], 'seq_clicks')).toMatchObject({ at: '[1]' });
   expect(problem('INTEGER[]', '3', 'seq_clicks')).toMatchObject({ at: '' });
+});
+
+it('takes POIs of a sequence by their ids', () => {
+  const numberOf = (id: string): number | null => ({ S0018: 18, '7': 40 })[id] ?? null;
+  const rows = new Map([['u', { seq_recent: ['S0018', 3, '7', 0], city: 'S0018', tags: ['S0018'], seq_none: null }]]);
+  expect(withPoiNumbers(rows, numberOf).get('u')).toEqual({
+    seq_recent: [18, 3, 40, 0],
+    city: 'S0018',
+    tags: ['S0018'],
+    seq_none: null,
+  });
+  const unknown = (): unknown => withPoiNumbers(new Map([['u', { seq_recent: [1, 'S9999'] }]]), numberOf);
+  expect(unknown).toThrow(
+    expect.objectContaining({
+      code: 'VALUE_INVALID',
+      field: 'rows.u.seq_recent[1]',
+      message: expect.stringContaining('"S9999"'),
+    }),
+  );
 });

@@ -1,3 +1,5 @@
+import { LarrError, type Row } from '@larr/core';
+
 /** What is wrong with a value, and where inside it; null where nothing is. */
 export type ValueProblem = { at: string; reason: string } | null;
 
@@ -38,9 +40,37 @@ export function valueProblem(name: string, type: string, value: unknown, pois: n
 }
 
 function sequenceProblem(value: unknown, pois: number): ValueProblem {
-  if (!Array.isArray(value)) return { at: '', reason: 'a list of POIs by their number is expected' };
+  if (!Array.isArray(value)) return { at: '', reason: 'a list of POIs is expected, by their ids or numbers' };
   const bad = value.findIndex((entry) => !Number.isInteger(entry) || entry < 0 || entry > pois);
   return bad < 0
     ? null
     : { at: `[${bad}]`, reason: `${value[bad]} is no POI of the data: numbers go from 1 to ${pois}, 0 is none` };
+}
+
+/**
+ * Rows of users with the numbers of POIs in place of the ids that sequences may name them by. A text is an id, whatever it looks like.
+ * @param numberOf a POI's number from 1; null for an id that the data do not have
+ * @throws LarrError VALUE_INVALID for an unknown id
+ */
+export function withPoiNumbers(
+  rows: ReadonlyMap<string, Row>,
+  numberOf: (id: string) => number | null,
+): Map<string, Row> {
+  const numbered = (user: string, column: string, value: unknown): unknown => {
+    if (!column.startsWith('seq_') || !Array.isArray(value)) return value;
+    return value.map((entry, i) => {
+      if (typeof entry !== 'string') return entry;
+      const number = numberOf(entry);
+      if (number !== null) return number;
+      const field = `rows.${user}.${column}[${i}]`;
+      const reason = `${JSON.stringify(entry)} is no POI of the data that the bundle was exported with; a text here is the id of a POI, a number its number`;
+      throw new LarrError('VALUE_INVALID', `${field}: ${reason}`, { field });
+    });
+  };
+  return new Map(
+    [...rows].map(([user, row]) => [
+      user,
+      Object.fromEntries(Object.entries(row).map(([column, value]) => [column, numbered(user, column, value)])),
+    ]),
+  );
 }

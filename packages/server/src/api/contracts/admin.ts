@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { RANKER_KINDS } from '../../ranking/ranker-lane.js';
-import { ModelIdentity } from './common.js';
+import { MAX_TEXT, ModelIdentity } from './common.js';
 
 const Alias = z
   .string()
@@ -85,7 +85,13 @@ const ColumnValue = z.union([
   z.number(),
   z.boolean(),
   z.null(),
-  z.array(z.number()).max(1000).meta({ description: 'Sequences: POIs from 1, most recent first.' }),
+  z
+    .array(z.union([z.string().max(MAX_TEXT), z.number()]))
+    .max(1000)
+    .meta({
+      description:
+        'Sequences, most recent first: a text is the id of a POI, a number its number in the data (poi_index + 1; 0 is none).',
+    }),
 ]);
 
 /** Request body of `PATCH /v1/admin/store/users` and `…/pois`. */

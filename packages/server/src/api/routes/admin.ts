@@ -3,7 +3,8 @@ import { basename, isAbsolute, relative, resolve, sep } from 'node:path';
 import { LarrError } from '@larr/core';
 import type { FastifyInstance } from 'fastify';
 import { CURRENT } from '../../ranking/model-registry.js';
-import type { FeatureStore } from '../../store/feature-store.js';
+import type { RankingModel } from '../../ranking/ranking-model.js';
+import { withPoiNumbers } from '../../store/column-values.js';
 import {
   AliasParameter,
   FeaturesReply,
@@ -108,7 +109,7 @@ export async function adminRoutes(app: FastifyInstance, { state: { models, unsee
         replies: { 200: { description: 'They are written.', schema: FeaturesReply } },
       }),
       async ({ body: { rows, alias }, id }) =>
-        models.use(alias, async ({ store }) => ({ requestId: id, written: await change(store, what, rows) })),
+        models.use(alias, async (model) => ({ requestId: id, written: await change(model, what, rows) })),
     );
   }
 
@@ -171,15 +172,13 @@ export async function adminRoutes(app: FastifyInstance, { state: { models, unsee
 }
 
 /** Changes columns of users or POIs. @throws ApiError NO_STORE, COLUMN_UNKNOWN, VALUE_INVALID (400), STORE_AWAY, STORE_NOT_LOADED (503) */
-async function change(
-  store: FeatureStore | null,
-  what: 'users' | 'pois',
-  rows: FeaturesRequest['rows'],
-): Promise<number> {
+async function change(model: RankingModel, what: 'users' | 'pois', rows: FeaturesRequest['rows']): Promise<number> {
+  const { store } = model;
   if (store === null) throw new ApiError(400, 'NO_STORE', 'the loaded model has no store of features');
   const changed = new Map(Object.entries(rows));
   try {
-    await (what === 'users' ? store.putUsers(changed) : store.putPois(changed));
+    if (what === 'pois') await store.putPois(changed);
+    else await store.putUsers(withPoiNumbers(changed, (id) => model.poiNumber(id)));
   } catch (error) {
     if (!(error instanceof LarrError)) throw error;
     if (error.code === 'COLUMN_UNKNOWN' || error.code === 'VALUE_INVALID')

@@ -143,7 +143,7 @@ async function openCatalogue(directory: string, digest: string): Promise<Catalog
   throw new ApiError(
     409,
     'BUNDLE_REPLACED',
-    'other files lie where this bundle was loaded from, so its catalogue cannot be read; load the bundle again',
+    'the files of this bundle no longer lie where it was loaded from, so its catalogue cannot be read; load the bundle again',
   );
 }
 
