@@ -1,7 +1,7 @@
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   type DatasetSchemaInput,
   DuckdbSession,
@@ -510,4 +510,74 @@ test('names are understood however their words are joined, and a time with gaps 
   });
   const { splits } = await explainPreparation({ schema, baseDirectory: gaps.directory });
   expect(Object.values(splits[0]!.parts).reduce((sum, { rows }) => sum + rows, 0)).toBe(588);
+});
+
+describe('a column that is 1 wherever the order is', () => {
+  /** Every fifth row is tapped, some of these booked; `member` is so in most rows. */
+  const log = (steps: readonly string[]) => {
+    let events = `rider,station,at,member,${steps.join(',')},booked\n`;
+    for (let i = 0; i < 3000; i++) {
+      const [tapped, booked] = [i % 5 === 0 ? 1 : 0, i % 15 === 0 ? 1 : 0];
+      events += `r${(i * 7) % 60},s${(i * 13) % 50},2026-01-${String(1 + Math.floor(i / 300)).padStart(2, '0')} 10:00:00,${tapped || i % 8 ? 1 : 0},${steps.map((_, k) => (k === 0 ? tapped : booked || i % 4 === 0 ? 1 : 0)).join(',')},${booked}\n`;
+    }
+    return { 'events.csv': events };
+  };
+
+  test('is suggested as the click, and what is so in most rows is not', async () => {
+    const directory = await folder(log(['tapped']));
+    const { schema, remarks } = await draftSchema({ events: 'events.csv', baseDirectory: directory });
+    expect(schema.labels).toEqual({ click: 'tapped', order: 'booked' });
+    expect(remarks.join('\n')).toContain('events.tapped is 1 wherever events.booked is');
+    expect(JSON.stringify(schema.features)).not.toContain('tapped');
+    expect(JSON.stringify(schema.features)).toContain('events.member');
+  });
+
+  test('is left out and named where there are several, until the click is given', async () => {
+    const directory = await folder(log(['tapped', 'unlocked']));
+    const { schema, remarks } = await draftSchema({ events: 'events.csv', baseDirectory: directory });
+    expect(schema.labels).toEqual({ order: 'booked' });
+    expect(remarks.join('\n')).toContain('--click unlocked');
+    for (const name of ['tapped', 'unlocked']) expect(JSON.stringify(schema.features)).not.toContain(name);
+    const both = { events: 'events.csv', baseDirectory: directory, click: 'tapped', order: 'booked' };
+    expect((await draftSchema(both)).schema.labels).toEqual({ click: 'tapped', order: 'booked' });
+    await expect(draftSchema({ ...both, order: 'tapped' })).rejects.toMatchObject({ code: 'LABEL_TWICE' });
+    await expect(draftSchema({ ...both, label: 'booked' })).rejects.toMatchObject({ code: 'LABEL_TWICE' });
+    await expect(draftSchema({ ...both, order: 'boked' })).rejects.toMatchObject({
+      code: 'LABEL_NOT_FOUND',
+      message: expect.stringContaining('booked'),
+    });
+  });
+
+  test('is warned of as a feature, by the name of the label', async () => {
+    const directory = await folder(log(['tapped']));
+    const of = (column: string) =>
+      explainPreparation({
+        schema: defineSchema({
+          name: 'bikes',
+          tables: { events: 'events.csv' },
+          keys: { user: 'rider', poi: 'station' },
+          time: 'at',
+          labels: { order: 'booked' },
+          features: { categorical: [{ name: 'extra', value: `events.${column}` }] },
+        }),
+        baseDirectory: directory,
+      });
+    const step = (warnings: string[]) =>
+      warnings.filter((w) => w.includes('the label "order" is 1') || w.includes('whose label "order"'));
+    expect(step((await of('tapped')).warnings)).toEqual([
+      expect.stringMatching(/reads the column "tapped", which is "1" in all 200 rows.*14\.3 % of the others/),
+    ]);
+    expect(step((await of('member')).warnings)).toEqual([]);
+    const copy = `rider,station,at,member,tapped,booked\n`;
+    await writeFile(
+      join(directory, 'events.csv'),
+      log(['tapped'])
+        ['events.csv'].replace(/^.*\n/, copy)
+        .replace(/^(.*),\d,(\d)$/gm, '$1,$2,$2'),
+    );
+    await expect(of('tapped')).rejects.toMatchObject({
+      code: 'LABEL_LEAK',
+      message: expect.stringContaining('the label "order"'),
+    });
+  });
 });

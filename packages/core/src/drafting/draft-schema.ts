@@ -22,7 +22,7 @@ import {
   setRowNumbersAside,
   tableSource,
 } from './guesses.js';
-import { followsKey, linkByValues, type Sketches, sketchTable } from './sketch.js';
+import { followsKey, linkByValues, type Sketches, sketchTable, stepsTo } from './sketch.js';
 
 export interface DraftOptions {
   /** Name of the dataset; default "data". */
@@ -39,6 +39,9 @@ export interface DraftOptions {
   jsonSchema?: string;
   /** The events' column that says what is to be predicted, where it cannot be guessed: 0 and 1, or a number to be cut by a threshold. */
   label?: string;
+  /** The events' columns that say what was clicked and what was ordered, where they cannot be guessed; in place of `label`. */
+  click?: string;
+  order?: string;
 }
 
 export interface SchemaDraft {
@@ -56,7 +59,7 @@ const triedOn = [200_000, 2_000_000] as const;
  * Writes a schema by looking at the tables: keys, time and labels by names and values, few-valued columns as ID features,
  * numbers as dense features, words as keywords. It is tried by a preparation that writes nothing, so that `prepare` accepts it, or its remarks say what
  * has to be decided first.
- * @throws ConfigError `LABEL_NOT_FOUND`, `KEY_NOT_FOUND` where no column looks like a key (name it with `keys`); DataError as `prepare` does
+ * @throws ConfigError `LABEL_NOT_FOUND`, `LABEL_TWICE`, `KEY_NOT_FOUND` where no column looks like a key (name it with `keys`); DataError as `prepare` does
  */
 export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
   const { baseDirectory } = options;
@@ -80,6 +83,7 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
     const link = await linkByValues(db, tables, table);
     if (link !== null) links[table] = link;
   }
+  const steps = await stepsTo(db, tables.events);
   const described = await describePois(db, { options, tables, sources, links });
 
   const outcomes = new Map<string, string>();
@@ -92,6 +96,7 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
       sources,
       links,
       described,
+      steps,
       outcomes,
       fleeting,
       untimed,
@@ -123,7 +128,9 @@ async function describePois(
   const key = likelyKey(options, tables.events, 'poi') ?? links.pois?.event;
   if (key === undefined) return { columns: [], given: true };
   const user = likelyKey(options, tables.events, 'user') ?? links.users?.event;
-  const others = tables.events.filter((c) => mayDescribe(c) && ![options.label, key, user].includes(c.name));
+  const others = tables.events.filter(
+    (c) => mayDescribe(c) && ![options.label, options.click, options.order, key, user].includes(c.name),
+  );
   const columns = await followsKey(db, others, key);
   const { path, delimiter, where } = sources.events!;
   const file = fileRelation(path, delimiter);

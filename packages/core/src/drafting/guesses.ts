@@ -27,6 +27,8 @@ export interface Draft {
   outcomes: ReadonlyMap<string, string>;
   /** Columns of the events that say the same in every event of a POI, and whether there is a table of POIs beside, which they are not read for. */
   described: { columns: readonly string[]; given: boolean };
+  /** Of columns of 0 and 1 of the events, those that are 1 wherever they are and seldom elsewhere. */
+  steps: ReadonlyMap<string, readonly string[]>;
   /** Columns of the events whose values in the test part the train part does not know, and how many of the rows. */
   fleeting: ReadonlyMap<string, number>;
   /** A split by time leaves parts without rows. */
@@ -291,43 +293,83 @@ interface Labels {
   negatives: DatasetSchemaInput['negatives'];
 }
 
-/** What is to be predicted. @throws ConfigError `LABEL_NOT_FOUND` */
+/** The column that is named as a label; undefined where none is. @throws ConfigError `LABEL_NOT_FOUND` */
+function namedLabel({ tables: { events }, sources }: Draft, name: string | undefined): ColumnSketch | undefined {
+  if (name === undefined) return undefined;
+  const usable = events.filter((c) => c.binary || (c.kind === 'number' && c.missing === 0));
+  const named = usable.find((c) => c.name === name);
+  if (named !== undefined) return named;
+  throw new ConfigError(
+    'LABEL_NOT_FOUND',
+    `${sources.events!.where}: "${name}" is no label: a column of 0 and 1, or of numbers in every row, is needed.${didYouMean(
+      name,
+      usable.map((c) => c.name),
+    )}`,
+  );
+}
+
+/** What is to be predicted. @throws ConfigError `LABEL_NOT_FOUND`, `LABEL_TWICE` */
 export function guessLabels(draft: Draft): Labels {
-  const { options, sources, remarks, comments } = draft;
+  const { options, remarks, comments } = draft;
   const { events } = draft.tables;
   const labels: Labels['labels'] = {};
   let negatives: DatasetSchemaInput['negatives'];
   const binary = (pattern: RegExp) => free(draft, 'events').find((c) => c.binary && says(c.name, pattern));
-  const named = options.label === undefined ? undefined : events.find((c) => c.name === options.label);
-  if (
-    options.label !== undefined &&
-    (named === undefined || !(named.binary || (named.kind === 'number' && named.missing === 0)))
-  ) {
-    const usable = events.filter((c) => c.binary || (c.kind === 'number' && c.missing === 0)).map((c) => c.name);
+  if (options.label !== undefined && (options.click ?? options.order) !== undefined)
     throw new ConfigError(
-      'LABEL_NOT_FOUND',
-      `${sources.events!.where}: "${options.label}" is no label: a column of 0 and 1, or of numbers in every row, is needed.${didYouMean(options.label, usable)}`,
+      'LABEL_TWICE',
+      'the label is given as "label" and as "click" or "order": give one or the other.',
+    );
+  if (options.click !== undefined && options.click === options.order)
+    throw new ConfigError(
+      'LABEL_TWICE',
+      `"${options.click}" is given as "click" and as "order": these are two columns.`,
+    );
+  const alone = options.label !== undefined;
+  const named = namedLabel(draft, options.label ?? options.click);
+  const ordered = namedLabel(draft, options.order);
+  for (const c of [named, ordered]) if (c !== undefined) take(draft, 'events', c.name);
+  const byName = { click: named, order: ordered };
+  for (const [label, pattern] of [
+    ['click', patterns.click],
+    ['order', patterns.order],
+  ] as const) {
+    if (byName[label] !== undefined || alone) continue;
+    byName[label] = binary(pattern);
+    if (byName[label] !== undefined) take(draft, 'events', byName[label].name);
+    const almost = byName[label] === undefined ? free(draft, 'events').find((c) => says(c.name, pattern)) : undefined;
+    if (almost !== undefined) almostLabel(draft, labels, label, almost);
+  }
+  const order = byName.order;
+  if (order?.binary === false) {
+    const atLeast = order.min === 0 ? 1 : Math.ceil(order.min! + 0.75 * (order.max! - order.min!));
+    labels.order = { column: order.name, atLeast };
+    remarks.push(
+      `events.${order.name} runs from ${order.min} to ${order.max}; it is an order from ${atLeast} on ("atLeast"): correct it.`,
     );
   }
-  const click = named?.binary ? named : named === undefined ? binary(patterns.click) : undefined;
-  const order = named === undefined ? binary(patterns.order) : undefined;
-  if (named === undefined)
-    for (const [label, found, pattern] of [
-      ['click', click, patterns.click],
-      ['order', order, patterns.order],
-    ] as const) {
-      const almost = found === undefined ? free(draft, 'events').find((c) => says(c.name, pattern)) : undefined;
-      if (almost !== undefined) almostLabel(draft, labels, label, almost);
+  let click = byName.click?.binary ? byName.click : undefined;
+  const steps = (label: ColumnSketch | undefined) =>
+    free(draft, 'events').filter((c) => draft.steps.get(label?.name ?? '')?.includes(c.name));
+  if (byName.click === undefined && labels.click === undefined && order !== undefined) {
+    const [step, ...others] = steps(order);
+    if (step !== undefined && others.length === 0) {
+      click = step;
+      take(draft, 'events', step.name);
+      remarks.push(
+        `events.${step.name} is 1 wherever events.${order.name} is, and seldom else, so it is taken for the click. If it is known before POIs are ranked, take it out of "labels" and put it under "features".`,
+      );
     }
+  }
   const rating =
-    named !== undefined
+    named !== undefined && !named.binary
       ? named
       : free(draft, 'events').find((c) => says(c.name, patterns.rating) && c.kind === 'number' && c.missing === 0);
   if (click !== undefined) labels.click = click.name;
-  if (order !== undefined) labels.order = order.name;
-  comments.set('labels', 'columns of 0 and 1, by their names');
+  if (order?.binary) labels.order = order.name;
+  comments.set('labels', 'columns of 0 and 1, by their names, or because one goes before the other');
   const none = labels.click === undefined && labels.order === undefined;
-  if (none && rating !== undefined) {
+  if ((none || (named !== undefined && !named.binary)) && rating !== undefined) {
     const atLeast = Math.ceil(rating.min! + 0.75 * (rating.max! - rating.min!));
     labels.click = { column: rating.name, atLeast };
     comments.set(
@@ -355,7 +397,15 @@ export function guessLabels(draft: Draft): Labels {
       ),
     );
   }
-  for (const c of [click, order]) if (c !== undefined) take(draft, 'events', c.name);
+  for (const label of [click, order])
+    for (const c of steps(label)) {
+      take(draft, 'events', c.name);
+      remarks.push(
+        `events.${c.name} is 1 wherever the label events.${label!.name} is, and seldom else, so it is left out: what has to happen before the label is not known when POIs are ranked. ` +
+          (labels.click === undefined ? `If it is the click, say --click ${c.name}; if` : 'If') +
+          ' it is known by then, put it under "features".',
+      );
+    }
   for (const c of free(draft, 'events')) {
     const shown = c.values.filter((v) => kindsOfEvents.shown.test(v));
     const clicked = c.values.filter((v) => kindsOfEvents.clicked.test(v));

@@ -1,5 +1,6 @@
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError } from '../errors.js';
+import { mostOutside, noChance } from '../prepare/outcomes.js';
 import { type OpenSource, reading } from '../prepare/sources.js';
 import { canonicalSql, isUnwritable, labelWords, timeSql } from '../prepare/sql-values.js';
 import { type OddTimes, oddTimes } from './odd-times.js';
@@ -205,3 +206,30 @@ export async function followsKey(db: DuckdbSession, columns: readonly ColumnSket
 const leastKeys = 10;
 /** Events of a key, on the average: what stays the same over these is no chance. */
 const leastRows = 5;
+
+/**
+ * For each column of 0 and 1 of the events, the others that are 1 wherever it is and seldom elsewhere, beyond chance: as a click is to an order, they are
+ * steps on the way.
+ */
+export async function stepsTo(db: DuckdbSession, columns: readonly ColumnSketch[]): Promise<Map<string, string[]>> {
+  const types = await db.columns('SELECT * FROM events');
+  const binary = columns.filter((c) => c.binary).map((c) => c.name);
+  const yes = (name: string) =>
+    `(lower(${canonicalSql({ sql: ident(name), type: types.get(name)! })}) IN (${labelWords.yes.map(literal).join(', ')}))`;
+  const found = new Map<string, string[]>();
+  for (const label of binary) {
+    const others = binary.filter((name) => name !== label);
+    if (others.length === 0) continue;
+    const counts = await db.row<Record<string, number>>(
+      `SELECT count(*)::INTEGER AS n, count(*) FILTER (${yes(label)})::INTEGER AS ones,
+       ${others.map((name, i) => `count(*) FILTER (${yes(name)})::INTEGER AS c${i}, count(*) FILTER (${yes(name)} AND ${yes(label)})::INTEGER AS b${i}`).join(', ')} FROM events`,
+    );
+    const { n, ones } = counts as { n: number; ones: number };
+    const steps = others.filter((_, i) => {
+      const [own, both] = [counts[`c${i}`]!, counts[`b${i}`]!];
+      return both === ones && own > ones && (own - ones) / (n - ones) < mostOutside && noChance(ones, own, n);
+    });
+    if (steps.length > 0) found.set(label, steps);
+  }
+  return found;
+}

@@ -19,6 +19,8 @@ const leastTold = { rows: 50, ofEach: 5 };
 const mostWords = 20;
 /** Rows that a column is looked at in first: an exception among them is one, and a large log is seldom read to its end. */
 const firstRows = 100_000;
+/** What has one value wherever the label is 1 is taken for a step on the way there only if few of the other rows have it. */
+export const mostOutside = 0.5;
 
 /** How one column stands to one label, in some rows. */
 interface Agreement {
@@ -63,6 +65,8 @@ export class LabelLeak extends DataError {
  * Refuses features and scene keywords over event columns that give a label away: its copy, its opposite or other words for it; what is
  * there, or is other than 0, only where the label is 1 (or is there only where it is 0); a number that one threshold splits by the label. Missing
  * values are no exceptions.
+ * What is only a step on the way to the label, as a click is to an order, has exceptions: it may have been known before, and is told of.
+ * @returns warnings of columns of two values that have one of them wherever the label is 1, and seldom elsewhere
  * @throws LabelLeak `LABEL_LEAK`, which names every such column
  */
 export async function refuseOutcomes(
@@ -71,10 +75,12 @@ export async function refuseOutcomes(
   where: string,
   types: ReadonlyMap<string, string>,
   orders: boolean,
-): Promise<void> {
+): Promise<string[]> {
   const uses = columnUses(schema);
   const outcomes: Outcome[] = [];
-  for (const [name, label] of [['click', 'click'], ...(orders ? [['order', 'ord']] : [])] as [string, string][]) {
+  const steps = new Map<string, string>();
+  const only = schema.labels.click === undefined && schema.labels.order !== undefined ? 'order' : 'click';
+  for (const [name, label] of [[only, 'click'], ...(orders ? [['order', 'ord']] : [])] as [string, string][]) {
     const { n, ones } = await db.row<{ n: bigint; ones: bigint }>(
       `SELECT count(*) AS n, sum(${label})::BIGINT AS ones FROM ev`,
     );
@@ -88,10 +94,49 @@ export async function refuseOutcomes(
       if (Number(n) > firstRows && isOpen(found)) found = await look('ev', found.words !== null);
       const how = sign(found, total, name);
       if (how !== null) outcomes.push({ column, what, how });
+      if (how !== null || steps.has(column)) continue;
+      const step = await stepTo(db, label, of, missing, Number(n) > firstRows);
+      if (step !== null)
+        steps.set(
+          column,
+          `${where}: the ${what} reads the column "${column}", which is ${JSON.stringify(step.value)} in all ${total.ones} rows whose label "${name}" is 1 and in ${(100 * step.outside).toFixed(1)} % of the others. If that has to happen first, as a click before an order, it is not known when POIs are ranked: leave it out${name === 'order' && only === 'order' ? ', or name it as the label "click"' : ''}.`,
+        );
     }
   }
   const [first, ...others] = outcomes;
   if (first !== undefined) throw new LabelLeak(where, [first, ...others]);
+  return [...steps.values()];
+}
+
+/** The value that a column of two values has wherever the label is 1, and the share of the other rows that have it; null where it is no step on the way. */
+async function stepTo(
+  db: DuckdbSession,
+  label: string,
+  column: ColumnSql,
+  missing: ReadonlySet<string>,
+  many: boolean,
+): Promise<{ value: string; outside: number } | null> {
+  for (const rows of many ? [`(FROM ev LIMIT ${firstRows})`, 'ev'] : ['ev']) {
+    const values = await db.rows<{ v: string | null; ones: bigint; zeros: bigint }>(
+      `SELECT v, count(*) FILTER (y = 1) AS ones, count(*) FILTER (y = 0) AS zeros
+       FROM (SELECT ${label} AS y, ${presentSql(column, missing)} AS v FROM ${rows}) GROUP BY 1 LIMIT 4`,
+    );
+    const [value, ...more] = values.filter(({ ones }) => ones > 0n);
+    const last = rows === 'ev';
+    if (value === undefined && !last) continue;
+    if (value?.v == null || more.length > 0 || values.filter(({ v }) => v !== null).length > 2) return null;
+    if (!last) continue;
+    const zeros = values.reduce((sum, of) => sum + Number(of.zeros), 0);
+    const [ones, outside] = [Number(value.ones), Number(value.zeros) / zeros];
+    const step = outside < mostOutside && noChance(ones, ones + Number(value.zeros), ones + zeros);
+    return step ? { value: value.v, outside } : null;
+  }
+  return null;
+}
+
+/** Whether chance hardly ever has `rows`, of `all`, fall within `size` of these. */
+export function noChance(rows: number, size: number, all: number): boolean {
+  return rows >= leastRows && lnChoose(size, rows) - lnChoose(all, rows) < lnChance;
 }
 
 interface ColumnUse {
@@ -170,8 +215,7 @@ function sign(
 ): string | null {
   const all = total.ones + total.zeros;
   // Of all ways to choose so many rows, those within one class.
-  const within = (rows: number, size: number) =>
-    rows >= leastRows && lnChoose(size, rows) - lnChoose(all, rows) < lnChance;
+  const within = (rows: number, size: number) => noChance(rows, size, all);
   if (words !== null || split) {
     const told =
       ones >= leastTold.ofEach && zeros >= leastTold.ofEach && ones + zeros >= leastTold.rows

@@ -216,7 +216,7 @@ export async function loadTables(
     if (sums.odd > 0n) notes.push(`${sums.odd} rows have an order without a click.`);
   }
   onStage('looking for outcomes');
-  await refuseOutcomes(db, schema, eventsName, types.events, order !== undefined);
+  notes.push(...(await refuseOutcomes(db, schema, eventsName, types.events, order !== undefined)));
   const column = (ref: string): ColumnSql => {
     const dot = ref.indexOf('.');
     const table = ref.slice(0, dot) as TableName;

@@ -10,7 +10,7 @@ import {
   UsageError,
   writeFileAtomic,
 } from '@larr/core';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { action, type OptionsOf, shellWord, withOptions } from '../command-context.js';
 
 interface InitCommandOptions extends OptionsOf {
@@ -21,7 +21,15 @@ interface InitCommandOptions extends OptionsOf {
   user?: string;
   poi?: string;
   label?: string;
+  click?: string;
+  order?: string;
   out: string;
+}
+
+/** Of an option that is given twice, the first would be lost without a word. */
+function once(value: string, previous: string | undefined): string {
+  if (previous !== undefined) throw new InvalidArgumentError(`It was ${previous} before: give it once.`);
+  return value;
 }
 
 export function registerInit(program: Command): void {
@@ -35,13 +43,21 @@ export function registerInit(program: Command): void {
     .option('--pois <file>', 'table of POIs')
     .option('--user <column>', "the events' user column, where it cannot be guessed")
     .option('--poi <column>', "the events' POI column, where it cannot be guessed")
-    .option('--label <column>', 'what is to be predicted: a column of 0 and 1, or a number, where it cannot be guessed')
+    .option(
+      '--label <column>',
+      'what is to be predicted: a column of 0 and 1, or a number, where it cannot be guessed',
+      once,
+    )
+    .option('--click <column>', 'the column that says what was clicked, in place of --label', once)
+    .option('--order <column>', 'the column that says what was ordered, beside --click', once)
     .option('--name <name>', 'name of the dataset', 'data')
     .option('--out <file>', 'schema file to write', 'schema.json')
     .action((options: InitCommandOptions) =>
       action<InitCommandOptions, { out: string } & Omit<SchemaDraft, 'text'>>(
-        async ({ events, users, pois, name, user, poi, label, out }) => {
+        async ({ events, users, pois, name, user, poi, label, click, order, out }) => {
           const there = await stat(out).catch(() => null);
+          if (label !== undefined && (click ?? order) !== undefined)
+            throw new UsageError('LABEL_TWICE', '--label is the click: give --click and --order, or --label alone');
           if (there?.isDirectory()) {
             throw new UsageError(
               'OUT_NOT_A_FILE',
@@ -68,6 +84,8 @@ export function registerInit(program: Command): void {
             ...(pois === undefined ? {} : { pois: from(pois) }),
             ...(name === undefined ? {} : { name }),
             ...(label === undefined ? {} : { label }),
+            ...(click === undefined ? {} : { click }),
+            ...(order === undefined ? {} : { order }),
           };
           const { schema, text, remarks } = await draftSchema(draft).catch((error) => {
             // All its files are named on the command line.
