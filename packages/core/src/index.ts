@@ -27,6 +27,7 @@ export * from './features/scope.js';
 export * from './features/serving.js';
 export * from './files/atomic.js';
 export { type DirectoryLock, lockDirectory } from './files/lock.js';
+export { makeDirectory } from './files/make-directory.js';
 export { mustBeDirectory, mustBeOutside, mustBeReplaceable, mustNotHold } from './files/output-directory.js';
 export * from './importers/coupon.js';
 export * from './importers/entree.js';

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, LarrError, UsageError } from '../errors.js';
 import { writeFileAtomic } from '../files/atomic.js';
+import { makeDirectory } from '../files/make-directory.js';
 import { mustBeDirectory, realPath } from '../files/output-directory.js';
 import { filesFrom, filesNamed } from '../prepare/files-in-sql.js';
 import { timeSql } from '../prepare/sql-values.js';
@@ -134,7 +135,7 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
     const present = new Set(log.files.map(({ segment }) => String(segment)));
     const compacted = options.history === true ? await compactedIn(options, present) : new Set<string>();
     const schemaText = `${JSON.stringify(schemaFor(options, compacted), null, 2)}\n`;
-    await mkdir(output, { recursive: true });
+    makeDirectory(output);
     const state = await readState(output, settingsOf(options, windowHours), present);
     state.log = logPlace;
     await mkdir(events, { recursive: true });

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { makeDirectory } from './make-directory.js';
 import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
 
 /**
@@ -9,7 +10,7 @@ import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
  * @param mode permissions of the file, less the process's mask
  */
 export async function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
     const handle = await open(temporary, 'w', mode);
@@ -31,18 +32,18 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
  * on an error nothing changes there. An empty directory, or a dataset or bundle, is replaced. Left-overs of killed runs are
  * removed.
  * @param build fills the (empty) directory it is given
- * @throws UsageError `OUT_NOT_OURS`, `OUT_NOT_A_DIRECTORY` where something else is in that place
+ * @throws UsageError `OUT_NOT_OURS`, `OUT_NOT_A_DIRECTORY` where something else is in that place, `OUT_NOT_WRITABLE`
  */
 export async function buildDirectoryAtomic<T>(path: string, build: (directory: string) => Promise<T>): Promise<T> {
   const target = resolve(path);
   const parent = dirname(target);
   await mustBeDirectory(target);
-  await mkdir(parent, { recursive: true });
+  makeDirectory(parent);
   await removeLeftovers(parent, basename(target));
   await mustBeReplaceable(target);
   const token = `${process.pid}-${randomBytes(3).toString('hex')}`;
   const building = join(parent, `.${basename(target)}.building-${token}`);
-  await mkdir(building);
+  makeDirectory(building);
   try {
     const result = await build(building);
     const retired = join(parent, `.${basename(target)}.retired-${token}`);

@@ -1,16 +1,7 @@
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, rmdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { UsageError } from '../errors.js';
+import { makeDirectory } from './make-directory.js';
 
 /** Held by one process at a time; `release` gives it back, and may be called twice. */
 export interface DirectoryLock {
@@ -30,11 +21,11 @@ interface Holder {
  * Keeps a directory, which is made if it is not there, to this process: two that write the same files at once would mix their lines.
  * A lock that a killed process left behind counts for nothing. It is a file with the holder's process id.
  * @param purpose what the directory is to this program, for the message: "the event log"
- * @throws UsageError `IN_USE` naming the other process
+ * @throws UsageError `OUT_NOT_WRITABLE`, `IN_USE` naming the other process
  */
 export function lockDirectory(directory: string, purpose: string): DirectoryLock {
   const path = join(directory, FILE);
-  const made = mkdirSync(directory, { recursive: true });
+  const made = makeDirectory(directory);
   // Whoever finds a dead one's lock tries again; another may be quicker every time, but not for ever.
   for (let attempt = 0; attempt < 10; attempt++) {
     if (take(path)) {

@@ -1,6 +1,14 @@
-import { appendFile, type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
+import { appendFile, type FileHandle, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type BadLine, eventOf, type LogEvent, NAMED_BAD_LINES, segmentName, segmentNumber } from '@larr/core';
+import {
+  type BadLine,
+  eventOf,
+  type LogEvent,
+  makeDirectory,
+  NAMED_BAD_LINES,
+  segmentName,
+  segmentNumber,
+} from '@larr/core';
 
 export interface EventLogOptions {
   /** A new file is begun beyond this size, bytes. */
@@ -68,7 +76,7 @@ export class EventLog {
 
   /** Opens the log in `directory`, which is made if it is not there. Damaged lines do not keep it shut: they are told to `onDamage`. */
   static async open(directory: string, options: EventLogOptions = {}): Promise<EventLog> {
-    await mkdir(directory, { recursive: true });
+    makeDirectory(directory);
     const ids = new RecentIds(options.rememberedIds ?? 1_000_000);
     const segments = (await readdir(directory))
       .map(segmentNumber)

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { makeDirectory } from '@larr/core';
 import { open, type RootDatabase } from 'lmdb';
 import type { Store } from './store.js';
 
@@ -19,7 +19,7 @@ export class LmdbStore implements Store {
 
   /** @param lasting false: a crash of the machine may lose what was written, as it is made again anyway */
   constructor(directory: string, lasting = true) {
-    mkdirSync(directory, { recursive: true });
+    makeDirectory(directory);
     this.#db = open<Buffer, (string | number)[]>({
       path: directory,
       encoding: 'binary',
