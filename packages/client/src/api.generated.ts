@@ -60,6 +60,8 @@ export type RankReply = {
       field: string;
       text: string;
     }[];
+    /** Terms that so many POIs have that they tell little: looked for only where nothing else of the text is known. */
+    common: string[];
     /** Words and texts that nothing is known of. */
     unmatched: string[];
   };
@@ -154,6 +156,8 @@ export type RecallReply = {
     field: string;
     text: string;
   }[];
+  /** Terms that so many POIs have that they tell little: looked for only where nothing else of the text is known. */
+  common: string[];
   /** Words and texts that nothing is known of. */
   unmatched: string[];
 };

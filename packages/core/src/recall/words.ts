@@ -1,17 +1,27 @@
 /** Most words of a phrase that recall knows as one. */
 export const PHRASE_WORDS = 3;
 
+/** Words that hyphens join are one unit: the hyphen, or the two that other keyboards and programs write for it. */
+const UNITS =
+  /\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+(?:[-\u2010\u2011](?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+)*/gu;
+
 /**
- * The words of a text as recall compares them: letters and digits in one writing (NFKC, lower case). A run of Han characters, which are written
- * without blanks, is one word; other letters beside it are another.
+ * The words of a text as recall compares them: letters and digits in one writing (NFKC, lower case, without accents). Words that were
+ * written with hyphens between them come together. A run of Han characters, which are written without blanks, is one word; other letters
+ * beside it are another.
  */
+export function unitsOf(text: string): string[][] {
+  const plain = text
+    .normalize('NFKD')
+    .replace(/[\u0300-\u036f]/g, '')
+    .normalize('NFKC')
+    .toLowerCase();
+  return (plain.match(UNITS) ?? []).map((unit) => unit.split(/[-\u2010\u2011]/));
+}
+
+/** The same, word by word. */
 export function wordsOf(text: string): string[] {
-  return (
-    text
-      .normalize('NFKC')
-      .toLowerCase()
-      .match(/\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+/gu) ?? []
-  );
+  return unitsOf(text).flat();
 }
 
 /** Whether a word is of Han characters, so that terms may be parts of it. */
@@ -26,4 +36,12 @@ export function phrasesOf(words: readonly string[]): string[] {
       words.slice(from, from + 1 + more).join(' '),
     ),
   );
+}
+
+/** Every two characters that follow each other in runs of Han characters: what a shorter word inside a longer one is found by. */
+export function hanPairsOf(words: readonly string[]): string[] {
+  return words.filter(isHan).flatMap((run) => {
+    const characters = [...run];
+    return characters.slice(1).map((second, i) => `${characters[i]}${second}`);
+  });
 }

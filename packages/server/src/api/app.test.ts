@@ -30,7 +30,7 @@ const byLength: RankingModel = {
       throw new ApiError(400, 'SCENE_VALUE_INVALID', 'scene.temp_c: a number is expected', 'scene.temp_c');
     }
   },
-  recall: async () => ({ pois: [], matched: [], unmatched: [] }),
+  recall: async () => ({ pois: [], matched: [], common: [], unmatched: [] }),
   broken: false,
   examples: [{ user: 'u1', scene: {}, candidates: ['a', 'bb'] }],
   async rank({ candidates, user, k }) {

@@ -187,6 +187,7 @@ export class BundleModel implements RankingModel {
     return {
       pois: found.rows.map((row, i) => ({ poi: pois.idOf(row), similarity: found.similarities[i]! })),
       matched: found.matched,
+      common: found.common,
       unmatched: found.unmatched,
     };
   }

@@ -35,6 +35,8 @@ export interface RecallAnswer {
   pois: { poi: string; similarity: number }[];
   /** terms and scene texts that the query was made of */
   matched: { field: string; text: string }[];
+  /** terms that too many POIs have, looked for where nothing else of the text is known */
+  common: string[];
   /** words and texts that nothing is known of */
   unmatched: string[];
 }

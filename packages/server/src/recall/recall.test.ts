@@ -26,7 +26,7 @@ const table = new PoiTable({
 });
 table.put(['p0', 'p1', 'p2'].map((poi, poi_index) => ({ poi, poi_index })));
 
-/** A bundle's part for recall: three POIs east, north and north-east, and a term for the first two. */
+/** A bundle's part for recall: three POIs east, north and north-east, and a term for the first two; one that most have, and one that all have. */
 async function bundleIn(directory: string): Promise<Bundle> {
   mkdirSync(join(directory, 'recall'), { recursive: true });
   mkdirSync(join(directory, 'store'));
@@ -34,7 +34,7 @@ async function bundleIn(directory: string): Promise<Bundle> {
   writeFileSync(path('recall/search.onnx'), Buffer.from(SEARCH, 'base64'));
   const pois = { data: Float32Array.of(1, 0, 0, 1, 0.8, 0.6), shape: [3, 2] as const };
   writeFileSync(path('recall/pois.safetensors'), encodeSafetensors({ vectors: pois }));
-  const terms = { data: Float32Array.of(1, 0, 0, 1), shape: [2, 2] as const };
+  const terms = { data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 0), shape: [4, 2] as const };
   const scene = { data: new Float32Array(0), shape: [0, 2] as const };
   writeFileSync(path('recall/terms.safetensors'), encodeSafetensors({ terms, scene }));
   using db = await DuckdbSession.open();
@@ -45,7 +45,11 @@ async function bundleIn(directory: string): Promise<Bundle> {
     directory,
     manifest: { files: { 'recall/terms.json': {} } },
     path,
-    json: async () => ({ poi: [{ field: 'text', terms: ['east', 'north'] }], scene: [] }),
+    json: async () => ({
+      poi: [{ field: 'text', terms: ['east', 'north'] }],
+      common: [{ field: 'text', terms: ['upper', 'the'] }],
+      scene: [],
+    }),
   } as unknown as Bundle;
 }
 
@@ -61,6 +65,36 @@ it.runIf(process.platform === 'linux')('answers the first question although its 
     const found = await recall.nearest({ text: 'east' }, 3, table, {});
     expect(found.rows).toEqual([0, 2]);
     expect((await recall.nearest({ text: 'north' }, 3, table, { city: 'city0' })).rows).toEqual([2]);
+  } finally {
+    await recall.close();
+    await held.close();
+  }
+});
+
+it('looks for what too many POIs have where nothing else is known, and says so', async () => {
+  const held = new HeldFiles();
+  const recall = (await Recall.open(await bundleIn(join(root, 'common')), held, mapFile, 1, async (last) => ({
+    last,
+    rows: [],
+  })))!;
+  const asked = (text: string) => recall.nearest({ text }, 2, table, {});
+  try {
+    expect(await asked('upper east xyzzy')).toMatchObject({
+      rows: [0, 2],
+      matched: [{ text: 'east' }],
+      common: ['upper'],
+      unmatched: ['xyzzy'],
+    });
+    expect(await asked('the upper')).toMatchObject({
+      rows: [1, 2],
+      matched: [{ text: 'the' }, { text: 'upper' }],
+      common: ['the', 'upper'],
+      unmatched: [],
+    });
+    await expect(asked('the xyzzy')).rejects.toMatchObject({
+      code: 'RECALL_EMPTY',
+      message: expect.stringContaining('nothing is known of: xyzzy; nearly all POIs have: the'),
+    });
   } finally {
     await recall.close();
     await held.close();

@@ -11,6 +11,8 @@ import { type MatchedTerm, Terms } from './terms.js';
 /** `recall/terms.json`: which text each row of the term vectors and of the scene vectors is of. */
 const TermFile = z.object({
   poi: z.array(z.object({ field: z.string(), terms: z.array(z.string()) })),
+  /** terms that too many POIs have, whose vectors follow those of the others; bundles of before have none */
+  common: z.array(z.object({ field: z.string(), terms: z.array(z.string()) })).default([]),
   scene: z.array(z.object({ field: z.string(), texts: z.array(z.string()) })),
 });
 
@@ -28,6 +30,8 @@ export interface Recalled {
   rows: number[];
   similarities: number[];
   matched: { field: string; text: string }[];
+  /** terms that too many POIs have: looked for only where nothing else of the text is known */
+  common: string[];
   /** words of the text that are in no known term */
   unmatched: string[];
 }
@@ -55,7 +59,12 @@ export class Recall {
     search: Search,
     filters: ColumnFilters,
   ) {
-    this.#terms = new Terms(numbered(file.poi.map(({ field, terms }) => ({ field, texts: terms }))));
+    const telling = numbered(file.poi.map(({ field, terms }) => ({ field, texts: terms })));
+    const common = numbered(file.common.map(({ field, terms }) => ({ field, texts: terms })));
+    this.#terms = new Terms([
+      ...telling,
+      ...common.map((one) => ({ ...one, row: telling.length + one.row, common: true })),
+    ]);
     const scene = numbered(file.scene);
     for (const { field, term, row } of scene) this.#sceneRows.set(`${field} ${term}`, row);
     this.#sceneWords = new Terms(scene.length <= MOST_SCENE_TEXTS ? wordsOfScene(scene) : []);
@@ -113,12 +122,12 @@ export class Recall {
     table: PoiTable,
     within: Readonly<Record<string, string>>,
   ): Promise<Recalled> {
-    const { vector, matched, unmatched } = this.#vectorOf(query);
+    const { vector, matched, common, unmatched } = this.#vectorOf(query);
     const allowed = await this.#filters.rows(within, table);
     const similarities = await this.#search.similarities(vector);
     const best = nearestRows(similarities, k, table, allowed);
     const said = new Map(matched.map(({ field, text }) => [`${field} ${text}`, { field, text }]));
-    return { ...best, matched: [...said.values()], unmatched };
+    return { ...best, matched: [...said.values()], common, unmatched };
   }
 
   /** Columns of POIs changed: filters know of it. */
@@ -133,11 +142,13 @@ export class Recall {
   #vectorOf({ text, scene, history }: RecallQuery): {
     vector: Float32Array;
     matched: Omit<MatchedTerm, 'row'>[];
+    common: string[];
     unmatched: string[];
   } {
     const d = this.#search.dimension;
     const vector = new Float32Array(d);
     const matched: Omit<MatchedTerm, 'row'>[] = [];
+    let common: string[] = [];
     let unmatched: string[] = [];
     const add = (vectors: Float32Array, row: number, weight = 1): void => {
       for (let i = 0; i < d; i++) vector[i]! += weight * vectors[row * d + i]!;
@@ -148,13 +159,22 @@ export class Recall {
         add(this.#vectors.terms, term.row);
         matched.push(term);
       }
-      // Words that no POI's text has may be a scene's.
+      // Words that no POI's text has, or too many, may be a scene's.
       const rest = this.#sceneWords.match(found.unmatched.join(' '));
-      for (const term of rest.matched) {
+      const scenes = found.common.map(({ text }) => this.#sceneWords.match(text).matched);
+      const little = found.common.filter((_, i) => scenes[i]!.length === 0);
+      for (const term of [...rest.matched, ...scenes.flat()]) {
         add(this.#vectors.scene, term.row);
         matched.push(term);
       }
       unmatched = rest.unmatched;
+      common = [...new Set(little.map((term) => term.text))];
+      if (matched.length === 0) {
+        for (const term of little) {
+          add(this.#vectors.terms, term.row);
+          matched.push(term);
+        }
+      }
     }
     for (const [field, value] of scene ?? []) {
       const row = this.#sceneRows.get(`${field} ${value}`);
@@ -169,11 +189,17 @@ export class Recall {
     for (const poi of chosen) add(this.#poiVectors, poi, 1 / chosen.length);
     const length = Math.hypot(...vector);
     if (length === 0) {
-      const what =
-        unmatched.length === 0 ? 'there is nothing to look for' : `nothing is known of: ${unmatched.join(', ')}`;
-      throw new ApiError(400, 'RECALL_EMPTY', `${what}; give a text, a scene, or a user with a history`);
+      const what = [
+        ...(unmatched.length === 0 ? [] : [`nothing is known of: ${unmatched.join(', ')}`]),
+        ...(common.length === 0 ? [] : [`nearly all POIs have: ${common.join(', ')}`]),
+      ].join('; ');
+      throw new ApiError(
+        400,
+        'RECALL_EMPTY',
+        `${what || 'there is nothing to look for'}; give a text, a scene, or a user with a history`,
+      );
     }
-    return { vector: vector.map((x) => x / length), matched, unmatched };
+    return { vector: vector.map((x) => x / length), matched, common, unmatched };
   }
 }
 

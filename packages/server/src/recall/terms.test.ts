@@ -35,5 +35,34 @@ it('gives every keyword that has the term, and nothing for a text without words'
     ['name', 0],
     ['menu', 1],
   ]);
-  expect(both.match('!? … ')).toEqual({ matched: [], unmatched: [] });
+  expect(both.match('!? … ')).toEqual({ matched: [], common: [], unmatched: [] });
+});
+
+it('takes words with hyphens whole, or by their parts, but never by a letter of them', () => {
+  const bikes = new Terms(['e', 'e bike', 'lakeside', 'view of'].map((term, row) => ({ field: 'menu', term, row })));
+  const of = (text: string) => {
+    const { matched, unmatched } = bikes.match(text);
+    return [matched.map((term) => term.text), unmatched];
+  };
+  expect(of('E-Bike')).toEqual([['e bike'], []]);
+  expect(of('e\u2011bike')).toEqual([['e bike'], []]);
+  expect(of('e bike')).toEqual([['e bike'], []]);
+  expect(of('e-scooter')).toEqual([[], ['e-scooter']]);
+  expect(of('lakeside-view')).toEqual([['lakeside'], ['view']]);
+});
+
+it('reads accents as the letters that bear them, in terms of earlier bundles too', () => {
+  const places = new Terms(['münster', 'sao paulo'].map((term, row) => ({ field: 'city', term, row })));
+  expect(places.match('MUNSTER, São Paulo').matched.map(({ row }) => row)).toEqual([0, 1]);
+  expect(places.match('Mu\u0308nster').unmatched).toEqual([]);
+});
+
+it('tells terms that too many have from words that nobody knows', () => {
+  const some = new Terms([
+    { field: 'name', term: 'bike', row: 2, common: true },
+    { field: 'name', term: 'lake', row: 0 },
+    { field: 'menu', term: 'lake', row: 3, common: true },
+  ]);
+  const { matched, common, unmatched } = some.match('bike, lake, xyzzy');
+  expect([matched.map(({ row }) => row), common.map(({ row }) => row), unmatched]).toEqual([[0], [2], ['xyzzy']]);
 });

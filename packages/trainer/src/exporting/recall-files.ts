@@ -4,10 +4,12 @@ import {
   DataError,
   type Dataset,
   encodeSafetensors,
+  hanPairsOf,
+  isHan,
   type KeywordText,
   phrasesOf,
   readSafetensors,
-  wordsOf,
+  unitsOf,
 } from '@larr/core';
 import { checkVectors } from '../embedding/vectors-manifest.js';
 import { GraphWriter } from './onnx/graph.js';
@@ -19,6 +21,8 @@ const MOST_TERMS = 20_000;
 /** A term says something about a POI where at least so many have it, and at most this share. */
 const FEWEST_POIS = 2;
 const LARGEST_SHARE = 0.3;
+/** A word of more POIs than that is known as common; what those have in common that have it, still tells something up to this share. */
+const COMMON_SHARE = 0.9;
 
 /** What recall searches with, and how much of it. */
 export interface RecallFiles {
@@ -64,11 +68,11 @@ export async function recallFiles(dataset: Dataset, vectors: string): Promise<Re
     files: {
       'recall/pois.safetensors': encodeSafetensors({ vectors: pois }),
       'recall/terms.safetensors': encodeSafetensors({ terms: terms.vectors, scene }),
-      'recall/terms.json': `${JSON.stringify({ poi: terms.fields, scene: fields })}\n`,
+      'recall/terms.json': `${JSON.stringify({ poi: terms.fields, common: terms.common, scene: fields })}\n`,
       'recall/search.onnx': searchGraph(pois.shape[1]),
     },
     pois: pois.shape[0],
-    terms: terms.vectors.shape[0],
+    terms: terms.fields.reduce((sum, { terms: own }) => sum + own.length, 0),
   };
 }
 
@@ -119,15 +123,30 @@ function centreAndNormalise({ data, shape: [rows, d] }: Matrix): void {
   }
 }
 
-/** Terms of each keyword's texts, and the unit vector of the mean of the POIs that have each. */
-function termVectors(
+/** Terms of the texts of one keyword. */
+interface FieldTerms {
+  field: string;
+  terms: string[];
+}
+
+/** A term, and the POIs that have it. */
+interface Term {
+  field: string;
+  term: string;
+  having: number[];
+}
+
+/** Terms of each keyword's texts, and the unit vector of the mean of the POIs that have each; the words that are too common behind the others. */
+export function termVectors(
   texts: readonly (readonly KeywordText[])[],
   pois: Matrix,
-): { vectors: Matrix; fields: { field: string; terms: string[] }[] } {
+): { vectors: Matrix; fields: FieldTerms[]; common: FieldTerms[] } {
   const d = pois.shape[1];
   const step = Math.max(1, Math.ceil(texts.length / SAMPLED_POIS));
   const sampled = texts.map((keywords, poi) => ({ keywords, poi })).filter(({ poi }) => poi % step === 0);
   const byField = new Map<string, Map<string, number[]>>();
+  // words written with hyphens, which are one whatever their parts are
+  const joined = new Set<string>();
   for (const { keywords, poi } of sampled) {
     for (const { keyword, text } of keywords) {
       let terms = byField.get(keyword);
@@ -135,7 +154,10 @@ function termVectors(
         terms = new Map();
         byField.set(keyword, terms);
       }
-      for (const phrase of new Set(phrasesOf(wordsOf(text)))) {
+      const units = unitsOf(text);
+      for (const unit of units) if (unit.length > 1) joined.add(unit.join(' '));
+      const words = units.flat();
+      for (const phrase of new Set([...phrasesOf(words), ...hanPairsOf(words)])) {
         const having = terms.get(phrase);
         if (having === undefined) terms.set(phrase, [poi]);
         else having.push(poi);
@@ -148,6 +170,8 @@ function termVectors(
   );
   // "hotpot in" says no more than "hotpot"
   const ofItself = (term: string): boolean => {
+    if (joined.has(term)) return true;
+    if (!isHan(term) && [...term].length === 1) return false;
     const words = term.split(' ');
     return !common.has(words[0]!) && !common.has(words.at(-1)!);
   };
@@ -158,18 +182,31 @@ function termVectors(
   );
   kept.sort((a, b) => b.having.length - a.having.length || (a.term < b.term ? -1 : 1));
   kept.length = Math.min(kept.length, MOST_TERMS);
-  const fields = [...byField.keys()].map((field) => ({ field, terms: kept.filter((one) => one.field === field) }));
-  const data = new Float32Array(kept.length * d);
+  // of phrases of such words it is enough to know the words
+  const tooCommon = [...byField].flatMap(([field, terms]) =>
+    [...terms].flatMap(([term, having]) =>
+      having.length > most && (!term.includes(' ') || joined.has(term)) ? [{ field, term, having }] : [],
+    ),
+  );
+  const grouped = (terms: readonly Term[]): { field: string; terms: Term[] }[] =>
+    [...byField.keys()].map((field) => ({ field, terms: terms.filter((one) => one.field === field) }));
+  const [fields, frequent] = [grouped(kept), grouped(tooCommon)];
+  const named = (some: typeof fields): FieldTerms[] =>
+    some.map(({ field, terms }) => ({ field, terms: terms.map(({ term }) => term) }));
+  const data = new Float32Array((kept.length + tooCommon.length) * d);
   let at = 0;
-  for (const { having } of fields.flatMap(({ terms }) => terms)) {
+  for (const { having } of [...fields, ...frequent].flatMap(({ terms }) => terms)) {
     const own = data.subarray(at, at + d);
+    at += d;
+    // the mean of nearly all is nothing but rounding
+    if (having.length > COMMON_SHARE * sampled.length) continue;
     for (const poi of having) for (let i = 0; i < d; i++) own[i]! += pois.data[poi * d + i]!;
     const length = Math.hypot(...own);
     if (length > 0) for (let i = 0; i < d; i++) own[i]! /= length;
-    at += d;
   }
   return {
-    vectors: { data, shape: [kept.length, d] },
-    fields: fields.map(({ field, terms }) => ({ field, terms: terms.map(({ term }) => term) })),
+    vectors: { data, shape: [kept.length + tooCommon.length, d] },
+    fields: named(fields),
+    common: named(frequent),
   };
 }

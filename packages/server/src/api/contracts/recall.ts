@@ -37,6 +37,10 @@ export const RecallMatch = z.object({
   matched: z
     .array(z.object({ field: z.string(), text: z.string() }))
     .meta({ description: 'Known terms and scene texts that were looked for, with the keyword that has them.' }),
+  common: z.array(z.string()).meta({
+    description:
+      'Terms that so many POIs have that they tell little: looked for only where nothing else of the text is known.',
+  }),
   unmatched: z.array(z.string()).meta({ description: 'Words and texts that nothing is known of.' }),
 });
 

@@ -49,8 +49,8 @@ export async function rankRoutes(
       writeRanked(json, ranked);
       json.raw(`,"fallbacks":${JSON.stringify(fallbacks)}`);
       if (recalled !== null) {
-        const { matched, unmatched } = recalled;
-        json.raw(`,"recall":${JSON.stringify({ matched, unmatched })}`);
+        const { matched, common, unmatched } = recalled;
+        json.raw(`,"recall":${JSON.stringify({ matched, common, unmatched })}`);
       }
       if (experiments !== null) {
         const arms = assigned.map(({ experiment, arm }) => ({ experiment: experiment.definition.name, arm: arm.name }));
