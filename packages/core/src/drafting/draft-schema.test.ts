@@ -581,3 +581,37 @@ describe('a column that is 1 wherever the order is', () => {
     });
   });
 });
+
+test('a few rows without a time are left out by a query, and the column stays the time', async () => {
+  const log = (ways: readonly string[]) =>
+    Object.values(ways).reduce((text, way, i) => {
+      const lines = text.split('\n');
+      lines[7 + 100 * i] = lines[7 + 100 * i]!.replace(/2026-[^,]*/, way);
+      return lines.join('\n');
+    }, shop()['events.csv']!);
+  const of = async (events: string) => {
+    const directory = await folder({ ...shop(), 'events.csv': events });
+    const draft = await draftSchema({ events: 'events.csv', pois: 'pois.csv', baseDirectory: directory });
+    return { ...draft, directory };
+  };
+  const few = await of(log(['2026-13-45 99:00', '', 'yesterday']));
+  expect(few.schema).toMatchObject({ time: 'event_time', splits: { time: {} } });
+  expect(few.remarks.join('\n')).toMatch(/3 of 2000 rows have no time.*row 7: "2026-13-45 99:00".*leaves them out/);
+  const report = await explainPreparation({
+    schema: defineSchema(few.schema),
+    baseDirectory: few.directory,
+  });
+  const { train, validation, test: tested } = report.splits[0]!.parts;
+  expect(train.rows + validation.rows + tested.rows).toBe(1997);
+  const ids = await of(
+    shop()
+      ['events.csv']!.replace(/2026-01-(..)T(..):(..):00/g, '9$1$2$3000')
+      .replace(/^(7,.*),9\d+,/m, '$1,lost,'),
+  );
+  expect(ids.schema.tables.events).toBe('events.csv');
+  const many = await of(
+    log(Array.from({ length: 20 }, () => 'yesterday')).replaceAll(/2026-01-01T0[1-5][^,]*/g, 'later'),
+  );
+  expect(many.schema.time).toBeUndefined();
+  expect(many.remarks.join('\n')).toContain('No time column was found');
+});

@@ -21,6 +21,7 @@ import {
   type Sources,
   setRowNumbersAside,
   tableSource,
+  timedQuery,
 } from './guesses.js';
 import { followsKey, linkByValues, type Sketches, sketchTable, stepsTo } from './sketch.js';
 
@@ -78,6 +79,15 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
     sources[table] = delimiter === null ? { path: file, where: path } : { path: file, where: path, delimiter };
     tables[table] = await sketchTable(db, table, opened);
   }
+  const timed = await timedQuery(db, tables.events, sources.events!);
+  if (timed !== null) {
+    sources.events = { ...sources.events!, query: timed.query };
+    tables.events = await sketchTable(
+      db,
+      'events',
+      await openSource(db, { query: timed.query }, 'events', baseDirectory),
+    );
+  }
   const links: Links = {};
   for (const table of ['users', 'pois'] as const) {
     const link = await linkByValues(db, tables, table);
@@ -97,6 +107,7 @@ export async function draftSchema(options: DraftOptions): Promise<SchemaDraft> {
       links,
       described,
       steps,
+      timed,
       outcomes,
       fleeting,
       untimed,

@@ -1,5 +1,6 @@
-import { ident, literal } from '../duckdb/session.js';
+import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { ConfigError, didYouMean } from '../errors.js';
+import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
 import type { DraftOptions } from './draft-schema.js';
 import type { OddTimes } from './odd-times.js';
@@ -29,6 +30,8 @@ export interface Draft {
   described: { columns: readonly string[]; given: boolean };
   /** Of columns of 0 and 1 of the events, those that are 1 wherever they are and seldom elsewhere. */
   steps: ReadonlyMap<string, readonly string[]>;
+  /** What leaves out the few events without a time; null where all have one, or too many have none. */
+  timed: TimedEvents | null;
   /** Columns of the events whose values in the test part the train part does not know, and how many of the rows. */
   fleeting: ReadonlyMap<string, number>;
   /** A split by time leaves parts without rows. */
@@ -204,7 +207,15 @@ export function guessTable(draft: Draft, table: 'users' | 'pois', eventKey: stri
 
 /** The events' time column. */
 export function guessTime(draft: Draft): ColumnSketch | undefined {
-  const { remarks, comments } = draft;
+  const { remarks, comments, timed } = draft;
+  if (timed !== null)
+    remarks.push(
+      `${timed.rows} of ${timed.of} rows have no time in events.${timed.column}${
+        timed.first === null
+          ? ''
+          : `, or what cannot be read as one, first in row ${timed.first.row}: ${JSON.stringify(timed.first.value)}`
+      }. tables.events is a query that leaves them out; to keep them, correct the file and name it there.`,
+    );
   for (const c of free(draft, 'events')) {
     // Numbers are taken for days, as 20260131, only where they are called so.
     if (c.times === null || (c.kind === 'number' && !says(c.name, patterns.when))) continue;
@@ -233,6 +244,51 @@ export function guessTime(draft: Draft): ColumnSketch | undefined {
   comments.set('time', 'when it happened, by the local clock of the place');
 
   return found;
+}
+
+/** The events that have a time, where a few have none or one that cannot be read. */
+export interface TimedEvents {
+  column: string;
+  query: string;
+  /** Of the rows that were looked at, those left out, and the first of their values that is no time; null where nothing stands there. */
+  rows: number;
+  of: number;
+  first: { row: number; value: string } | null;
+}
+
+/** A column with more rows without a time than this share of all is left to the user. */
+const mostTimeless = 0.01;
+
+/** A query of the events that leaves out those without a time, where no column has a time in all rows, and one has it in nearly all. */
+export async function timedQuery(
+  db: DuckdbSession,
+  events: readonly ColumnSketch[],
+  { path, delimiter }: DraftSource,
+): Promise<TimedEvents | null> {
+  const file = fileRelation(path, delimiter);
+  const whole = ({ name, kind, unit, missing }: ColumnSketch) =>
+    missing === 0 && (kind === 'time' || (unit !== null && says(name, patterns.time)));
+  if (file === null || events.some(whole)) return null;
+  const timeless = (c: ColumnSketch) => Math.round(c.missing * c.rows) + (c.times?.unread ?? 0);
+  // Numbers are ids, or have their unit said.
+  const asTheyAre = ({ name, kind, times }: ColumnSketch) =>
+    !says(name, patterns.after) &&
+    (kind === 'time' ||
+      (times?.formats.length === 1 &&
+        times.formats[0]!.format === null &&
+        !/^[\d.]+$/.test(times.formats[0]!.example)));
+  const nearly = events.filter((c) => asTheyAre(c) && timeless(c) <= mostTimeless * c.rows);
+  const column = nearly.find((c) => says(c.name, patterns.time)) ?? nearly[0];
+  if (column === undefined) return null;
+  const name = ident(column.name);
+  const type = (await db.columns('SELECT * FROM events')).get(column.name)!;
+  const read = timeSql({ sql: name, type });
+  const plain = `TRY_CAST(${name} AS TIMESTAMP)`;
+  const { differ } = await db.row<{ differ: bigint }>(
+    `SELECT count(*) FILTER ((${read} IS NULL) <> (${plain} IS NULL)) AS differ FROM events`,
+  );
+  const query = `SELECT * FROM ${file} WHERE ${differ === 0n ? plain : read} IS NOT NULL`;
+  return { column: column.name, query, rows: timeless(column), of: column.rows, first: column.times?.first ?? null };
 }
 
 /** What a column of times with gaps is, and the query without them. */
