@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrainingError, writeFileAtomic } from '@larr/core';
+import { differingSettings, settings } from '../report/run-differences.js';
 import { type RunDescription, readRecord } from '../report/run-record.js';
 import { CHECKPOINT } from './stage-checkpoint.js';
 
@@ -41,15 +42,6 @@ function decisive({ config, seed, dataset, inputs }: Omit<StageRun, 'stage'>): R
     ...(model !== undefined && { model }),
     ...Object.fromEntries(settings(config).filter(([name]) => !indifferent.has(name))),
   };
-}
-
-/** Nested settings under names with dots. */
-function settings(of: object, at = ''): [string, unknown][] {
-  return Object.entries(of).flatMap(([name, value]): [string, unknown][] =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? settings(value, `${at}${name}.`)
-      : [[`${at}${name}`, value]],
-  );
 }
 
 /**
@@ -100,16 +92,11 @@ async function readSummary<Result>(directory: string): Promise<{ identity?: stri
 async function differences(directory: string, run: StageRun): Promise<string[] | null> {
   const record = await readRecord(directory);
   if (record?.stage !== run.stage) return null;
-  const before = decisive(record as StageRun);
-  const now = decisive(run);
-  const said = (value: unknown) => JSON.stringify(value) ?? 'none';
-  return [...new Set([...Object.keys(before), ...Object.keys(now)])]
-    .filter((name) => said(before[name]) !== said(now[name]))
-    .map((name) => {
-      if (name === 'data') return `data: those of ${record.dataset.directory} as they were then, others now`;
-      if (name === 'model') return `the model it starts from: ${record.inputs.model?.path ?? 'none'} as it was then`;
-      return `${name}: ${said(before[name])} there, ${said(now[name])} now`;
-    });
+  return differingSettings(decisive(record as StageRun), decisive(run), (name) => {
+    if (name === 'data') return `data: those of ${record.dataset.directory} as they were then, others now`;
+    if (name === 'model') return `the model it starts from: ${record.inputs.model?.path ?? 'none'} as it was then`;
+    return null;
+  });
 }
 
 function mismatch(directory: string, run: StageRun, differing: string[] | null): TrainingError {

@@ -13,6 +13,7 @@ import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js'
 import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { needsLanguageModel } from '../models/index.js';
 import { clickLogitShift } from '../models/inputs.js';
+import { differencesFrom } from '../report/run-differences.js';
 import { recordRun, runDataset } from '../report/run-record.js';
 import { writeTrainReport } from '../report/train-report.js';
 import { resolveTrainConfig } from '../training/config.js';
@@ -64,7 +65,16 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
     )
     .digest('hex');
   const paths = runPaths(out);
-  const finished = await readFinished<TrainResult>(paths.result, identity);
+  const run = {
+    stage: 'train' as const,
+    identity,
+    config: { model: name, p5 },
+    seed,
+    device,
+    dataset: runDataset(dataset),
+    inputs: { 'language model': input },
+  };
+  const finished = await readFinished<TrainResult>(paths.result, identity, await differencesFrom(out, run));
   if (finished !== null) return finished;
   await mkdir(out, { recursive: true });
 
@@ -168,15 +178,6 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
     };
     const started = performance.now();
     const cursorRate = (row: number) => (row * 1000) / (performance.now() - started);
-    const run = {
-      stage: 'train' as const,
-      identity,
-      config: { model: name, p5 },
-      seed,
-      device,
-      dataset: runDataset(dataset),
-      inputs: { 'language model': input },
-    };
     const { result, record } = await recordRun(out, run, signal, work);
     await writeTrainReport(out, result, record);
     await writeFileAtomic(paths.result, `${JSON.stringify({ ...result, identity }, null, 2)}\n`);

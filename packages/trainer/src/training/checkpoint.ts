@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { TrainingError } from '@larr/core';
 import {
   type Adam,
   type AdamW,
@@ -11,6 +10,7 @@ import {
 } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
 import { checkpointTensors } from '../report/checkpoint-tensors.js';
+import { otherRun } from '../report/run-differences.js';
 
 /** Where a run stands, beside the tensors. */
 export interface TrainingPosition {
@@ -57,19 +57,21 @@ export function saveCheckpoint(path: string, identity: string, state: TrainingSt
  * Restores a checkpoint into `state`.
  *
  * @param identity digest of everything a run depends on (model, configuration, data, seed)
+ * @param differing in what the run of that directory differs from this one, as `differencesFrom` says it
  * @returns null where there is none
  * @throws TrainingError `CHECKPOINT_MISMATCH` where the file belongs to another run, `CHECKPOINT_CORRUPT` where it cannot be read
  */
-export function loadCheckpoint(path: string, identity: string, state: TrainingState): TrainingPosition | null {
+export function loadCheckpoint(
+  path: string,
+  identity: string,
+  state: TrainingState,
+  differing: readonly string[] | null,
+): TrainingPosition | null {
   if (!existsSync(path)) return null;
   return tidy(() => {
     const { tensors, metadata } = checkpointTensors(path, 'trains this run from its beginning');
     if (metadata.format !== 'larr-checkpoint' || metadata.identity !== identity || !metadata.position) {
-      throw new TrainingError(
-        'CHECKPOINT_MISMATCH',
-        `${path} belongs to a run of another model, configuration, seed or dataset. ` +
-          'Take another --out, or remove the directory to start afresh',
-      );
+      throw otherRun(path, 'belongs to', differing);
     }
     const pick = (prefix: string) =>
       Object.fromEntries(

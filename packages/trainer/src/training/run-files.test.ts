@@ -24,7 +24,7 @@ test('a checkpoint that was cut short is named, with what to do', () => {
   saveSafetensors(path, { 'model.x': t });
   t.dispose();
   truncateSync(path, 70);
-  expect(() => loadCheckpoint(path, 'id', {} as never)).toThrow(
+  expect(() => loadCheckpoint(path, 'id', {} as never, null)).toThrow(
     expect.objectContaining({
       code: 'CHECKPOINT_CORRUPT',
       message: expect.stringMatching(/remove .*last\.safetensors: the same command/),

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Samples } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
@@ -238,9 +238,15 @@ test('a checkpoint or a result of another configuration is refused by name', asy
   const out = temporaryDirectory();
   await trainModel(data, { model: 'dnn', out, seed: 1, config: tinyConfig });
   const other = { ...tinyConfig, learningRate: 1e-4 };
-  await expect(trainModel(data, { model: 'dnn', out, seed: 1, config: other })).rejects.toMatchObject({
+  const again = (seed: number, config: typeof other) => trainModel(data, { model: 'dnn', out, seed, config });
+  const refused = (differing: string) => ({
     code: 'CHECKPOINT_MISMATCH',
+    message: expect.stringContaining(`a run with other settings (${differing}). Take another --out`),
   });
+  const rate = `learningRate: ${tinyConfig.learningRate} there, 0.0001 now`;
+  await expect(again(2, other)).rejects.toMatchObject(refused(`seed: 1 there, 2 now; ${rate}`));
+  rmSync(join(out, 'result.json'));
+  await expect(again(1, other)).rejects.toMatchObject(refused(rate));
   data.dispose();
 });
 

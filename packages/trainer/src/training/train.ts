@@ -26,6 +26,7 @@ import { checkVectors } from '../embedding/vectors-manifest.js';
 import type { Parameters } from '../layers/parameters.js';
 import { checkModelInputs, createModel, modelKind } from '../models/index.js';
 import type { Batch, ModelInputs, RecommendationModel } from '../models/inputs.js';
+import { differencesFrom, otherRun } from '../report/run-differences.js';
 import { type RunRecord, recordRun, runDataset } from '../report/run-record.js';
 import { writeTrainReport } from '../report/train-report.js';
 import { loadCheckpoint, saveCheckpoint, type TrainingPosition, type TrainingState } from './checkpoint.js';
@@ -176,14 +177,24 @@ async function runTraining<T extends object>(
   await mkdir(options.out, { recursive: true });
   const paths = runPaths(options.out);
 
-  const finished = await readFinished<LearntResult & T>(paths.result, identity);
+  const run = {
+    stage: 'train' as const,
+    identity,
+    config: { model: options.model, ...config },
+    seed: options.seed,
+    device: data.device,
+    dataset: runDataset(dataset),
+    inputs: { ...(vectors && { vectors }) },
+  };
+  const differing = await differencesFrom(options.out, run);
+  const finished = await readFinished<LearntResult & T>(paths.result, identity, differing);
   if (finished) return finished;
 
   manualSeed(options.seed);
   const { parameters, model } = createModel(options.model, inputs, config, data.device, config.embeddingL2 === 0);
   const state = trainingState(parameters, config);
   try {
-    const resumed = loadCheckpoint(paths.last, identity, state);
+    const resumed = loadCheckpoint(paths.last, identity, state, differing);
     if (!resumed) await install(parameters, inputs, dataset, config, options, truth);
     const log = await openMetricsLog(paths.metrics, resumed?.step ?? 0);
     await writeFileAtomic(paths.description, `${JSON.stringify(description, null, 2)}\n`);
@@ -217,15 +228,6 @@ async function runTraining<T extends object>(
         samplesPerSecond: (position.epoch * rows) / position.seconds,
         ...further,
       };
-    };
-    const run = {
-      stage: 'train' as const,
-      identity,
-      config: { model: options.model, ...config },
-      seed: options.seed,
-      device: data.device,
-      dataset: runDataset(dataset),
-      inputs: { ...(vectors && { vectors }) },
     };
     const { result, record } = await recordRun(options.out, run, options.signal, work);
     await report(result, record);
@@ -496,15 +498,20 @@ function identityOf(
     .digest('hex');
 }
 
-export async function readFinished<T extends object>(path: string, identity: string): Promise<T | null> {
+/**
+ * The result of a finished run; null where there is none.
+ * @param differing in what the run of that directory differs from the one of this identity, as `differencesFrom` says it
+ * @throws TrainingError `CHECKPOINT_MISMATCH`, `RUN_CORRUPT`
+ */
+export async function readFinished<T extends object>(
+  path: string,
+  identity: string,
+  differing: readonly string[] | null,
+): Promise<T | null> {
   if (!existsSync(path)) return null;
   const { identity: of, ...result } = await readRunFile<T & { identity: string }>(path);
   if (of === identity) return result as unknown as T;
-  throw new TrainingError(
-    'CHECKPOINT_MISMATCH',
-    `${path} is the result of a run of another model, configuration, seed or dataset. ` +
-      'Take another --out, or remove the directory to start afresh',
-  );
+  throw otherRun(path, 'is the result of', differing);
 }
 
 /** Opens metrics.jsonl for appending; lines after the checkpoint belong to steps that will be taken again. */
