@@ -179,6 +179,8 @@ const ids = loggedIds(join(directory, 'events'));
 const lost = acknowledged.filter((id) => !ids.has(id));
 const twice = acknowledged.filter((id) => (ids.get(id) ?? 0) > 1);
 const rss = steady(memory);
+const ranked = ranking.result();
+if (ranked.storeSlow > 0.02 * (ranked.right + ranked.degraded)) wrong('the store is there and is not used', ranked);
 const ok = counts.problems === 0 && crashes.length === 0 && lost.length === 0 && twice.length === 0 && rss.flat;
 const verdict = {
   ok,
@@ -186,7 +188,7 @@ const verdict = {
   seed: Number(values.seed),
   redis: redis !== null,
   ...counts,
-  ranking: ranking.result(),
+  ranking: ranked,
   events: { acknowledged: acknowledged.length, lost: lost.length, twice: twice.length },
   garbage: noise.result(),
   crashes,

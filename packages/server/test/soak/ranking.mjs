@@ -78,6 +78,8 @@ export function rankLoad({ call, known, rate, over, wrong, random }) {
   const byStatus = {};
   let right = 0;
   let degraded = 0;
+  /** answers without the store, which was there and did not answer in time */
+  let storeSlow = 0;
   const ask = async (question, inPeace = false) => {
     const number = known.questions.indexOf(question);
     const mayLack = known.mayLackStore();
@@ -95,14 +97,11 @@ export function rankLoad({ call, known, rate, over, wrong, random }) {
     const ranks = body.ranked.map(({ score }) => score);
     if (ranks.some((score, i) => i > 0 && score > ranks[i - 1])) return wrong('not best first', { number, ranks });
     if (same(expected.usual, found)) right++;
-    else if (
-      body.fallbacks.store === true &&
-      (mayLack || known.mayLackStore()) &&
-      !inPeace &&
-      same(expected.without, found)
-    )
-      degraded++;
-    else wrong('a wrong answer', { number, bundle: body.model.bundle, fallbacks: body.fallbacks });
+    else if (body.fallbacks.store === true && !inPeace && same(expected.without, found)) {
+      // A machine that is busy with other things makes a store wait that is there; the answer is the one for a store that is away.
+      if (mayLack || known.mayLackStore()) degraded++;
+      else storeSlow++;
+    } else wrong('a wrong answer', { number, bundle: body.model.bundle, fallbacks: body.fallbacks, ms });
   };
   const run = async () => {
     const open = new Set();
@@ -122,7 +121,7 @@ export function rankLoad({ call, known, rate, over, wrong, random }) {
     result: () => {
       times.sort((a, b) => a - b);
       const quantile = (q) => Math.round((times[Math.floor(q * times.length)] ?? 0) * 10) / 10;
-      return { right, degraded, byStatus, p50: quantile(0.5), p99: quantile(0.99), max: Math.round(times.at(-1) ?? 0) };
+      return { right, degraded, storeSlow, byStatus, p50: quantile(0.5), p99: quantile(0.99), max: Math.round(times.at(-1) ?? 0) };
     },
   };
 }
