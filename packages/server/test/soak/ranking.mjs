@@ -121,7 +121,15 @@ export function rankLoad({ call, known, rate, over, wrong, random }) {
     result: () => {
       times.sort((a, b) => a - b);
       const quantile = (q) => Math.round((times[Math.floor(q * times.length)] ?? 0) * 10) / 10;
-      return { right, degraded, storeSlow, byStatus, p50: quantile(0.5), p99: quantile(0.99), max: Math.round(times.at(-1) ?? 0) };
+      return {
+        right,
+        degraded,
+        storeSlow,
+        byStatus,
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+        max: Math.round(times.at(-1) ?? 0),
+      };
     },
   };
 }
