@@ -392,11 +392,13 @@ describe('over HTTP', () => {
     expect((await get('/v1/catalogue/scene?bundle=other')).body.error.code).toBe('BUNDLE_UNKNOWN');
   });
 
-  it('says that the bundle on the disk is another by now', async () => {
-    models.install({ ...model, directory, identity: { name: 'museums', bundle: '000000000000' } }, 'gone');
-    expect(await get('/v1/catalogue/scene?bundle=gone')).toMatchObject({
-      status: 409,
-      body: { error: { code: 'BUNDLE_REPLACED' } },
-    });
+  it('says that the bundle on the disk is another by now, or gone', async () => {
+    for (const place of [directory, join(directory, 'moved')]) {
+      models.install({ ...model, directory: place, identity: { name: 'museums', bundle: '000000000000' } }, 'gone');
+      expect(await get('/v1/catalogue/scene?bundle=gone')).toMatchObject({
+        status: 409,
+        body: { error: { code: 'BUNDLE_REPLACED' } },
+      });
+    }
   });
 });
