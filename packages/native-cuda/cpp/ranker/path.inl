@@ -1,6 +1,6 @@
-// Blocks of rows through a network, over a register type V of the including source. Weights lie in panels of W columns, [out / W][in][W];
-// activations are broadcast.
+// Blocks of rows through a network, over a register type V of the including source; products as in simd/panels.h.
 #include "../simd/functions.h"
+#include "../simd/panels.h"
 #include "plan.h"
 
 namespace larr::ranker_detail {
@@ -12,61 +12,12 @@ constexpr int rows_of_registers = V::MR;
 
 size_t packed_floats(int out, int in) { return size_t(out) * size_t(in); }
 
-void pack(const float* weight, int out, int in, float* packed) {
-  for (int panel = 0; panel < out; panel += W)
-    for (int s = 0; s < in; s++)
-      for (int l = 0; l < W; l++) *packed++ = weight[int64_t(panel + l) * in + s];
-}
+void pack(const float* weight, int out, int in, float* packed) { pack_panels<V>(weight, out, in, packed); }
 
-// epilogue(row, column, sum of W columns from there) for N registers of columns and all rows; soon(row, column) for the same some time before.
-template <int N, class Soon, class Epilogue>
-inline __attribute__((always_inline)) void columns(const Dense& dense, const float* x, int64_t x_stride, int n, int column, Soon&& soon,
-                                                   Epilogue&& epilogue) {
-  const float* weight = dense.weight + int64_t(column) * dense.in;
-  const int64_t panel = int64_t(dense.in) * W;
-  for (int i = 0; i < n; i += rows_of_registers) {
-    for (int r = 0; r < rows_of_registers; r++)
-      for (int v = 0; v < N; v++) soon(i + r, column + v * W);
-    F acc[rows_of_registers][N];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows_of_registers; r++)
-#pragma GCC unroll 8
-      for (int v = 0; v < N; v++) acc[r][v] = V::set(0);
-    const float* left = x + int64_t(i) * x_stride;
-    const float* right = weight;
-    for (int s = 0; s < dense.in; s++) {
-      F b[N];
-#pragma GCC unroll 8
-      for (int v = 0; v < N; v++) b[v] = V::load(right + v * panel);
-#pragma GCC unroll 8
-      for (int r = 0; r < rows_of_registers; r++) {
-        const F a = V::set(left[r * x_stride]);
-#pragma GCC unroll 8
-        for (int v = 0; v < N; v++) acc[r][v] = V::fma(a, b[v], acc[r][v]);
-      }
-      left++;
-      right += W;
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows_of_registers; r++)
-#pragma GCC unroll 8
-      for (int v = 0; v < N; v++) epilogue(i + r, column + v * W, acc[r][v]);
-  }
-}
-
-// n rows, rounded up to whole register blocks: x and what the epilogue writes must have room for them.
-template <class Soon, class Epilogue>
-inline __attribute__((always_inline)) void multiply(const Dense& dense, const float* x, int64_t x_stride, int n, Soon&& soon, Epilogue&& epilogue) {
-  int column = 0;
-  for (; column + V::NV * W <= dense.out; column += V::NV * W) columns<V::NV>(dense, x, x_stride, n, column, soon, epilogue);
-  for (; column + 2 * W <= dense.out; column += 2 * W) columns<2>(dense, x, x_stride, n, column, soon, epilogue);
-  for (; column < dense.out; column += W) columns<1>(dense, x, x_stride, n, column, soon, epilogue);
-}
-
-inline void nothing(int, int) {}
+Panels<V> panels(const Dense& dense) { return {dense.weight, dense.in, dense.out}; }
 
 void product(const Dense& dense, const float* x, int n, const float* bias, float* y, int64_t y_stride) {
-  multiply(dense, x, dense.in, n, nothing, [&](int r, int c, F sum) { V::store(y + r * y_stride + c, bias ? V::add(sum, V::load(bias + c)) : sum); });
+  panels(dense).multiply(x, dense.in, n, [&](int r, int c, F sum) { V::store(y + r * y_stride + c, bias ? V::add(sum, V::load(bias + c)) : sum); });
 }
 
 // The first operand of max is what a NaN meets: it goes through, so that a row with one says so.
@@ -90,13 +41,13 @@ void run_input(const Plan& plan, const Step& step, const Block& block, float* sc
   }
   // What is kept of a POI was last read some requests ago: it is on its way while the pair's columns are multiplied.
   const auto soon = [&](int r, int c) { __builtin_prefetch(block.of_poi[r < last ? r : last] + step.first + c); };
-  multiply(step.dense, block.pair, plan.pair, block.rows, soon, [&](int r, int c, F sum) { put(r, c, V::add(sum, known(r, c))); });
+  panels(step.dense).multiply(block.pair, plan.pair, block.rows, [&](int r, int c, F sum) { put(r, c, V::add(sum, known(r, c))); }, soon);
 }
 
 void run_linear(const Step& step, int n, float* scratch) {
   const float* x = scratch + int64_t(step.from) * block_rows;
   float* y = scratch + int64_t(step.to[0]) * block_rows;
-  multiply(step.dense, x, step.from_width, n, nothing, [&](int r, int c, F sum) {
+  panels(step.dense).multiply(x, step.from_width, n, [&](int r, int c, F sum) {
     if (step.bias) sum = V::add(sum, V::load(step.bias + c));
     V::store(y + int64_t(r) * step.width + c, step.relu ? relu(sum) : sum);
   });
