@@ -1,4 +1,4 @@
-import { FusedRanker, type FusedRankerOptions, KernelError } from '@larr/native-cuda';
+import { FusedRanker, type FusedRankerOptions } from '@larr/native-cuda';
 import { joinedJobs, type RankerLane, type RankerLanes } from './ranker-lane.js';
 
 /**
@@ -21,13 +21,7 @@ export function nativeLanes(options: FusedRankerOptions, threads: number): Ranke
     kind: 'native',
     lanes: Array.from({ length: count }, lane),
     cut: false,
-    keptBytes() {
-      try {
-        return ranker.bytes.kept;
-      } catch (error) {
-        if (error instanceof KernelError && error.code === 'DISPOSED') return 0;
-        throw error;
-      }
-    },
+    // disposed of with the last lane
+    keptBytes: () => (open === 0 ? 0 : ranker.bytes.kept),
   };
 }
