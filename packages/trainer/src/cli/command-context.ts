@@ -95,6 +95,13 @@ export function withOptions(command: Command, ...names: (keyof SharedOptions)[])
   return command.option('--json', 'print one JSON document on stdout and nothing else', false);
 }
 
+/** Those of a command that trains on a dataset or embeds it: the shared ones, --data and --split. */
+export function withTrainingOptions(command: Command): Command {
+  return withOptions(command, 'config', 'seed', 'device', 'threads')
+    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
+    .option('--split <name>', "which of the dataset's splits (its default)");
+}
+
 /** Those of a command that makes data: it computes with DuckDB, on the CPU, and says so where another device is asked for. */
 export function withDataOptions(command: Command): Command {
   withOptions(command, 'config', 'seed', 'threads');

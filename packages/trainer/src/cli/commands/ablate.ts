@@ -11,8 +11,9 @@ import {
   seedChoice,
   seedList,
   wholeNumber,
-  withOptions,
+  withTrainingOptions,
 } from '../command-context.js';
+import { experimentOptions } from '../experiment-options.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
 import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
@@ -53,19 +54,13 @@ function ablateTable(result: AblateResult): string {
 
 export function registerAblate(program: Command): void {
   withVectorOptions(
-    withOptions(
+    withTrainingOptions(
       program
         .command('ablate')
         .description(
           "the paper's table 3 with controls: what each part of LARR is worth, and how much of it is meaning",
         ),
-      'config',
-      'seed',
-      'device',
-      'threads',
     )
-      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-      .option('--split <name>', "which of the dataset's splits (its default)")
       .option(
         '--models <names>',
         'comma-separated, larr among them (all ablations and controls, and the upper bounds where the data are a world)',
@@ -87,16 +82,9 @@ export function registerAblate(program: Command): void {
           const config = await withBase(readConfig(options.config), options.base, models);
           const vectors = await vectorsFor({ ...options, models, config }, context);
           return ablate({
-            data: options.data,
-            split: options.split,
+            ...experimentOptions(options, config, vectors, context),
             models,
             seeds,
-            out: options.out,
-            vectors,
-            config: config.train,
-            device: options.device,
-            limit: options.limit,
-            signal: context.signal,
             ...trainingReporter(context),
           });
         },

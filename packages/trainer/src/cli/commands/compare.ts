@@ -11,8 +11,9 @@ import {
   seedChoice,
   seedList,
   wholeNumber,
-  withOptions,
+  withTrainingOptions,
 } from '../command-context.js';
+import { experimentOptions } from '../experiment-options.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
 import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
@@ -55,15 +56,9 @@ export function compareTable(result: CompareResult): string {
 
 export function registerCompare(program: Command): void {
   withVectorOptions(
-    withOptions(
+    withTrainingOptions(
       program.command('compare').description('train models side by side over several seeds and tabulate them'),
-      'config',
-      'seed',
-      'device',
-      'threads',
     )
-      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-      .option('--split <name>', "which of the dataset's splits (its default)")
       .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
       .addOption(baseOption())
       .option('--seeds <n>', 'how many seeds (from --seed on), or which, comma-separated', seedChoice, { count: 1 })
@@ -80,16 +75,9 @@ export function registerCompare(program: Command): void {
           const config = await withBase(readConfig(options.config), options.base, options.models);
           const vectors = await vectorsFor({ ...options, config }, context);
           return compare({
-            data: options.data,
-            split: options.split,
+            ...experimentOptions(options, config, vectors, context),
             models: options.models,
             seeds,
-            out: options.out,
-            vectors,
-            config: config.train,
-            device: options.device,
-            limit: options.limit,
-            signal: context.signal,
             ...trainingReporter(context),
           });
         },

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { EmbedResult, EmbedShareResult } from '../../embedding/vectors.js';
-import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, withTrainingOptions } from '../command-context.js';
 import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
 import { parseShard } from '../shard.js';
@@ -18,15 +18,9 @@ interface EmbedCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
 }
 
 export function registerEmbed(program: Command): void {
-  withOptions(
+  withTrainingOptions(
     program.command('embed').description('embed every scene keyword and POI of a dataset ahead of time'),
-    'config',
-    'seed',
-    'device',
-    'threads',
   )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
     .option('--model <dir>', 'what `larr finetune` wrote')
     .option(
       '--encoder <dir or id>',

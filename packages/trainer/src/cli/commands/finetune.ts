@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { FinetuneResult } from '../../embedding/finetune.js';
-import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, withTrainingOptions } from '../command-context.js';
 import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
@@ -36,15 +36,7 @@ export function qualityTable({ before, after, gate, alarms }: FinetuneResult): s
 }
 
 export function registerFinetune(program: Command): void {
-  withOptions(
-    program.command('finetune').description('stage 2: make the language model a text embedder'),
-    'config',
-    'seed',
-    'device',
-    'threads',
-  )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
+  withTrainingOptions(program.command('finetune').description('stage 2: make the language model a text embedder'))
     .requiredOption(
       '--model <dir or id>',
       'what `larr pretrain` wrote, or a model of the Hugging Face hub (owner/name@revision)',

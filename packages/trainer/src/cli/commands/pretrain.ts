@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { PretrainResult } from '../../pretraining/pretrain.js';
-import { action, type OptionsOf, readConfig, withOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, withTrainingOptions } from '../command-context.js';
 import { modelDirectory } from '../model-directory.js';
 import { stageReporter } from '../reporters.js';
 
@@ -12,15 +12,9 @@ interface PretrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' 
 }
 
 export function registerPretrain(program: Command): void {
-  withOptions(
+  withTrainingOptions(
     program.command('pretrain').description("stage 1: continue a language model's pretraining on texts about POIs"),
-    'config',
-    'seed',
-    'device',
-    'threads',
   )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
     .option(
       '--model <dir or id>',
       'Hugging Face directory, or hub id (owner/name@revision), to continue from; without it a small decoder starts from scratch',

@@ -11,8 +11,9 @@ import {
   seedChoice,
   seedList,
   wholeNumber,
-  withOptions,
+  withTrainingOptions,
 } from '../command-context.js';
+import { experimentOptions } from '../experiment-options.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
 import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
@@ -55,15 +56,9 @@ function sweepTable({ dataset, split, model, param, points, seeds, configured, b
 
 export function registerSweep(program: Command): void {
   withVectorOptions(
-    withOptions(
+    withTrainingOptions(
       program.command('sweep').description("train one model with several values of one setting (the paper's figure 4)"),
-      'config',
-      'seed',
-      'device',
-      'threads',
     )
-      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-      .option('--split <name>', "which of the dataset's splits (its default)")
       .option('--model <name>', 'what is trained', 'larr')
       .requiredOption('--param <setting>', 'a number of the train section: align.temperature, align.extraNegatives, …')
       .requiredOption('--values <numbers>', 'comma-separated', numbers)
@@ -81,18 +76,11 @@ export function registerSweep(program: Command): void {
           checkSweep({ ...options, seeds, config: config.train });
           const vectors = await vectorsFor({ ...options, models: [options.model], config }, context);
           return sweep({
-            data: options.data,
-            split: options.split,
+            ...experimentOptions(options, config, vectors, context),
             model: options.model,
             param: options.param,
             values: options.values,
             seeds,
-            out: options.out,
-            vectors,
-            config: config.train,
-            device: options.device,
-            limit: options.limit,
-            signal: context.signal,
             ...trainingReporter(context),
           });
         },

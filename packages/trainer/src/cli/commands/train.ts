@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { NetworkName } from '../../models/config.js';
 import type { TrainResult } from '../../training/train.js';
 import { baseOption, withBase } from '../base.js';
-import { action, type OptionsOf, readConfig, wholeNumber, withOptions } from '../command-context.js';
+import { action, type OptionsOf, readConfig, wholeNumber, withTrainingOptions } from '../command-context.js';
 import { trainingReporter } from '../reporters.js';
 import { ignoreGateOption, vectorsFor } from '../vectors.js';
 
@@ -19,15 +19,7 @@ interface TrainCommandOptions extends OptionsOf<'config' | 'seed' | 'device' | '
 }
 
 export function registerTrain(program: Command): void {
-  withOptions(
-    program.command('train').description('stage 3: train one recommendation model'),
-    'config',
-    'seed',
-    'device',
-    'threads',
-  )
-    .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-    .option('--split <name>', "which of the dataset's splits (its default)")
+  withTrainingOptions(program.command('train').description('stage 3: train one recommendation model'))
     .requiredOption('--model <name>', 'ple, larr, mmoe, deepfm, dcn-v2 …; an unknown name lists them all')
     .addOption(baseOption())
     .requiredOption('--out <dir>', 'run directory; a stopped run goes on')

@@ -11,8 +11,9 @@ import {
   readConfig,
   shellWord,
   wholeNumber,
-  withOptions,
+  withTrainingOptions,
 } from '../command-context.js';
+import { experimentOptions } from '../experiment-options.js';
 import { trainingReporter } from '../reporters.js';
 import { textTable } from '../text-table.js';
 import { type VectorOptions, vectorsFor, withVectorOptions } from '../vectors.js';
@@ -64,17 +65,11 @@ function otherSections(file: string | undefined): object {
 
 export function registerTune(program: Command): void {
   withVectorOptions(
-    withOptions(
+    withTrainingOptions(
       program
         .command('tune')
         .description('search the settings of models, each with the same budget, by the validation part alone'),
-      'config',
-      'seed',
-      'device',
-      'threads',
     )
-      .requiredOption('--data <dir>', 'what `import`, `world` or `prepare` wrote')
-      .option('--split <name>', "which of the dataset's splits (its default)")
       .option('--models <names>', 'comma-separated; an unknown name lists them all', commaSeparated, ['ple', 'larr'])
       .addOption(baseOption())
       .option('--trials <n>', `settings that are drawn for each model (${DEFAULT_TRIALS})`, wholeNumber(1))
@@ -100,19 +95,12 @@ export function registerTune(program: Command): void {
           const space = options.space === undefined ? undefined : await readSpace(options.space);
           const vectors = await vectorsFor({ ...options, config }, context);
           return tune({
-            data: options.data,
-            split: options.split,
+            ...experimentOptions(options, config, vectors, context),
             models: options.models,
             seed: options.seed,
             budget,
             space,
-            out: options.out,
-            vectors,
-            config: config.train,
             otherSections: otherSections(options.config),
-            device: options.device,
-            limit: options.limit,
-            signal: context.signal,
             onProgress: trainingReporter(context).onProgress,
             onTrial: (model, { index, steps }, done, total) => {
               const { share, score, seconds } = steps.at(-1)!;
