@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { LarrError, UsageError } from '@larr/core';
-import { RANKER_KINDS, type RankerKind } from './ranking/ranker-lane.js';
+import { DEFAULT_RANKER_MEMORY_MIB, RANKER_KINDS, type RankerKind } from './ranking/ranker-lane.js';
 import { FRONT_OPTIONS, FRONT_USAGE, readFrontOptions } from './security/front-options.js';
 import { runKeysCommand } from './security/key-commands.js';
 import { createServer, type RunningServer, type ServerOptions } from './server.js';
@@ -28,7 +28,7 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
   --runs DIR              show the runs below this directory in the console
   --no-console            do not serve the console under /console/
   --ranker KIND           what scores: native, or onnx (native where the bundle has a program for it)
-  --ranker-memory MIB     memory in which the native ranker keeps what follows from POIs alone (512)
+  --ranker-memory MIB     memory in which the native ranker keeps what follows from POIs alone (${DEFAULT_RANKER_MEMORY_MIB})
   --threads N             threads that compute: those of the kernels, and with --ranker onnx as many of onnxruntime
                           (LARR_THREADS, else ${Math.min(8, availableParallelism())} here)
   --max-candidates N      most candidates in a request (2000)
@@ -118,7 +118,7 @@ function parse(args: string[]) {
         runs: { type: 'string' },
         'no-console': { type: 'boolean', default: false },
         ranker: { type: 'string' },
-        'ranker-memory': { type: 'string', default: '512' },
+        'ranker-memory': { type: 'string', default: String(DEFAULT_RANKER_MEMORY_MIB) },
         threads: { type: 'string' },
         'max-candidates': { type: 'string', default: '2000' },
         'max-queued-rows': { type: 'string', default: '65536' },

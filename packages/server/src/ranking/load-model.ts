@@ -35,7 +35,7 @@ import { nativeLanes } from './native-lane.js';
 import { onnxLanes } from './onnx-lane.js';
 import { PoiTable } from './poi-table.js';
 import { type QueueLimits, Ranker } from './ranker.js';
-import type { RankerKind, RankerLanes } from './ranker-lane.js';
+import { DEFAULT_RANKER_MEMORY_MIB, type RankerKind, type RankerLanes } from './ranker-lane.js';
 import type { MappedTable } from './ranker-messages.js';
 import type { RankingModel } from './ranking-model.js';
 import { RowAssembly } from './row-assembly.js';
@@ -106,7 +106,14 @@ async function loadParts(bundle: Bundle, held: HeldFiles, options: LoadOptions):
   const tables = await mappedTables(bundle.path('embeddings.safetensors'), inputs);
   const lanes =
     rankerKind(bundle, options.ranker) === 'native'
-      ? await nativeRanker(bundle, inputs, assembly, tables, options.rankerMemory ?? DEFAULT_RANKER_MEMORY, threads)
+      ? await nativeRanker(
+          bundle,
+          inputs,
+          assembly,
+          tables,
+          options.rankerMemory ?? DEFAULT_RANKER_MEMORY_MIB * 2 ** 20,
+          threads,
+        )
       : await onnxLanes({ onnxFile: bundle.path('ranker.onnx'), tables }, threads);
   const ranker = new Ranker(lanes, options.queue, options.onBatch);
   const model = new BundleModel({
@@ -136,9 +143,6 @@ async function loadParts(bundle: Bundle, held: HeldFiles, options: LoadOptions):
     throw error;
   }
 }
-
-/** Sums of a default PLE's first layers for about 85,000 POIs. */
-const DEFAULT_RANKER_MEMORY = 512 << 20;
 
 /** @throws BundleError NO_NATIVE_RANKER */
 function rankerKind({ manifest }: Bundle, wanted: RankerKind | undefined): RankerKind {

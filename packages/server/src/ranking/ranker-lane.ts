@@ -27,6 +27,9 @@ export interface RankerLanes {
 export const RANKER_KINDS = ['native', 'onnx'] as const;
 export type RankerKind = (typeof RANKER_KINDS)[number];
 
+/** Memory in which the native ranker keeps what follows from POIs alone, where nothing else is said: a default PLE's sums of about 85,000 POIs. */
+export const DEFAULT_RANKER_MEMORY_MIB = 512;
+
 /** Jobs as one, rows after rows and contexts after contexts. */
 export function joinedJobs(jobs: RankerJob[]): RankerJob {
   const [only] = jobs;
