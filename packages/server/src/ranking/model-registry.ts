@@ -264,9 +264,11 @@ export function watchBundle(path: string, changed: () => void, everyMs = LOOK_EV
 async function bundleStamp(path: string): Promise<string | null> {
   try {
     const manifest = join(await realpath(path), 'manifest.json');
-    const { ino, mtimeMs, size } = await stat(manifest);
-    // A manifest is written last; one that is cut off belongs to a copy under way.
+    const before = await stat(manifest);
+    // A manifest is written last; one that is cut off, or that changes while it is read, belongs to a copy under way.
     JSON.parse(await readFile(manifest, 'utf8'));
+    const { ino, mtimeMs, size } = await stat(manifest);
+    if (ino !== before.ino || mtimeMs !== before.mtimeMs || size !== before.size) return null;
     return `${manifest} ${ino} ${mtimeMs} ${size}`;
   } catch {
     return null;
