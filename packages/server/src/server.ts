@@ -147,7 +147,7 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 }
 
 /**
- * Listens at once, so that probes are answered, and loads the bundle behind that.
+ * Loads the bundle and listens at once beside that, so that probes are answered.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
  * `events`, EVENTS_MISSING, SINK_INVALID; DataError EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
  */
@@ -246,6 +246,15 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     console: options.console ?? true,
     stopping: false,
   };
+  // Before the application is made: files are read and checked by threads meanwhile.
+  const ready = models.load(options.bundle).then(() => {
+    if (!state.stopping) metrics.ready.set(1);
+    // Until theirs are loaded too, experiments rest; what fails is told where it happens.
+    void experiments?.loadMissing();
+  });
+  // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
+  ready.catch(() => {});
+  const closeModels = () => ready.catch(() => {}).then(() => models.close());
   const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } }, front);
   const wanted = options.port ?? 8080;
   const adminHost = options.front?.adminHost ?? '127.0.0.1';
@@ -260,19 +269,12 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     where = [adminHost, options.front?.adminPort ?? 0];
     adminPort = await front.listenAdmin(app);
   } catch (error) {
-    await giveUp(['the application', () => app.close()]);
+    await giveUp(['the application', () => app.close()], ['the models', closeModels]);
     throw cannotListen(error as NodeJS.ErrnoException, ...where);
   }
   front.attach(app);
   const { port } = app.server.address() as AddressInfo;
 
-  const ready = models.load(options.bundle).then(() => {
-    if (!state.stopping) metrics.ready.set(1);
-    // Until theirs are loaded too, experiments rest; what fails is told where it happens.
-    void experiments?.loadMissing();
-  });
-  // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
-  ready.catch(() => {});
   // A failure is told where it happens, and the bundle that answers goes on.
   const stopWatching =
     options.watch === true ? watchBundle(options.bundle, () => void models.load(options.bundle).catch(() => {})) : null;
@@ -294,8 +296,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         metrics.ready.set(0);
         const impatient = setTimeout(() => front.listeners.cutAll(), STOP_DEADLINE_MS);
         const ports = () => Promise.all([app.close(), front.close()]).finally(() => clearTimeout(impatient));
-        const loaded = () => ready.catch(() => {}).then(() => models.close());
-        await closeAll([['the ports', ports], ...closeLog, ['the models', loaded], ...closeData], say);
+        await closeAll([['the ports', ports], ...closeLog, ['the models', closeModels], ...closeData], say);
       })();
       return closing;
     },

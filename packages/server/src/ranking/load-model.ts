@@ -61,8 +61,9 @@ export interface LoadOptions {
  * SELF_TEST_FAILED
  */
 export async function loadRankingModel(directory: string, options: LoadOptions): Promise<RankingModel> {
-  // Tables are large: a thread checks them while the rest is loaded, and nothing is ranked before it has.
-  const bundle = await openBundle(directory, (path) => path.endsWith('.safetensors'));
+  // A thread checks the files while they are loaded, and nothing is ranked before it has. What users have goes into a store that outlives this
+  // process, so that comes first.
+  const bundle = await openBundle(directory, (path) => !path.startsWith('store/'));
   const held = new HeldFiles();
   let model: BundleModel | null = null;
   try {

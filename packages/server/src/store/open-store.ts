@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LmdbStore } from './lmdb-store.js';
-import { type RedisOptions, RedisStore } from './redis-store.js';
+import type { RedisOptions } from './redis-store.js';
 import type { Store } from './store.js';
 
 /**
@@ -11,8 +11,10 @@ import type { Store } from './store.js';
  * @throws UsageError STORE_URL
  */
 export async function openStore(place: string | null, options: RedisOptions = {}): Promise<Store> {
-  if (place !== null)
-    return /^rediss?(-cluster)?:\/\//.test(place) ? RedisStore.open(place, options) : new LmdbStore(place);
+  // The client of Redis is read where it is used: servers without one start sooner.
+  if (place !== null && /^rediss?(-cluster)?:\/\//.test(place))
+    return (await import('./redis-store.js')).RedisStore.open(place, options);
+  if (place !== null) return new LmdbStore(place);
   const directory = await mkdtemp(join(tmpdir(), 'larr-store-'));
   const store = new LmdbStore(directory, false);
   const close = store.close.bind(store);
