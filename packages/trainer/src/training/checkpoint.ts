@@ -26,6 +26,8 @@ export interface TrainingPosition {
   rng: string;
   /** best validation score so far, the epoch it was reached in, epochs without a better one since */
   best: { score: number; epoch: number; since: number } | null;
+  /** epochs without a better score, in all; a checkpoint of a schedule that does not ask for them may lack it */
+  plateaus?: number;
   /** true once the run is over and only the test is left */
   done: boolean;
 }

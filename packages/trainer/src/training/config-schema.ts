@@ -30,9 +30,18 @@ export const trainConfigSchema = modelConfigSchema
         'How the embedding tables are updated, row by row as batches name them: adam keeps two numbers beside each weight; adagrad one, and its steps shrink for what is seen often.',
       ),
     schedule: z
-      .enum(['constant', 'cosine'])
+      .enum(['constant', 'cosine', 'plateau'])
       .default('cosine')
-      .describe('How the rate goes: cosine falls from the full rate to a twentieth over all epochs.'),
+      .describe(
+        'How the rate goes: cosine falls from the full rate to a twentieth over all epochs; plateau stays, and is multiplied by plateauFactor after each epoch without a better validation AUC, which wants more epochs than are needed and patience to stop.',
+      ),
+    // without a default of its own, so that runs from before it was there are still the same runs
+    plateauFactor: z
+      .number()
+      .positive()
+      .lt(1)
+      .optional()
+      .describe('What the rate is multiplied by on a plateau; without it, 0.1, as FuxiCTR has it.'),
     weightDecay: z.number().min(0).default(0).describe('Decoupled weight decay of the dense parameters (AdamW).'),
     embeddingL2: z
       .number()

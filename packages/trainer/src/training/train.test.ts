@@ -191,6 +191,43 @@ test('the best epoch is kept, and training stops after `patience` epochs without
   data.dispose();
 });
 
+test('on a plateau the rate falls after each epoch without a better one, and a resumed run knows how far', async () => {
+  const data = syntheticData({ rows: 300 });
+  const config = {
+    ...tinyConfig,
+    epochs: 60,
+    patience: 3,
+    learningRate: 0.03,
+    embeddingLearningRate: 0.06,
+    schedule: 'plateau' as const,
+    plateauFactor: 0.5,
+    logEvery: 1,
+  };
+  const run = (out: string, signal?: AbortSignal, onProgress?: () => void) =>
+    trainModel(data, { model: 'dnn', out, seed: 1, config, signal, onProgress });
+  const out = temporaryDirectory();
+  const straight = await run(out);
+  let best = Number.NEGATIVE_INFINITY;
+  let rate = 0.03;
+  for (const line of lines(out)) {
+    if (line.event === 'train') expect(line.learningRate).toBeCloseTo(rate, 12);
+    else if (line.ctrAuc + line.ctcvrAuc > best) best = line.ctrAuc + line.ctcvrAuc;
+    else rate *= 0.5;
+  }
+  expect(rate).toBeLessThanOrEqual(0.03 / 8);
+  const resumed = temporaryDirectory();
+  const stop = new AbortController();
+  let steps = 0;
+  // within the last epochs, when the rate has fallen
+  const stopAt = lines(out).filter((line) => line.event === 'train').length - 2;
+  const stopped = run(resumed, stop.signal, () => {
+    if (++steps === stopAt) stop.abort();
+  });
+  await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  expect(numbers({ ...(await run(resumed)) })).toEqual(numbers({ ...straight }));
+  data.dispose();
+});
+
 for (const model of networkNames) {
   test(`bf16 ranks about as well as f32: ${model}`, async () => {
     const data = syntheticData({ rows: 3000 });

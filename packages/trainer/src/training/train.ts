@@ -334,7 +334,7 @@ async function runEpochs(
       let count = 0;
       for await (const { next, take } of batches) {
         if (position.row >= rows) break;
-        setLearningRate(state, config, position.step, steps);
+        setLearningRate(state, config, position, steps);
         const loss = trainStep(model, state, config, take, firstRow);
         if (!Number.isFinite(loss)) throw notFinite(loss, position, config, paths.last);
         position.row = next;
@@ -344,7 +344,15 @@ async function runEpochs(
         if (count === config.logEvery || position.row >= rows) {
           const samplesPerSecond = ((position.row - rate.row) * 1000) / (performance.now() - rate.at);
           const { epoch, step, row } = position;
-          await log({ event: 'train', epoch, step, row, loss: sum / count, samplesPerSecond });
+          await log({
+            event: 'train',
+            epoch,
+            step,
+            row,
+            loss: sum / count,
+            learningRate: state.dense.lr,
+            samplesPerSecond,
+          });
           options.onProgress?.({
             model: options.model,
             seed: options.seed,
@@ -380,6 +388,7 @@ async function runEpochs(
         saveSafetensors(paths.weights, state.parameters.state(), { format: 'larr-model', model: options.model });
       } else {
         position.best.since += 1;
+        position.plateaus = (position.plateaus ?? 0) + 1;
       }
       position.done =
         position.epoch >= config.epochs || (config.patience > 0 && position.best.since >= config.patience);
@@ -465,9 +474,12 @@ export function firstRows(inputs: ModelInputs, device: string): Tensor {
   return keep(tensor(offsets, [1, offsets.length], { dtype: 'i64', device }));
 }
 
-function setLearningRate(state: TrainingState, config: TrainConfig, step: number, steps: number): void {
+function setLearningRate(state: TrainingState, config: TrainConfig, position: TrainingPosition, steps: number): void {
   if (config.schedule === 'constant') return;
-  const factor = 0.05 + 0.95 * 0.5 * (1 + Math.cos((Math.PI * step) / steps));
+  const factor =
+    config.schedule === 'plateau'
+      ? (config.plateauFactor ?? 0.1) ** (position.plateaus ?? 0)
+      : 0.05 + 0.95 * 0.5 * (1 + Math.cos((Math.PI * position.step) / steps));
   state.dense.lr = config.learningRate * factor;
   state.tables.lr = (config.embeddingLearningRate ?? config.learningRate) * factor;
 }
