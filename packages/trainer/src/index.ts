@@ -47,6 +47,14 @@ export {
 } from './training/data.js';
 export { type Evaluation, predict, type RankingMetrics, type Slice } from './training/evaluate.js';
 export {
+  type AttentionGroup,
+  type AttentionShare,
+  type AttentionSummary,
+  type SceneAttention,
+  sceneAttention,
+  summariseAttention,
+} from './training/scene-attention.js';
+export {
   type ModelDescription,
   type TrainOptions,
   type TrainProgress,

@@ -2,10 +2,12 @@ import { manualSeed, noGrad, randint, randn, type Tensor, tensor, tidy } from '@
 import { expect, test } from 'vitest';
 import { Parameters } from './parameters.js';
 import {
+  aggregationWeights,
   createSceneEncoder,
   encodeScene,
   encodeSceneFolded,
   encodeSceneFull,
+  fullAttention,
   type SceneTokens,
 } from './scene-encoder.js';
 
@@ -56,6 +58,25 @@ test('the folded encoder gives what the whole layer gives at the aggregation tok
       expect(full.shape).toEqual([64, 6]);
       expect(largest(full)).toBeGreaterThan(0.01);
       expect(largest(encodeSceneFolded(net, rows).sub(full))).toBeLessThan(1e-5);
+    }),
+  );
+  p.dispose();
+});
+
+test('attention that is read out is what the whole layer gives the aggregation token, by head', () => {
+  const { p, net } = encoder('aggregation');
+  noGrad(() =>
+    tidy(() => {
+      const rows = tokens(64);
+      const weights = aggregationWeights(net, rows);
+      expect(weights.shape).toEqual([64, 4, 1 + FIELDS]);
+      expect(largest(weights.sub(fullAttention(net, rows).attention.select(2, 0)))).toBeLessThan(1e-6);
+      expect(largest(weights.sum([2]).sub(1))).toBeLessThan(1e-5);
+      // what is missing gets nothing, what is there something, and not all the same
+      const fields = weights.narrow(2, 1, FIELDS).sum([1]);
+      expect(largest(fields.mul(rows.missing.to('f32')))).toBe(0);
+      expect(fields.gt(0).eq(rows.missing.logicalNot()).all().item()).toBe(1);
+      expect(largest(weights.sub(1 / (1 + FIELDS)))).toBeGreaterThan(0.05);
     }),
   );
   p.dispose();

@@ -103,29 +103,74 @@ export function encodeScene(enc: SceneEncoder, tokens: SceneTokens): Tensor {
  * and only agg's query is ever asked. (kernels.md, section B; attention is linear in V.)
  */
 export function encodeSceneFolded(enc: SceneEncoder, tokens: SceneTokens): Tensor {
+  const { logits, values } = aggregationAttention(enc, tokens);
+  const context = sceneAttention(logits, values, tokens.index, tokens.missing); // [B, d]
+  return head(enc, feedForward(enc, residualNorm1(enc, enc.agg.reshape([1, enc.dim]), context)));
+}
+
+/**
+ * What the aggregation token looks at, as the folded path weighs it: softmax over itself and the keywords that a row has.
+ * @returns f32 [B, heads, 1 + n]: the token itself, then the fields; 0 where a keyword is missing, and 1 over all
+ */
+export function aggregationWeights(enc: SceneEncoder, tokens: SceneTokens): Tensor {
+  const { logits } = aggregationAttention(enc, tokens);
+  const [rows, n] = tokens.index.shape as [number, number];
+  const keywords = logits
+    .indexSelect(0, tokens.index.reshape([-1]))
+    .reshape([rows, n, enc.heads])
+    .maskedFill(tokens.missing.unsqueeze(2), Number.NEGATIVE_INFINITY);
+  const own = logits
+    .select(0, logits.shape[0]! - 1)
+    .reshape([1, 1, enc.heads])
+    .expand([rows, 1, enc.heads]);
+  return cat([own, keywords], 1).softmax(1).transpose(1, 2).contiguous();
+}
+
+/** Logits [E + 1, h] of the aggregation token's query and values [E + 1, d] of all entries; the last row is the token's own: it attends to itself too. */
+function aggregationAttention(enc: SceneEncoder, tokens: SceneTokens): { logits: Tensor; values: Tensor } {
   const { dim: d, heads: h } = enc;
   const dh = d / h;
   const entries = tokens.table.shape[0]!;
-
-  // row `entries` of keys and values is the aggregation token itself: it attends to itself too
   const x = cat([tokens.table.add(enc.field.indexSelect(0, tokens.fieldOf)), enc.agg.reshape([1, d])], 0); // [E+1, d]
   const [wq, wk, wv] = enc.inProjWeight.split(d, 0) as [Tensor, Tensor, Tensor];
   const [bq, bk, bv] = enc.inProjBias.split(d, 0) as [Tensor, Tensor, Tensor];
   const q = enc.agg.reshape([1, d]).linear(wq, bq).reshape([1, h, dh]);
   const k = x.linear(wk, bk).reshape([entries + 1, h, dh]);
-  const v = x.linear(wv, bv); // [E+1, d]
-  const entryLogits = k
+  const logits = k
     .mul(q)
     .sum([2])
     .to('f32')
-    .mul(1 / Math.sqrt(dh)); // [E+1, h]
-
-  const context = sceneAttention(entryLogits, v, tokens.index, tokens.missing); // [B, d]
-  return head(enc, feedForward(enc, residualNorm1(enc, enc.agg.reshape([1, d]), context)));
+    .mul(1 / Math.sqrt(dh));
+  return { logits, values: x.linear(wv, bv) };
 }
 
 /** The whole layer, token by token: mean pooling needs it, and it is the reference for the folded path. */
 export function encodeSceneFull(enc: SceneEncoder, tokens: SceneTokens): Tensor {
+  const { dim: d, fields: n } = enc;
+  const batch = tokens.index.shape[0]!;
+  const { x, missing, attention, values } = fullAttention(enc, tokens);
+  const context = attention
+    .to(values.dtype)
+    .matmul(values)
+    .transpose(1, 2)
+    .reshape([batch, n + 1, d]);
+  const z = feedForward(enc, residualNorm1(enc, x, context)); // [B, 1+n, d]
+  if (enc.pooling === 'aggregation') return head(enc, z.select(1, 0));
+  const weight = missing.logicalNot().to('f32').unsqueeze(2); // [B, 1+n, 1]
+  return head(
+    enc,
+    z
+      .mul(weight)
+      .sum([1])
+      .div(weight.sum([1])),
+  );
+}
+
+/** Tokens X [B, 1+n, d], which of them are missing, and what each looks at: attention [B, h, 1+n, 1+n] over values [B, h, 1+n, dh]. */
+export function fullAttention(
+  enc: SceneEncoder,
+  tokens: SceneTokens,
+): { x: Tensor; missing: Tensor; attention: Tensor; values: Tensor } {
   const { dim: d, heads: h, fields: n } = enc;
   const dh = d / h;
   const batch = tokens.index.shape[0]!;
@@ -146,21 +191,7 @@ export function encodeSceneFull(enc: SceneEncoder, tokens: SceneTokens): Tensor 
     .mul(1 / Math.sqrt(dh))
     .maskedFill(missing.reshape([batch, 1, 1, n + 1]), Number.NEGATIVE_INFINITY)
     .softmax(3);
-  const context = attention
-    .to(v.dtype)
-    .matmul(v)
-    .transpose(1, 2)
-    .reshape([batch, n + 1, d]);
-  const z = feedForward(enc, residualNorm1(enc, x, context)); // [B, 1+n, d]
-  if (enc.pooling === 'aggregation') return head(enc, z.select(1, 0));
-  const weight = missing.logicalNot().to('f32').unsqueeze(2); // [B, 1+n, 1]
-  return head(
-    enc,
-    z
-      .mul(weight)
-      .sum([1])
-      .div(weight.sum([1])),
-  );
+  return { x, missing, attention, values: v };
 }
 
 function residualNorm1(enc: SceneEncoder, x: Tensor, context: Tensor): Tensor {

@@ -75,6 +75,11 @@ export interface Alignment {
 /** A recommendation model: its tensors are in the Parameters it was made with. */
 export interface RecommendationModel {
   forward(batch: Batch, training: boolean): ModelOutput;
+  /**
+   * What the aggregation token looks at, of rows of scene entries i64 [B, n]: f32 [B, heads, 1 + n], the token itself first. Models that
+   * have no such token, or average over all tokens, have none.
+   */
+  sceneAttention?: ((scene: Tensor) => Tensor) | undefined;
 }
 
 /** Derives the inputs from the manifest. `pois` is the dataset's number of POIs. */

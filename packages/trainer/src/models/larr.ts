@@ -2,7 +2,7 @@ import { arange, cat, embeddingBag, randint, stack, type Tensor, tensor, zeros }
 import { embed } from '../layers/embedding-table.js';
 import { createLinear, linear } from '../layers/linear.js';
 import { glorot, type Parameters } from '../layers/parameters.js';
-import { createSceneEncoder, encodeScene, type SceneTokens } from '../layers/scene-encoder.js';
+import { aggregationWeights, createSceneEncoder, encodeScene, type SceneTokens } from '../layers/scene-encoder.js';
 import type { ModelConfig } from './config.js';
 import { createFeatures, type Features, features } from './features.js';
 import type { Alignment, Batch, ModelInputs, RecommendationModel } from './inputs.js';
@@ -53,6 +53,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
           : null;
       return { ctr: ctr!, cvr: cvr ?? null, alignment };
     },
+    ...(scene?.attention && { sceneAttention: scene.attention }),
   };
 }
 
@@ -92,7 +93,7 @@ function createSceneInput(
   inputs: ModelInputs,
   config: ModelConfig,
   targetDim: number,
-): SemanticInput | null {
+): (SemanticInput & { attention?: (scene: Tensor) => Tensor }) | null {
   const fields = inputs.scene.length;
   if (fields === 0) return null;
   const { larr, embeddingDim } = config;
@@ -122,11 +123,13 @@ function createSceneInput(
   // without user or POI ids there is nothing to align with, and z_s takes the width that two ids would have
   const outputs = targetDim || 2 * embeddingDim;
   const encoder = createSceneEncoder(p, 'scene', { dim: larr.vectorDim, fields, outputs, ...larr });
+  const tokens = (rows: Tensor) => sceneTokens(table, fieldOf, missing, rows);
   return {
     width: outputs,
-    forward(batch) {
-      return encodeScene(encoder, sceneTokens(table, fieldOf, missing, batch.scene!));
-    },
+    forward: (batch) => encodeScene(encoder, tokens(batch.scene!)),
+    ...(larr.pooling === 'aggregation' && {
+      attention: (rows) => aggregationWeights(encoder, tokens(rows.to({ device: table.device }))),
+    }),
   };
 }
 

@@ -3,6 +3,7 @@ import type { Difference } from '../experiments/compare.js';
 import type { OracleMetrics } from '../experiments/oracle.js';
 import type { CandidateRun, CompareFigures, CompareModel } from '../experiments/runs.js';
 import type { TrainResult } from '../training/train.js';
+import { attentionSection } from './attention-section.js';
 import { dotPlot, escapeText } from './charts.js';
 import { section } from './page.js';
 import { calibrationCharts, type MetricLine, metricLines, sliceTables, trainingCharts } from './training-sections.js';
@@ -126,13 +127,13 @@ export interface RunSections {
   colourOf: ReadonlyMap<string, number>;
   /** whose curves are drawn; all where left out */
   drawn?: ((name: string) => boolean) | undefined;
-  /** whose slices are shown; all where left out */
+  /** whose slices and attention are shown; all where left out */
   sliced?: ((name: string) => boolean) | undefined;
   /** curves of the first seed alone, where many candidates would fill the chart */
   firstSeed?: boolean;
 }
 
-/** Training curves, calibration, slices, and what the models are. */
+/** Training curves, calibration, slices, attention, and what the models are. */
 export async function runSections({
   runs,
   seeds,
@@ -162,6 +163,13 @@ export async function runSections({
       sliceTables(
         first.filter(({ model }) => sliced(model)),
         seeds[0]!,
+      ),
+    ),
+    section(
+      'What the aggregation token looks at',
+      attentionSection(
+        first.filter(({ model }) => sliced(model)),
+        colours,
       ),
     ),
     section('Models', configurations(first)),

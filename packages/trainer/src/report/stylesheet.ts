@@ -35,6 +35,7 @@ th small.under{display:block;margin:0}
 th.words,td.words{white-space:normal;text-align:left;min-width:260px}
 .good{color:var(--up)}.bad{color:var(--down)}.open{color:var(--quiet)}
 td.good,td.bad,td.open{font-weight:650}
+td.heat{background:color-mix(in srgb,var(--c0) var(--share),transparent);print-color-adjust:exact}
 .facts th{width:130px;color:var(--quiet);font-weight:400}.facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}
 .facts tr:first-child th,.facts tr:first-child td{border-top:0}
 .scroll+details{margin-top:12px}

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { writeFileAtomic } from '@larr/core';
 import type { RankingMetrics } from '../training/evaluate.js';
 import type { TrainResult } from '../training/train.js';
+import { attentionSection } from './attention-section.js';
 import { escapeText } from './charts.js';
 import { type Card, cardRow, htmlPage, htmlTable, runSection, section } from './page.js';
 import type { RunRecord } from './run-record.js';
@@ -25,6 +26,7 @@ export async function writeTrainReport(directory: string, result: TrainResult, r
     section('Figures', figures(result)),
     section('Training', trainingCharts([result], logs, colours)),
     section('Calibration', calibrationCharts([result], colours, 'Test part')),
+    section('What the aggregation token looks at', attentionSection([result], colours)),
     section('Slices of the test part', sliceTables([result], result.seed)),
     runSection(record),
   ];

@@ -2,6 +2,7 @@ import { auc, aucInterval, type Calibration, calibration, gauc, logLoss, type Sp
 import { autocast, noGrad, tidy } from '@larr/torch';
 import { clickLogitShift, type ModelInputs, type RecommendationModel } from '../models/inputs.js';
 import type { EvaluatedPart, EvaluationSamples, TrainingPart } from './part.js';
+import { type AttentionSummary, summariseAttention } from './scene-attention.js';
 
 const PREDICTION_BATCH = 8192;
 export const CALIBRATION_BINS = 20;
@@ -49,6 +50,8 @@ export interface Evaluation {
   metrics: RankingMetrics;
   calibration: { ctr: Calibration; ctcvr: Calibration | null };
   slices: Slice[];
+  /** what the aggregation token looks at; null for models without one, left out by runs of before it was measured */
+  attention?: AttentionSummary | null;
 }
 
 /**
@@ -92,14 +95,20 @@ export function measure(samples: EvaluationSamples, predictions: Predictions): R
   };
 }
 
-/** All that is said about a model on one part. */
+/**
+ * All that is said about a model on one part.
+ * @param attentionBy the scene field for each of whose texts attention is told apart
+ * @throws UsageError `UNKNOWN_FIELD`
+ */
 export async function evaluate(
   model: RecommendationModel,
   { part, samples, travelling }: EvaluatedPart,
   split: SplitManifest,
   inputs: ModelInputs,
   config: { dtype: 'f32' | 'bf16' },
+  attentionBy?: string,
 ): Promise<Evaluation> {
+  const attention = summariseAttention(model, { samples, travelling }, split, inputs, attentionBy);
   const predictions = await predict(model, part, inputs, config);
   return {
     metrics: measure(samples, predictions),
@@ -108,6 +117,7 @@ export async function evaluate(
       ctcvr: predictions.ctcvr ? calibration(samples.order!, predictions.ctcvr, CALIBRATION_BINS) : null,
     },
     slices: slices(samples, travelling, split, predictions),
+    attention,
   };
 }
 

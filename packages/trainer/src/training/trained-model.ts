@@ -59,9 +59,10 @@ export async function loadTrainedModel(run: string, device = 'cpu'): Promise<Tra
 
 /**
  * Measures a trained model on the test part of `data`.
- * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema or other vocabularies than the model
+ * @param attentionBy the scene field for each of whose texts attention is told apart
+ * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema or other vocabularies than the model; UsageError `UNKNOWN_FIELD`
  */
-export async function evaluateTrained(run: string, data: TrainingData): Promise<Evaluation> {
+export async function evaluateTrained(run: string, data: TrainingData, attentionBy?: string): Promise<Evaluation> {
   const trained = await loadTrainedModel(run, data.device);
   try {
     const { dataset, inputs, config } = trained.description;
@@ -78,7 +79,7 @@ export async function evaluateTrained(run: string, data: TrainingData): Promise<
           'A model knows the ids of its own split only',
       );
     }
-    return await evaluate(trained.model, data.test, data.dataset.split, inputs, config);
+    return await evaluate(trained.model, data.test, data.dataset.split, inputs, config, attentionBy);
   } finally {
     trained.parameters.dispose();
   }

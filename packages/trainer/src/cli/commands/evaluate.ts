@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Evaluation, Slice } from '../../training/evaluate.js';
+import type { AttentionGroup, AttentionSummary } from '../../training/scene-attention.js';
 import { action, type OptionsOf, withOptions } from '../command-context.js';
 import { textTable } from '../text-table.js';
 
@@ -7,6 +8,7 @@ interface EvaluateCommandOptions extends OptionsOf<'device' | 'threads'> {
   run: string;
   data: string;
   split?: string;
+  attention?: string;
 }
 
 function sliceName({ kind, field, value }: Slice): string {
@@ -16,9 +18,32 @@ function sliceName({ kind, field, value }: Slice): string {
   return `${field}: ${value === '' ? '(missing)' : value}`;
 }
 
+const GROUPS: Record<AttentionGroup['kind'], string> = {
+  all: 'all rows',
+  home: 'at home',
+  travelling: 'away from home',
+  scene: '',
+};
+
+/** A column for each group of rows, a line for each field. */
+function attentionTable({ rows, of, groups }: AttentionSummary): string {
+  const some = groups.filter((group) => group.rows > 0);
+  const share = ({ mean, std }: AttentionGroup['own']) =>
+    mean === null ? '–' : `${(100 * mean).toFixed(1)} %${std === null ? '' : ` ± ${(100 * std).toFixed(1)}`}`;
+  const head = some.map(({ kind, value }) => GROUPS[kind] || value || '(missing)');
+  const fields = some[0]?.fields.map(({ field }, f) => [field, ...some.map((group) => share(group.fields[f]!))]) ?? [];
+  const own = ['the token itself', ...some.map((group) => share(group.own))];
+  const counts = ['rows', ...some.map((group) => group.rows.toLocaleString('en'))];
+  const looked =
+    rows < of ? `${rows.toLocaleString('en')} of ${of.toLocaleString('en')} rows, evenly spaced` : 'all rows';
+  return `attention of the aggregation token per scene field, mean over heads ± standard deviation over rows (${looked})\n${textTable(['attention', ...head], [...fields, own, counts])}`;
+}
+
 export function registerEvaluate(program: Command): void {
   withOptions(
-    program.command('evaluate').description('measure a trained model on the test part: figures, calibration, slices'),
+    program
+      .command('evaluate')
+      .description('measure a trained model on the test part: figures, calibration, slices, attention per scene field'),
     'device',
     'threads',
   )
@@ -28,19 +53,20 @@ export function registerEvaluate(program: Command): void {
     )
     .requiredOption('--data <dir>', 'the dataset it was trained on')
     .option('--split <name>', "which of the dataset's splits (its default)")
+    .option('--attention <field>', 'attention for each text of this scene field too')
     .action(
       action<EvaluateCommandOptions, Evaluation>(
-        async ({ run, data, split, device }) => {
+        async ({ run, data, split, device, attention }) => {
           const { loadTrainingData } = await import('../../training/data.js');
           const { evaluateTrained } = await import('../../training/trained-model.js');
           const loaded = await loadTrainingData({ data, split, device });
           try {
-            return await evaluateTrained(run, loaded);
+            return await evaluateTrained(run, loaded, attention);
           } finally {
             loaded.dispose();
           }
         },
-        ({ metrics, calibration, slices }) => {
+        ({ metrics, calibration, slices, attention }) => {
           const figure = (value: number | null | undefined) => (value == null ? '–' : value.toFixed(4));
           const { ctrAuc, ctcvrAuc, ctrGauc, ctcvrGauc, ctrLogloss } = metrics;
           return [
@@ -64,6 +90,7 @@ export function registerEvaluate(program: Command): void {
                 slice.ctrAuc === null ? '' : `${figure(slice.ctrAuc.low)} … ${figure(slice.ctrAuc.high)}`,
               ]),
             ),
+            ...(attention ? [attentionTable(attention)] : []),
           ].join('\n\n');
         },
       ),
