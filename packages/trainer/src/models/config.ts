@@ -95,7 +95,7 @@ export const modelConfigSchema = z.object({
         .default(128)
         .describe("Width of the language model's vectors. Leave it out: it follows the vectors."),
       heads: z.number().int().positive().default(4).describe('Attention heads of the scene encoder.'),
-      ffn: z.number().int().positive().default(512).describe("Width of the scene encoder's feed-forward layer."),
+      ffn: z.number().int().positive().default(256).describe("Width of the scene encoder's feed-forward layer."),
       headHidden: z.number().int().positive().default(256).describe('Hidden width of the head that makes z_s.'),
       aggregation: z
         .enum(['encoder', 'concat'])
