@@ -176,10 +176,10 @@ describe('what passes', () => {
   });
 
   it('is not waited for beyond the deadline', async () => {
-    const { client, asked } = await serving([refusal(503, 'NOT_READY', { 'retry-after': '30' })], { deadlineMs: 500 });
+    const { client, asked } = await serving([refusal(503, 'NOT_READY', { 'retry-after': '30' })], { deadlineMs: 5000 });
     const before = performance.now();
     await expect(client.rank(question)).rejects.toMatchObject({ code: 'NOT_READY', retryAfter: 30 });
-    expect(performance.now() - before).toBeLessThan(400);
+    expect(performance.now() - before).toBeLessThan(4000);
     expect(asked).toHaveLength(1);
   });
 
@@ -206,7 +206,7 @@ describe('what passes', () => {
 
 describe('time', () => {
   it('an answer that does not come is a timeout, after as many tries as there is time for', async () => {
-    const { client, asked } = await serving([() => {}], { timeoutMs: 60, retries: 1 });
+    const { client, asked } = await serving([() => {}], { timeoutMs: 400, retries: 1 });
     await expect(client.rank(question)).rejects.toBeInstanceOf(LarrTimeoutError);
     expect(asked).toHaveLength(2);
   });
@@ -215,10 +215,10 @@ describe('time', () => {
     for (const answers of [[() => {}], [refusal(503, 'NOT_READY', { 'retry-after': '5' })]] as Answer[][]) {
       const { client, asked } = await serving(answers);
       const stop = new AbortController();
-      setTimeout(() => stop.abort(new Error('enough')), 60);
+      setTimeout(() => stop.abort(new Error('enough')), 300);
       const before = performance.now();
       await expect(client.rank(question, { signal: stop.signal })).rejects.toThrow('enough');
-      expect(performance.now() - before).toBeLessThan(1000);
+      expect(performance.now() - before).toBeLessThan(3000);
       expect(asked).toHaveLength(1);
     }
   });

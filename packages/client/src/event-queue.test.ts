@@ -55,8 +55,8 @@ describe('the event queue', () => {
     const { client, kept } = serving();
     const queue = new EventQueue(client, { waitMs: 10 });
     queue.add(event());
-    await vi.waitFor(() => expect(kept.size).toBe(1));
-    await vi.waitFor(() => expect(queue.size).toBe(0));
+    await vi.waitFor(() => expect(kept.size).toBe(1), 5000);
+    await vi.waitFor(() => expect(queue.size).toBe(0), 5000);
   });
 
   it('sends again what was not acknowledged, in order and as the same events', async () => {
@@ -66,7 +66,7 @@ describe('the event queue', () => {
     const trouble: string[] = [];
     const queue = new EventQueue(client, { batch: 2, waitMs: 1, onTrouble: (error) => trouble.push(error.name) });
     const ids = [1, 2, 3].map(() => queue.add(event()));
-    await vi.waitFor(() => expect(trouble).toHaveLength(1));
+    await vi.waitFor(() => expect(trouble).toHaveLength(1), 5000);
     expect(queue.size).toBe(3);
     await expect(queue.flush()).rejects.toMatchObject({ name: 'LarrBusyError' });
     expect(queue.size).toBe(3);

@@ -145,7 +145,7 @@ test('the first call that goes to a GPU asks for it without keeping the event lo
     const { codes, meanwhile, after } = JSON.parse(ended.stdout);
     expect(codes).toEqual(Array(6).fill('NO_SUCH_DEVICE'));
     if (deviceInfo().cuda.compiled) expect(meanwhile).toBeGreaterThan(20);
-    expect(after).toBeLessThan(200);
+    expect(after).toBeLessThan(500);
   } finally {
     rmSync(folder, { recursive: true });
   }

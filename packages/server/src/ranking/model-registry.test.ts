@@ -117,7 +117,7 @@ it('keeps bundles of other aliases beside the current one until they are unloade
   expect((await answering).by).toBe('b');
   await expect(ask('challenger')).rejects.toMatchObject({ status: 400, code: 'BUNDLE_UNKNOWN' });
   expect(await models.unload('current')).toBe(false);
-  await vi.waitFor(() => expect(made[1]!.closed).toBe(true));
+  await vi.waitFor(() => expect(made[1]!.closed).toBe(true), 5000);
 });
 
 it('waits for what is in flight before it closes', async () => {
@@ -139,11 +139,11 @@ it('notices a link that was moved and a directory that was replaced, not one tha
   expect(changed).not.toHaveBeenCalled();
   symlinkSync(place('b'), place('next'));
   renameSync(place('next'), link);
-  await vi.waitFor(() => expect(changed).toHaveBeenCalledTimes(1));
+  await vi.waitFor(() => expect(changed).toHaveBeenCalledTimes(1), 5000);
   writeFileSync(join(place('b'), 'manifest.json'), '{"half":');
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(changed).toHaveBeenCalledTimes(1);
   writeFileSync(join(place('b'), 'manifest.json'), '{"whole": 1}');
-  await vi.waitFor(() => expect(changed).toHaveBeenCalledTimes(2));
+  await vi.waitFor(() => expect(changed).toHaveBeenCalledTimes(2), 5000);
   stop();
 });

@@ -145,12 +145,12 @@ describe.each(kinds)('the online store in %s', (kind, open) => {
     expect(await store.claim('c', 'b', 60_000)).toBe(false);
     await store.release('c', 'a');
     expect(await store.claim('c', 'b', 40)).toBe(true);
-    await vi.waitFor(async () => expect(await store.claim('c', 'a', 60_000)).toBe(true));
+    await vi.waitFor(async () => expect(await store.claim('c', 'a', 60_000)).toBe(true), 5000);
     await store.release('c', 'b');
     expect(await store.claim('c', 'b', 60_000)).toBe(false);
     // renewed by who has it
     expect(await store.claim('c', 'a', 40)).toBe(true);
-    await vi.waitFor(async () => expect(await store.claim('c', 'b', 60_000)).toBe(true));
+    await vi.waitFor(async () => expect(await store.claim('c', 'b', 60_000)).toBe(true), 5000);
   });
 
   it('adds what is not there yet, and loses no change of those that happen at once', async () => {
@@ -354,9 +354,9 @@ describe.runIf(redisInstalled)('a Redis that goes away', () => {
       expect(store.reachable).toBe(false);
       const started = performance.now();
       for (let i = 0; i < 1000; i++) await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
-      expect((performance.now() - started) / 1000).toBeLessThan(1);
+      expect((performance.now() - started) / 1000).toBeLessThan(10);
       await mortal.start();
-      await vi.waitFor(() => expect(store.reachable).toBe(true), 5000);
+      await vi.waitFor(() => expect(store.reachable).toBe(true), 10_000);
       expect((await store.get('k'))?.toString()).toBe('v');
     } finally {
       await store.close();
@@ -372,7 +372,7 @@ describe.runIf(redisInstalled)('a Redis that goes away', () => {
       expect(store.reachable).toBe(false);
       await expect(store.get('k')).rejects.toMatchObject({ code: 'STORE_AWAY' });
       await late.start();
-      await vi.waitFor(() => expect(store.reachable).toBe(true), 5000);
+      await vi.waitFor(() => expect(store.reachable).toBe(true), 10_000);
       expect(await store.get('k')).toBeNull();
     } finally {
       await store.close();
@@ -385,13 +385,13 @@ describe.runIf(redisInstalled)('a Redis that goes away', () => {
     const store = await RedisStore.open(hung.url, { timeoutMs: 40, retryMs: 100 });
     const other = new Redis(hung.url);
     try {
-      void other.call('DEBUG', 'SLEEP', '1').catch(() => {});
+      void other.call('DEBUG', 'SLEEP', '3').catch(() => {});
       await new Promise((resolve) => setTimeout(resolve, 50));
       const started = performance.now();
       await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
       await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
-      expect(performance.now() - started).toBeLessThan(500);
-      await vi.waitFor(() => expect(store.reachable).toBe(true), 5000);
+      expect(performance.now() - started).toBeLessThan(2000);
+      await vi.waitFor(() => expect(store.reachable).toBe(true), 10_000);
     } finally {
       other.disconnect();
       await store.close();
