@@ -2,8 +2,27 @@ export { FinetuneConfig, type FinetuneConfigInput } from './embedding/config.js'
 export { disposeEmbedder, type Embedder, loadEmbedder } from './embedding/embedder.js';
 export { type FinetuneOptions, type FinetuneResult, finetune } from './embedding/finetune.js';
 export type { Gate, GateCheck, Verdict } from './embedding/gate.js';
+export { nearestInSpace, type PoiSpace, poiSpace } from './embedding/poi-space.js';
 export type { EmbeddingQuality } from './embedding/quality.js';
-export { loadPoiIndex, type PoiIndex, type RecallHit, type RecallQuery, recall } from './embedding/recall.js';
+export {
+  loadPoiIndex,
+  type PoiIndex,
+  questionVector,
+  type RecallHit,
+  type RecallQuery,
+  recall,
+} from './embedding/recall.js';
+export {
+  type Expectation,
+  type Fulfilment,
+  fulfilling,
+  fulfilment,
+  questionsOf,
+  tastesOf,
+  type UserChoice,
+  type UserTaste,
+} from './embedding/recall-users.js';
+export { type KnownWords, questionByWords, type WordQuestion } from './embedding/recall-words.js';
 export { languageModelEmbedder, type TextEmbedder } from './embedding/text-embedder.js';
 export {
   type EmbedOptions,

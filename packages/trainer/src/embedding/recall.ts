@@ -73,21 +73,7 @@ export async function allowedPois(
   if (place === undefined && wanted.length === 0) return null;
   const allowed = new Uint8Array(dataset.manifest.pois).fill(1);
   if (place !== undefined) {
-    const places = await dataset.poiPlaces();
-    if (places === null) {
-      throw new UsageError(
-        'NO_PLACES',
-        'the schema of these data names no place of POIs ("place": docs/data.md); filter by a keyword',
-      );
-    }
-    if (!places.includes(place)) {
-      const known = [...new Set(places.filter((one) => one !== null))].sort();
-      const some = known.slice(0, 20).join(', ');
-      throw new UsageError(
-        'UNKNOWN_PLACE',
-        `no POI is in "${place}"; there are ${some}${known.length > 20 ? ', …' : ''}`,
-      );
-    }
+    const places = await requirePlaces(dataset, [place]);
     places.forEach((one, poi) => {
       if (one !== place) allowed[poi] = 0;
     });
@@ -105,6 +91,27 @@ export async function allowedPois(
     });
   }
   return allowed;
+}
+
+/** [pois]: the place of each POI. @throws UsageError `NO_PLACES`; `UNKNOWN_PLACE` where one of `wanted` has no POI */
+export async function requirePlaces(dataset: Dataset, wanted: readonly string[]): Promise<(string | null)[]> {
+  const places = await dataset.poiPlaces();
+  if (places === null) {
+    throw new UsageError(
+      'NO_PLACES',
+      'the schema of these data names no place of POIs ("place": docs/data.md); filter by a keyword',
+    );
+  }
+  const unknown = wanted.find((place) => !places.includes(place));
+  if (unknown !== undefined) {
+    const known = [...new Set(places.filter((one) => one !== null))].sort();
+    const some = known.slice(0, 20).join(', ');
+    throw new UsageError(
+      'UNKNOWN_PLACE',
+      `no POI is in "${unknown}"; there are ${some}${known.length > 20 ? ', …' : ''}`,
+    );
+  }
+  return places;
 }
 
 export interface RecallOptions {
@@ -127,6 +134,20 @@ export async function recall(
   k = 10,
   { allowed = null, graph = null }: RecallOptions = {},
 ): Promise<RecallHit[]> {
+  const vector = await questionVector(embedder, index, { ...(text && { text }), keywords });
+  if (allowed === null && graph !== null) return graph.search(vector, k);
+  return nearest(vector, index, k, embedder.similarity, allowed);
+}
+
+/**
+ * The vector of a question, [dimension], as the model makes it.
+ * @throws as `recall`
+ */
+export async function questionVector(
+  embedder: TextEmbedder,
+  index: Pick<PoiIndex, 'dimension'>,
+  { text, keywords = [] }: RecallQuery,
+): Promise<Float32Array> {
   const parts = [...(text ? [text] : []), ...(keywords.length > 0 ? [embedder.phrase(keywords)] : [])];
   if (parts.length === 0) throw new UsageError('EMPTY_QUERY', 'There is nothing to look for: give a text or keywords.');
   if (index.dimension !== embedder.dimension) {
@@ -135,9 +156,7 @@ export async function recall(
       `The POI vectors have ${index.dimension} dimensions, the model makes ${embedder.dimension}. Embed the dataset with this model.`,
     );
   }
-  const vector = await embedder.embed([embedder.tokens(` ${parts.join(' ')}`).ids]);
-  if (allowed === null && graph !== null) return graph.search(vector, k);
-  return nearest(vector, index, k, embedder.similarity, allowed);
+  return embedder.embed([embedder.tokens(` ${parts.join(' ')}`).ids]);
 }
 
 /** The `k` rows of an index most similar to `vector` [dimension], best first; of those that are allowed. */

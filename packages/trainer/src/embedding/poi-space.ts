@@ -1,0 +1,102 @@
+// Where recall for users happens: POIs' vectors less what all POIs share, so that questions, words and users' tastes can be added up.
+import { noGrad, tensor, tidy } from '@larr/torch';
+import type { PoiIndex, RecallHit } from './recall.js';
+
+/** POIs' vectors less their mean (method.md, section 7: what all share tells nothing apart), each of length 1; zeros where there is no text. */
+export interface PoiSpace {
+  /** [pois, dimension] */
+  vectors: Float32Array;
+  pois: number;
+  dimension: number;
+  /** [dimension]: what was taken off */
+  mean: Float32Array;
+}
+
+export function poiSpace({ vectors, pois, dimension }: PoiIndex): PoiSpace {
+  const sum = new Float64Array(dimension);
+  const present: number[] = [];
+  for (let poi = 0; poi < pois; poi++) {
+    const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
+    if (own.every((x) => x === 0)) continue;
+    present.push(poi);
+    for (let i = 0; i < dimension; i++) sum[i]! += own[i]!;
+  }
+  const mean = Float32Array.from(sum, (x) => (present.length === 0 ? 0 : x / present.length));
+  const out = new Float32Array(vectors.length);
+  for (const poi of present) {
+    const at = poi * dimension;
+    out.set(unit(vectors.subarray(at, at + dimension).map((x, i) => x - mean[i]!)), at);
+  }
+  return { vectors: out, pois, dimension, mean };
+}
+
+/** A vector of length 1; the zero vector stays what it is. */
+export function unit(vector: Float32Array): Float32Array {
+  const length = Math.hypot(...vector);
+  return length === 0 ? vector : vector.map((x) => x / length);
+}
+
+/** The mean of some POIs' vectors, of length 1; less the vector that `less` names of each, which is then of length 1 too. */
+export function meanOf(
+  { vectors, dimension }: PoiSpace,
+  pois: readonly number[],
+  less?: (poi: number) => Float32Array | null,
+): Float32Array {
+  const sum = new Float32Array(dimension);
+  for (const poi of pois) {
+    const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
+    const other = less?.(poi) ?? null;
+    const part = other === null ? own : unit(own.map((x, i) => x - other[i]!));
+    for (let i = 0; i < dimension; i++) sum[i]! += part[i]!;
+  }
+  return unit(sum);
+}
+
+/** Questions at a time. */
+const BATCH = 64;
+
+/**
+ * The `k` POIs nearest to each of some questions by cosine, best first; POIs without a text are never found.
+ * @param questions [n, dimension]
+ * @param allowed [pois]: 1 for those that may be found; all where it is null
+ */
+export function nearestInSpace(
+  { vectors, pois, dimension }: PoiSpace,
+  questions: readonly Float32Array[],
+  k: number,
+  allowed: Uint8Array | null,
+): RecallHit[][] {
+  const rows: number[] = [];
+  for (let poi = 0; poi < pois; poi++) {
+    const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
+    if (allowed?.[poi] !== 0 && own.some((x) => x !== 0)) rows.push(poi);
+  }
+  const found = Math.min(k, rows.length);
+  if (found === 0) return questions.map(() => []);
+  return noGrad(() =>
+    tidy(() => {
+      const all = tensor(vectors, [pois, dimension]);
+      const table = all.indexSelect(0, tensor(Int32Array.from(rows), [rows.length])).transpose(0, 1);
+      const out: RecallHit[][] = [];
+      for (let start = 0; start < questions.length; start += BATCH) {
+        const some = questions.slice(start, start + BATCH).map(unit);
+        const flat = new Float32Array(some.length * dimension);
+        for (const [i, one] of some.entries()) flat.set(one, i * dimension);
+        tidy(() => {
+          const scores = tensor(flat, [some.length, dimension]).matmul(table);
+          const [values, places] = scores.topk(found, 1, true, true) as [typeof scores, typeof scores];
+          const similarity = values.contiguous().toFloat32Array();
+          const place = places.contiguous().toArray() as BigInt64Array;
+          for (let i = 0; i < some.length; i++)
+            out.push(
+              Array.from({ length: found }, (_, j) => ({
+                poi: rows[Number(place[i * found + j])]!,
+                similarity: similarity[i * found + j]!,
+              })),
+            );
+        });
+      }
+      return out;
+    }),
+  );
+}

@@ -1,0 +1,196 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Dataset, DuckdbSession, literal, openDataset } from '@larr/core';
+import { setNumThreads } from '@larr/torch';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeToyDataset } from '../../test/toy-dataset.js';
+import { draws } from '../language-model/draws.js';
+import { nearestInSpace, type PoiSpace, poiSpace, unit } from './poi-space.js';
+import { fulfilling, fulfilment, questionsOf, tastesOf } from './recall-users.js';
+import { questionByWords } from './recall-words.js';
+
+const WORDS = [
+  'Northport',
+  'Southfield',
+  'noodles',
+  'dumplings',
+  'curry',
+  'sushi',
+  'pizza',
+  'congee',
+  'kebab',
+  'tacos',
+];
+
+let root: string;
+let dataset: Dataset;
+let texts: Awaited<ReturnType<Dataset['poiTexts']>>;
+let space: PoiSpace;
+
+/** A direction for each of some words, those of a POI's texts summed: what a model that reads well would make, far from the origin. */
+function vectorsOf(): Float32Array {
+  const d = 24;
+  const next = draws(3, 'directions');
+  const directions = WORDS.map(() => unit(Float32Array.from({ length: d }, () => next() + next() + next() - 1.5)));
+  const out = new Float32Array(texts.length * d).fill(2);
+  texts.forEach((own, poi) => {
+    const all = own.map(({ text }) => text).join(' ');
+    WORDS.forEach((word, w) => {
+      if (!all.includes(word)) return;
+      directions[w]!.forEach((x, i) => {
+        out[poi * d + i]! += x;
+      });
+    });
+  });
+  return out.fill(0, 0, d); // POI 0 has no vector
+}
+
+beforeAll(async () => {
+  setNumThreads(1);
+  root = mkdtempSync(join(tmpdir(), 'larr-recall-users-'));
+  await makeToyDataset(root, { placed: true });
+  dataset = await openDataset(root);
+  texts = await dataset.poiTexts();
+  space = poiSpace({ vectors: vectorsOf(), pois: texts.length, dimension: 24 });
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const has = (poi: number, keyword: string, text: string) =>
+  texts[poi]!.find((own) => own.keyword === keyword)!.text.includes(text);
+
+describe('a question by words', () => {
+  it('finds POIs like those whose texts have its words, and says which words it knows', () => {
+    const { vector, known, unknown } = questionByWords('the sushi, on a boat in NORTHPORT', texts, space);
+    const count = (keyword: string, text: string) => texts.filter((_, poi) => has(poi, keyword, text)).length;
+    expect(known).toEqual([{ text: 'sushi', pois: count('menu', 'sushi') }]);
+    // more than three in ten are in either city, and function words are of no use
+    expect(unknown).toEqual(['boat', 'northport']);
+    const [found] = nearestInSpace(space, [vector], 8, null);
+    expect(found!.every(({ poi }) => has(poi, 'menu', 'sushi'))).toBe(true);
+    expect(found![0]!.similarity).toBeGreaterThan(found![7]!.similarity);
+  });
+
+  it('takes phrases before their words, and parts of a run of Han characters', () => {
+    const own = [
+      ['hot pot', 'hot pot 火锅', 'pot of tea', 'tea', 'tea', 'rice', 'rice'],
+      ['火锅', '火锅', '茶', '茶', '茶', '饭', '饭'],
+    ];
+    const many = own[0]!.map((menu, poi) => [{ keyword: 'menu', token: 'menu', text: `${menu} ${own[1]![poi]}` }]);
+    const vectors = Float32Array.from(own[0]!.flatMap((_, poi) => [poi < 2 ? 1 : 0, poi > 4 ? 1 : 0, 0.1 * poi]));
+    const small = poiSpace({ vectors, pois: 7, dimension: 3 });
+    expect(questionByWords('hot pot', many, small).known).toEqual([{ text: 'hot pot', pois: 2 }]);
+    expect(questionByWords('吃火锅吧', many, small).known).toEqual([{ text: '火锅', pois: 2 }]);
+    expect(() => questionByWords('on the moon', many, small)).toThrow(
+      expect.objectContaining({ code: 'NOTHING_KNOWN', message: expect.stringContaining('on the moon') }),
+    );
+  });
+});
+
+describe('users of recall', () => {
+  it('are those who neither live in a place nor saw a POI there, drawn by the seed', async () => {
+    const places = (await dataset.poiPlaces())!;
+    const all = await tastesOf(dataset, space, { count: 100, seed: 1 });
+    const strangers = await tastesOf(dataset, space, { count: 100, seed: 1, neverIn: ['Northport'] });
+    const seen = new Set<number>();
+    const clicked = new Set<number>();
+    for (const part of ['train', 'validation', 'test'] as const) {
+      const samples = await dataset.loadPart(part);
+      samples.user.forEach((user, row) => {
+        if (places[samples.poi[row]!] === 'Northport') seen.add(user);
+        if (part === 'train' && samples.click[row] === 1 && samples.poi[row] !== 0) clicked.add(user);
+      });
+    }
+    using db = await DuckdbSession.open();
+    const ids = (
+      await db.rows<{ user: string }>(
+        `SELECT "user" FROM read_parquet(${literal(join(root, 'store', 'users.parquet'))}) ORDER BY user_index`,
+      )
+    ).map(({ user }) => user);
+    const expected = [...clicked].filter((user) => !seen.has(user)).map((user) => ids[user]!);
+    expect(strangers.users.map(({ user }) => user).sort()).toEqual(expected.sort());
+    expect(strangers.fitting).toBe(expected.length);
+    expect(all.fitting).toBe(clicked.size);
+    expect(expected.length).toBeGreaterThan(10);
+    expect(expected.length).toBeLessThan(clicked.size);
+    const few = await tastesOf(dataset, space, { count: 5, seed: 7, neverIn: ['Northport'] });
+    expect(few.users).toHaveLength(5);
+    const again = await tastesOf(dataset, space, { count: 5, seed: 7, neverIn: ['Northport'] });
+    expect(again.users.map(({ user }) => user)).toEqual(few.users.map(({ user }) => user));
+    const one = await tastesOf(dataset, space, { count: 1, seed: 1, user: few.users[0]!.user });
+    expect(one.users).toEqual([few.users[0]]);
+  });
+
+  it('like what they clicked, wherever it is, and the question says where', async () => {
+    const { users } = await tastesOf(dataset, space, { count: 100, seed: 1, neverIn: ['Northport'] });
+    // they live in Southfield: without the places' means their taste would lead back there
+    const places = (await dataset.poiPlaces())!;
+    const northport = questionByWords('sushi', texts, space).vector;
+    const lists = nearestInSpace(space, questionsOf(null, users, 0.25), 10, null);
+    const there = lists.flat().filter(({ poi }) => places[poi] === 'Northport').length / lists.flat().length;
+    expect(there).toBeGreaterThan(0.3);
+    const mixed = nearestInSpace(space, questionsOf(northport, users, 0.25), 5, null);
+    const sushi = mixed.flat().filter(({ poi }) => has(poi, 'menu', 'sushi')).length / mixed.flat().length;
+    expect(sushi).toBeGreaterThan(0.9);
+    // the taste is in it: other users get other POIs
+    expect(new Set(mixed.map((list) => list.map(({ poi }) => poi).join())).size).toBeGreaterThan(5);
+    expect(new Set(nearestInSpace(space, questionsOf(northport, users, 0), 5, null).map((l) => l[0]!.poi)).size).toBe(
+      1,
+    );
+  });
+
+  it('that are not there are told', async () => {
+    const one = { count: 1, seed: 1 };
+    await expect(tastesOf(dataset, space, { ...one, user: 'u9999' })).rejects.toMatchObject({ code: 'UNKNOWN_USER' });
+    await expect(tastesOf(dataset, space, { ...one, neverIn: ['Nowhere'] })).rejects.toMatchObject({
+      code: 'UNKNOWN_PLACE',
+      message: expect.stringContaining('Northport, Southfield'),
+    });
+    await expect(tastesOf(dataset, space, { ...one, neverIn: ['Northport', 'Southfield'] })).rejects.toMatchObject({
+      code: 'NO_USERS',
+      message: expect.stringContaining('Northport, Southfield'),
+    });
+  });
+});
+
+describe('what is expected', () => {
+  it('is a text that a keyword holds, a place, or a column, and each is counted', async () => {
+    const [menu, place] = await fulfilling(dataset, [
+      { column: 'menu', values: ['SUSHI', 'tacos'] },
+      { column: 'place', values: ['Northport'] },
+    ]);
+    const places = (await dataset.poiPlaces())!;
+    expect([...menu!.keys()].filter((poi) => menu![poi])).toEqual(
+      [...texts.keys()].filter((poi) => has(poi, 'menu', 'sushi') || has(poi, 'menu', 'tacos')),
+    );
+    expect([...place!]).toEqual(places.map((one) => (one === 'Northport' ? 1 : 0)));
+    await expect(fulfilling(dataset, [{ column: 'cuisine', values: ['x'] }])).rejects.toMatchObject({
+      code: 'UNKNOWN_COLUMN',
+      message: expect.stringContaining('name, location, menu, introduction'),
+    });
+    await expect(fulfilling(dataset, [{ column: 'menu', values: ['haggis'] }])).rejects.toMatchObject({
+      code: 'NONE_FULFILS',
+    });
+  });
+
+  it('is a mean over users with its standard error, beside chance among the POIs that were searched', () => {
+    const fulfils = Uint8Array.of(1, 1, 0, 0, 1);
+    expect(
+      fulfilment(
+        fulfils,
+        Uint8Array.of(1, 1, 1, 1, 0),
+        [0, 2],
+        [
+          [0, 1],
+          [0, 2],
+          [2, 3],
+        ],
+      ),
+    ).toEqual({
+      chance: 0.5,
+      question: 1,
+      users: { mean: 1, error: expect.closeTo(1 / Math.sqrt(3), 12), least: 0 },
+    });
+    expect(fulfilment(fulfils, null, null, [])).toEqual({ chance: 0.6, question: null, users: null });
+  });
+});
