@@ -73,13 +73,14 @@ describe('a question by words', () => {
 
   it('takes phrases before their words, and parts of a run of Han characters', () => {
     const own = [
-      ['hot pot', 'hot pot 火锅', 'pot of tea', 'tea', 'tea', 'rice', 'rice'],
+      ['hot pot', 'hot pot 火锅', 'pot of tea', 'cake and rice', 'tea', 'jam and rice', 'soup'],
       ['火锅', '火锅', '茶', '茶', '茶', '饭', '饭'],
     ];
     const many = own[0]!.map((menu, poi) => [{ keyword: 'menu', token: 'menu', text: `${menu} ${own[1]![poi]}` }]);
     const vectors = Float32Array.from(own[0]!.flatMap((_, poi) => [poi < 2 ? 1 : 0, poi > 4 ? 1 : 0, 0.1 * poi]));
     const small = poiSpace({ vectors, pois: 7, dimension: 3 });
     expect(questionByWords('hot pot', many, small).known).toEqual([{ text: 'hot pot', pois: 2 }]);
+    expect(questionByWords('and rice', many, small).known).toEqual([{ text: 'rice', pois: 2 }]);
     expect(questionByWords('吃火锅吧', many, small).known).toEqual([{ text: '火锅', pois: 2 }]);
     expect(() => questionByWords('on the moon', many, small)).toThrow(
       expect.objectContaining({ code: 'NOTHING_KNOWN', message: expect.stringContaining('on the moon') }),

@@ -13,7 +13,7 @@ const FUNCTION_WORDS = new Set(
   am is are was were be been being do does did have has had can could will would shall should may might must
   and or but nor so if than then because while as
   in on at by to of off for from with without into onto over under up down out about around between near through during after before until
-  there here very too also just only`.split(/\s+/),
+  there here very too also just only something anything nothing someone please`.split(/\s+/),
 );
 
 /** A phrase of the question, and in how many POIs' texts it is. */
@@ -47,7 +47,9 @@ export function questionByWords(
   const unknown: string[] = [];
   const vector = new Float32Array(space.dimension);
   const take = (phrase: string): boolean => {
-    if (phrase.split(' ').every((word) => FUNCTION_WORDS.has(word))) return false;
+    const own = phrase.split(' ');
+    // "hot and" says no more than "hot"
+    if (FUNCTION_WORDS.has(own[0]!) || FUNCTION_WORDS.has(own.at(-1)!)) return false;
     const pois = having.get(phrase) ?? [];
     if (pois.length < FEWEST_POIS || pois.length > most) return false;
     meanOf(space, pois).forEach((x, i) => {

@@ -153,6 +153,8 @@ async function answer(options: RecallCommandOptions, context: CommandContext): P
   requireTogether(options);
   const dataset = await openDataset(options.data, options.split);
   const question = questionOf(options, dataset);
+  if (question === null && options.user === undefined && options.users === undefined)
+    throw new UsageError('EMPTY_QUERY', 'there is nothing to look for: give --text, --scene, or users');
   const allowed = await allowedPois(dataset, { place: options.place, keywords: options.where });
   const each = await fulfilling(dataset, options.expect);
   const fulfils =
@@ -274,10 +276,7 @@ async function search(
     vector = unit(read.map((x, i) => x - space.mean[i]!));
   }
   const [hits = null] = vector === null ? [] : nearestInSpace(space, [vector], k, allowed);
-  if (!forUsers) {
-    if (hits === null) throw new UsageError('EMPTY_QUERY', 'There is nothing to look for: give a text or keywords.');
-    return { recallAt10: null, hits, ...(words && { words }) };
-  }
+  if (!forUsers) return { recallAt10: null, hits, ...(words && { words }) };
   const { questionsOf, tastesOf } = await import('../../embedding/recall-users.js');
   const { user, users: count = 1, neverIn } = options;
   const { fitting, users } = await tastesOf(dataset, space, { count, seed, neverIn, user });
