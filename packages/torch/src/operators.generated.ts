@@ -277,6 +277,12 @@ export const sceneAttention = native.sceneAttention as (logits: Tensor, values: 
 /** Causal grouped-query attention, softmax(q kᵀ ∕ √d) v, of each of several sequences laid one after another with itself: [T, (heads + 2·keyValueHeads)·d] → [T, heads·d]. A row holds a token’s queries, keys and values. Queries and keys are first turned by their position (rotary, halves apart), which restarts at each sequence: cosine and sine are constants [longest, d ∕ 2]. starts: i32 or i64 [sequences + 1], where each sequence begins and then T, best kept on the CPU. Fused on the CPU for f32 and bf16. */
 export const packedAttention = native.packedAttention as (queryKeyValue: Tensor, cosine: Tensor, sine: Tensor, starts: Tensor, heads: number, keyValueHeads: number) => Tensor;
 
+/** packedAttention for some of the tokens: queries [R, heads·d] of tokens (i32 or i64 [R], rising, best kept on the CPU) over keysValues [T, 2·keyValueHeads·d] of all of them → [R, heads·d]. A sequence may have no query. */
+export const packedQueryAttention = native.packedQueryAttention as (queries: Tensor, keysValues: Tensor, tokens: Tensor, cosine: Tensor, sine: Tensor, starts: Tensor, heads: number, keyValueHeads: number) => Tensor;
+
+/** Rows of x [n, d] by index (i64 or i32 [m]) → [m, d]. Of a row taken more than once the gradients are summed in f32 and rounded once, on the CPU for f32 and bf16. */
+export const takeRows = native.takeRows as (x: Tensor, index: Tensor) => Tensor;
+
 /** [s, s ∕ √(mean s² + eps) · weight] with s = x + update, or x where there is none, over the last dim: a residual step and the norm after it. Under autocast the second is bf16. Fused on the CPU for f32 and bf16. Defaults: eps = 1e-6. */
 export const addRmsNorm = native.addRmsNorm as (x: Tensor, weight: Tensor, update?: Tensor | null, eps?: number) => [Tensor, Tensor];
 

@@ -7,9 +7,11 @@ import {
   linearSwiGlu,
   manualSeed,
   packedAttention,
+  packedQueryAttention,
   randint,
   randn,
   swiGlu,
+  takeRows,
   tensor,
   tidy,
 } from '../dist/index.js';
@@ -81,6 +83,49 @@ for (const dtype of ['f32', 'bf16']) {
           own,
         ),
       ],
+    );
+  }
+  for (const [lengths, heads, own, size, wanted] of [
+    [[1], 1, 1, 2, [0]],
+    [[2, 1, 3], 2, 1, 6, [1, 5]],
+    [[100, 49], 2, 1, 16, [3, 50, 51, 98, 100]],
+    [[97, 1, 130, 20], 2, 2, 48, Array.from({ length: 248 }, (_, i) => i).filter((i) => i % 7 < 5 && i !== 97)],
+    [[60], 3, 1, 64, []],
+    [[33, 70], 4, 2, 16, Array.from({ length: 103 }, (_, i) => i)],
+  ]) {
+    const starts = [0];
+    for (const length of lengths) starts.push(starts.at(-1) + length);
+    const whole = (values) => tensor(Int32Array.from(values), [values.length], { dtype: 'i32' });
+    const angles = normal(Math.max(...lengths), size / 2);
+    check(
+      `attention of ${wanted.length} of ${lengths.join(', ')}; heads ${heads}/${own} of ${size}`,
+      dtype,
+      () => [normal(wanted.length, heads * size), normal(starts.at(-1), 2 * own * size)],
+      ([queries, keysValues], as) => [
+        packedQueryAttention(
+          queries,
+          keysValues,
+          whole(wanted),
+          ...[angles.cos(), angles.sin()].map((t) => t.to('f32').to(as === 'f64' ? 'f64' : 'f32')),
+          whole(starts),
+          heads,
+          own,
+        ),
+      ],
+    );
+  }
+  for (const [count, width, taken] of [
+    [1, 1, 40],
+    [50, 37, 700],
+    [20, 192, 0],
+    [9, 16, 4],
+  ]) {
+    const index = randint(0, count, [taken]);
+    check(
+      `${taken} rows of [${count}, ${width}]`,
+      dtype,
+      () => [normal(count, width)],
+      ([x]) => [takeRows(x, index)],
     );
   }
   for (const [count, width] of [

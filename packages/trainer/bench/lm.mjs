@@ -140,7 +140,9 @@ function ours(task, dtype, batches, bosId) {
         sequences,
         texts.map(({ prompt }) => prompt),
       );
-      inPrecision(() => nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward: true }));
+      inPrecision(() =>
+        nextTokenLoss(decoder, hiddenStates(decoder, batch, { rows: targets.rows }), targets, { backward: true }),
+      );
       clipGradNorm(parameters, 1);
       optimizer.step();
     });

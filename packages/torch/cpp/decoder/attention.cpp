@@ -12,6 +12,7 @@ struct Sequences {
   std::vector<int64_t> starts;  // and T
   int64_t longest = 0;
 
+  Sequences(std::vector<int64_t> known, int64_t most) : starts(std::move(known)), longest(most) {}
   explicit Sequences(const at::Tensor& given, int64_t total) {
     TORCH_CHECK(given.dim() == 1 && given.numel() > 0 && at::isIntegralType(given.scalar_type(), /*includeBool=*/false),
                 "starts must be whole numbers [sequences + 1], not ", dtypeName(given.scalar_type()), " ", given.sizes());
@@ -30,18 +31,48 @@ struct Sequences {
 
 struct Shape {
   int64_t heads, keyValueHeads, headSize;
-  int64_t width() const { return (heads + 2 * keyValueHeads) * headSize; }
 };
 
-Shape shapeOf(const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine, int64_t heads, int64_t keyValueHeads) {
-  TORCH_CHECK(heads > 0 && keyValueHeads > 0 && heads % keyValueHeads == 0, "keyValueHeads ", keyValueHeads, " must divide heads ", heads);
-  TORCH_CHECK(fused.dim() == 2 && at::isFloatingType(fused.scalar_type()), "queryKeyValue must be a floating [T, width], not ", fused.sizes());
-  const Shape shape{heads, keyValueHeads, fused.size(1) / (heads + 2 * keyValueHeads)};
-  TORCH_CHECK(shape.headSize > 0 && shape.width() == fused.size(1) && shape.headSize % 2 == 0, "a row of ", fused.size(1), " numbers is not ", heads,
-              " + 2 · ", keyValueHeads, " heads of an even size");
+Shape checked(const Shape& shape, int64_t width, int64_t count, const at::Tensor& cosine, const at::Tensor& sine) {
+  TORCH_CHECK(shape.headSize > 0 && count * shape.headSize == width && shape.headSize % 2 == 0, "a row of ", width, " numbers is not ", count,
+              " heads of an even size");
   TORCH_CHECK(cosine.dim() == 2 && cosine.sizes() == sine.sizes() && cosine.size(1) == shape.headSize / 2, "cosine and sine must be [longest, ",
               shape.headSize / 2, "], not ", cosine.sizes(), " and ", sine.sizes());
   return shape;
+}
+
+void checkHeads(int64_t heads, int64_t keyValueHeads) {
+  TORCH_CHECK(heads > 0 && keyValueHeads > 0 && heads % keyValueHeads == 0, "keyValueHeads ", keyValueHeads, " must divide heads ", heads);
+}
+
+Shape shapeOf(const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine, int64_t heads, int64_t keyValueHeads) {
+  checkHeads(heads, keyValueHeads);
+  TORCH_CHECK(fused.dim() == 2 && at::isFloatingType(fused.scalar_type()), "queryKeyValue must be a floating [T, width], not ", fused.sizes());
+  const int64_t count = heads + 2 * keyValueHeads;
+  return checked({heads, keyValueHeads, fused.size(1) / count}, fused.size(1), count, cosine, sine);
+}
+
+Shape shapeOf(const at::Tensor& queries, const at::Tensor& keysValues, const at::Tensor& cosine, const at::Tensor& sine, int64_t heads, int64_t keyValueHeads) {
+  checkHeads(heads, keyValueHeads);
+  TORCH_CHECK(queries.dim() == 2 && at::isFloatingType(queries.scalar_type()), "queries must be a floating [R, width], not ", queries.sizes());
+  const Shape shape = checked({heads, keyValueHeads, queries.size(1) / heads}, queries.size(1), heads, cosine, sine);
+  TORCH_CHECK(keysValues.dim() == 2 && keysValues.size(1) == 2 * keyValueHeads * shape.headSize && keysValues.scalar_type() == queries.scalar_type(),
+              "keysValues must be ", dtypeName(queries.scalar_type()), " [T, ", 2 * keyValueHeads * shape.headSize, "], as queries are, not ",
+              dtypeName(keysValues.scalar_type()), " ", keysValues.sizes());
+  return shape;
+}
+
+/// i64 on the CPU, rising, one a query.
+at::Tensor checkedTokens(const at::Tensor& given, int64_t queries, int64_t total) {
+  TORCH_CHECK(given.dim() == 1 && given.numel() == queries && at::isIntegralType(given.scalar_type(), /*includeBool=*/false),
+              "tokens must be whole numbers [", queries, "], one a query, not ", dtypeName(given.scalar_type()), " ", given.sizes());
+  const at::Tensor whole = given.to(at::kCPU, at::kLong).contiguous();
+  const int64_t* at = whole.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < queries; ++i) {
+    TORCH_CHECK_INDEX(at[i] >= 0 && at[i] < total, "token ", at[i], " is none of the ", total);
+    TORCH_CHECK(i == 0 || at[i - 1] < at[i], "tokens must rise: query ", i, " is of token ", at[i], " after ", at[i - 1]);
+  }
+  return whole;
 }
 
 void checkLongest(const Sequences& sequences, const at::Tensor& cosine) {
@@ -49,52 +80,69 @@ void checkLongest(const Sequences& sequences, const at::Tensor& cosine) {
               " positions of cosine and sine");
 }
 
-/// Calls body(start, length, key-value head, scratch) for every pair of a sequence and a head. Which thread takes which is left to
+/// Calls body(sequence, key-value head, scratch) for every pair of a sequence and a head. Which thread takes which is left to
 /// chance, as sequences differ in length; each pair writes what no other does.
 template <typename F>
-void overHeads(const Sequences& sequences, int64_t heads, size_t scratch, const F& body) {
+void overHeads(const Sequences& sequences, const at::Tensor& tokens, int64_t heads, size_t scratch, const F& body) {
+  std::vector<Sequence> parts;
+  int64_t query = 0;
+  for (int64_t i = 0; i < sequences.count(); ++i) {
+    const int64_t start = sequences.starts[static_cast<size_t>(i)], length = sequences.length(i), first = tokens.defined() ? query : start;
+    if (tokens.defined()) {
+      const int64_t* at = tokens.const_data_ptr<int64_t>();
+      while (query < tokens.numel() && at[query] < start + length) ++query;
+    }
+    parts.push_back({start, length, first, tokens.defined() ? query - first : length});
+  }
   const int64_t tasks = sequences.count() * heads, workers = std::min<int64_t>(tasks, at::get_num_threads());
   std::atomic<int64_t> next{0};
   at::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
     const at::Tensor memory = at::empty({static_cast<int64_t>(scratch)}, at::kFloat);
     for (int64_t worker = begin; worker < end; ++worker)
-      for (int64_t task = next++; task < tasks; task = next++) {
-        const int64_t sequence = task / heads;
-        body(sequences.starts[static_cast<size_t>(sequence)], sequences.length(sequence), task % heads, memory.mutable_data_ptr<float>());
-      }
+      for (int64_t task = next++; task < tasks; task = next++)
+        body(parts[static_cast<size_t>(task / heads)], task % heads, memory.mutable_data_ptr<float>());
   });
 }
 
 struct FusedAttention : torch::autograd::Function<FusedAttention> {
-  static Attention problem(const Shape& shape, const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine) {
+  /// keysValues undefined: columns of queries.
+  static Attention problem(const Shape& shape, const at::Tensor& queries, const at::Tensor& keysValues, const at::Tensor& tokens, const at::Tensor& cosine,
+                           const at::Tensor& sine) {
     Attention p{};
     p.heads = shape.heads;
     p.keyValueHeads = shape.keyValueHeads;
     p.headSize = shape.headSize;
     p.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(shape.headSize)));
-    p.queryKeyValue = matrix(fused);
+    p.queries = matrix(queries);
+    p.keysValues = matrix(keysValues.defined() ? keysValues : queries);
+    p.queryWidth = queries.size(1);
+    p.keyWidth = keysValues.defined() ? keysValues.size(1) : queries.size(1);
+    p.keyAt = keysValues.defined() ? 0 : shape.heads * shape.headSize;
+    p.tokens = tokens.defined() ? tokens.const_data_ptr<int64_t>() : nullptr;
     p.cosine = cosine.const_data_ptr<float>();
     p.sine = sine.const_data_ptr<float>();
     return p;
   }
 
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& queryKeyValue, const at::Tensor& cosine, const at::Tensor& sine,
-                            const at::Tensor& starts, int64_t heads, int64_t keyValueHeads, bool differentiate) {
-    const at::Tensor fused = queryKeyValue.contiguous(), cosines = cosine.to(at::kFloat).contiguous(), sines = sine.to(at::kFloat).contiguous();
-    const Shape shape = shapeOf(fused, cosine, sine, heads, keyValueHeads);
-    const Sequences sequences(starts, fused.size(0));
-    checkLongest(sequences, cosine);
-    const at::Tensor out = at::empty({fused.size(0), heads * shape.headSize}, fused.options());
-    const at::Tensor logSum = differentiate ? at::empty({fused.size(0), heads}, fused.options().dtype(at::kFloat)) : at::Tensor();
-    Attention p = problem(shape, fused, cosines, sines);
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& queries, const std::optional<at::Tensor>& keysValues,
+                            const std::optional<at::Tensor>& which, const at::Tensor& cosine, const at::Tensor& sine, const Sequences& sequences,
+                            const Shape& shape, bool differentiate) {
+    const at::Tensor q = queries.contiguous(), kv = keysValues ? keysValues->contiguous() : at::Tensor(), tokens = which ? *which : at::Tensor();
+    const at::Tensor cosines = cosine.to(at::kFloat).contiguous(), sines = sine.to(at::kFloat).contiguous();
+    const at::Tensor out = at::empty({q.size(0), shape.heads * shape.headSize}, q.options());
+    const at::Tensor logSum = differentiate ? at::empty({q.size(0), shape.heads}, q.options().dtype(at::kFloat)) : at::Tensor();
+    Attention p = problem(shape, q, kv, tokens, cosines, sines);
     p.out = matrix(out);
     p.logSum = differentiate ? logSum.data_ptr<float>() : nullptr;
-    overHeads(sequences, keyValueHeads, kernels().attentionScratch(p, sequences.longest, false),
-              [&](int64_t start, int64_t length, int64_t head, float* scratch) { kernels().attention(p, start, length, head, scratch); });
+    overHeads(sequences, tokens, shape.keyValueHeads, kernels().attentionScratch(p, sequences.longest, false),
+              [&](const Sequence& of, int64_t head, float* scratch) { kernels().attention(p, of, head, scratch); });
     if (differentiate) {
-      context->save_for_backward({fused, cosines, sines, starts, out, logSum});
-      context->saved_data["heads"] = heads;
-      context->saved_data["keyValueHeads"] = keyValueHeads;
+      context->save_for_backward({q, kv, tokens, cosines, sines, out, logSum});
+      context->saved_data["starts"] = sequences.starts;
+      context->saved_data["longest"] = sequences.longest;
+      context->saved_data["heads"] = shape.heads;
+      context->saved_data["keyValueHeads"] = shape.keyValueHeads;
+      context->saved_data["headSize"] = shape.headSize;
     }
     return out;
   }
@@ -102,18 +150,20 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     once("packedAttention");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &fused = saved[0], &out = saved[4], &logSum = saved[5];
-    const Shape shape = shapeOf(fused, saved[1], saved[2], context->saved_data["heads"].toInt(), context->saved_data["keyValueHeads"].toInt());
-    const Sequences sequences(saved[3], fused.size(0));
-    const at::Tensor outGradient = gradients[0].to(fused.scalar_type()).contiguous(), gradient = at::empty_like(fused);
-    Attention p = problem(shape, fused, saved[1], saved[2]);
+    const at::Tensor &q = saved[0], &kv = saved[1], &tokens = saved[2], &out = saved[5], &logSum = saved[6];
+    const Shape shape{context->saved_data["heads"].toInt(), context->saved_data["keyValueHeads"].toInt(), context->saved_data["headSize"].toInt()};
+    const Sequences sequences{context->saved_data["starts"].toIntVector(), context->saved_data["longest"].toInt()};
+    const at::Tensor outGradient = gradients[0].to(q.scalar_type()).contiguous();
+    const at::Tensor queryGradient = at::empty_like(q), keyValueGradient = kv.defined() ? at::empty_like(kv) : at::Tensor();
+    Attention p = problem(shape, q, kv, tokens, saved[3], saved[4]);
     p.out = matrix(out);
     p.logSum = logSum.data_ptr<float>();
     p.outGradient = matrix(outGradient);
-    p.gradient = matrix(gradient);
-    overHeads(sequences, shape.keyValueHeads, kernels().attentionScratch(p, sequences.longest, true),
-              [&](int64_t start, int64_t length, int64_t head, float* scratch) { kernels().attentionBackward(p, start, length, head, scratch); });
-    return {gradient, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    p.queryGradient = matrix(queryGradient);
+    p.keyValueGradient = matrix(kv.defined() ? keyValueGradient : queryGradient);
+    overHeads(sequences, tokens, shape.keyValueHeads, kernels().attentionScratch(p, sequences.longest, true),
+              [&](const Sequence& of, int64_t head, float* scratch) { kernels().attentionBackward(p, of, head, scratch); });
+    return {queryGradient, keyValueGradient, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -171,15 +221,30 @@ at::Tensor composed(const at::Tensor& fused, const at::Tensor& cosine, const at:
 
 at::Tensor packedAttention(const at::Tensor& queryKeyValue, const at::Tensor& cosine, const at::Tensor& sine, const at::Tensor& starts, int64_t heads,
                            int64_t keyValueHeads) {
-  if (isFused(queryKeyValue)) {
-    const bool differentiate = at::GradMode::is_enabled() && queryKeyValue.requires_grad();
-    TORCH_CHECK(!cosine.requires_grad() && !sine.requires_grad(), "cosine and sine are constants of packedAttention");
-    return FusedAttention::apply(queryKeyValue, cosine, sine, starts, heads, keyValueHeads, differentiate);
-  }
   const Shape shape = shapeOf(queryKeyValue, cosine, sine, heads, keyValueHeads);
   const Sequences sequences(starts, queryKeyValue.size(0));
   checkLongest(sequences, cosine);
-  return composed(queryKeyValue, cosine, sine, sequences, shape);
+  if (!isFused(queryKeyValue)) return composed(queryKeyValue, cosine, sine, sequences, shape);
+  TORCH_CHECK(!cosine.requires_grad() && !sine.requires_grad(), "cosine and sine are constants of packedAttention");
+  const bool differentiate = at::GradMode::is_enabled() && queryKeyValue.requires_grad();
+  return FusedAttention::apply(queryKeyValue, std::optional<at::Tensor>(), std::optional<at::Tensor>(), cosine, sine, sequences, shape, differentiate);
+}
+
+at::Tensor packedQueryAttention(const at::Tensor& queries, const at::Tensor& keysValues, const at::Tensor& tokens, const at::Tensor& cosine,
+                                const at::Tensor& sine, const at::Tensor& starts, int64_t heads, int64_t keyValueHeads) {
+  const Shape shape = shapeOf(queries, keysValues, cosine, sine, heads, keyValueHeads);
+  const Sequences sequences(starts, keysValues.size(0));
+  checkLongest(sequences, cosine);
+  const at::Tensor which = checkedTokens(tokens, queries.size(0), keysValues.size(0));
+  if (!isFused(queries) || !isFused(keysValues)) {
+    // The other tokens ask for nothing, and what they get is left out.
+    const at::Tensor places = which.to(queries.device());
+    const at::Tensor all = at::zeros({keysValues.size(0), queries.size(1)}, queries.options()).index_copy(0, places, queries);
+    return composed(at::cat({all, keysValues}, 1), cosine, sine, sequences, shape).index_select(0, places);
+  }
+  TORCH_CHECK(!cosine.requires_grad() && !sine.requires_grad(), "cosine and sine are constants of packedQueryAttention");
+  const bool differentiate = at::GradMode::is_enabled() && (queries.requires_grad() || keysValues.requires_grad());
+  return FusedAttention::apply(queries, std::optional<at::Tensor>(keysValues), std::optional<at::Tensor>(which), cosine, sine, sequences, shape, differentiate);
 }
 
 }  // namespace larr

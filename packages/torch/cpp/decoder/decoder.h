@@ -15,6 +15,16 @@ namespace larr {
 at::Tensor packedAttention(const at::Tensor& queryKeyValue, const at::Tensor& cosine, const at::Tensor& sine, const at::Tensor& starts, int64_t heads,
                            int64_t keyValueHeads);
 
+/// The same for some tokens alone: what the others attend to is not computed, but all are attended to. → [R, heads · headSize]
+///   queries     [R, heads · headSize]
+///   keysValues  [T, 2 keyValueHeads · headSize]
+///   tokens      int [R], rising: which token each query is of
+at::Tensor packedQueryAttention(const at::Tensor& queries, const at::Tensor& keysValues, const at::Tensor& tokens, const at::Tensor& cosine,
+                                const at::Tensor& sine, const at::Tensor& starts, int64_t heads, int64_t keyValueHeads);
+
+/// Rows x[index]: x [n, width], index int [m] → [m, width]. The gradient of a row is the f32 sum of those of its copies, rounded once.
+at::Tensor takeRows(const at::Tensor& x, const at::Tensor& index);
+
 /// [s, s ∕ √(mean s² + eps) · weight] with s = x + update (x itself where there is none), over the last dim.
 std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& update, double eps);
 

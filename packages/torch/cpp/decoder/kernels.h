@@ -15,17 +15,26 @@ struct Matrix {
   Dtype dtype = Dtype::f32;
 };
 
-/// Causal attention of each sequence with itself. A row of `queryKeyValue` is [heads | keyValueHeads | keyValueHeads] × headSize: the
-/// queries, keys and values of one token; queries and keys are turned by their position (rotary, halves apart) on the way in.
+/// Causal attention of each sequence with itself, from all of its tokens or from some. Queries and keys are turned by their position (rotary,
+/// halves apart) on the way in. Queries of all tokens, keys and values may be columns of one matrix.
 struct Attention {
   int64_t heads, keyValueHeads, headSize;
-  float scale;                 // of the scores: 1 / √headSize
-  Matrix queryKeyValue;        // [T, (heads + 2 keyValueHeads) · headSize]
-  Matrix out;                  // [T, heads · headSize], dtype of queryKeyValue; read again by the backward pass
-  const float *cosine, *sine;  // [longest, headSize / 2]
-  float* logSum;               // [T, heads]: log2 of the sum of the powers of two of a row's scores; may be null in the forward pass
-  Matrix outGradient;          // [T, heads · headSize]
-  Matrix gradient;             // of queryKeyValue
+  float scale;                  // of the scores: 1 / √headSize
+  Matrix queries;               // [queries, queryWidth]: a row begins with [heads] × headSize
+  Matrix keysValues;            // [T, keyWidth]: from column keyAt on a row is [keyValueHeads | keyValueHeads] × headSize; dtype of queries
+  int64_t queryWidth, keyWidth, keyAt;
+  const int64_t* tokens;        // [queries] whose each query is, rising; null: query i is token i's
+  Matrix out;                   // [queries, heads · headSize], dtype of queries; read again by the backward pass
+  const float *cosine, *sine;   // [longest, headSize / 2]
+  float* logSum;                // [queries, heads]: log2 of the sum of the powers of two of a row's scores; may be null in the forward pass
+  Matrix outGradient;           // [queries, heads · headSize]
+  Matrix queryGradient;         // laid out as queries
+  Matrix keyValueGradient;      // laid out as keysValues
+};
+
+/// Tokens [start, start + length), and their queries, [first, first + queries).
+struct Sequence {
+  int64_t start, length, first, queries;
 };
 
 /// One or two rows' sums normed: y = s / √(mean s² + epsilon) · weight with s = x + update.
@@ -85,17 +94,25 @@ struct Outer {
   bool add;
 };
 
+/// Rows of `to` as sums, in f32, of rows of `from`: row r of those that from[order[first[r]]], … from[order[first[r + 1] − 1]] are; 0 where none is.
+struct RowSums {
+  int64_t width;
+  Matrix from, to;              // [entries, width], [rows, width]
+  const int64_t *first, *order; // [rows + 1], [entries]
+};
+
 struct Kernels {
   /// Floats of scratch that attention over a sequence of `length` takes.
   size_t (*attentionScratch)(const Attention&, int64_t length, bool backward);
-  /// Sequence rows [start, start + length), key-value head `head` and the query heads that it serves.
-  void (*attention)(const Attention&, int64_t start, int64_t length, int64_t head, float* scratch);
-  void (*attentionBackward)(const Attention&, int64_t start, int64_t length, int64_t head, float* scratch);
+  /// Key-value head `head` of a sequence and the query heads that it serves.
+  void (*attention)(const Attention&, const Sequence&, int64_t head, float* scratch);
+  void (*attentionBackward)(const Attention&, const Sequence&, int64_t head, float* scratch);
   void (*norm)(const Norm&, int64_t row, int64_t end);
   /// `weightGradient` [width] is added to; may be null.
   void (*normBackward)(const Norm&, int64_t row, int64_t end, float* weightGradient);
   void (*gate)(const Gate&, int64_t row, int64_t end);
   void (*gateBackward)(const Gate&, int64_t row, int64_t end);
+  void (*sumRows)(const RowSums&, int64_t row, int64_t end);
   /// −ln softmax(row)[target] summed over rows [row, end) of `logits` [rows, classes]; with `differentiate` the logits are replaced by
   /// its gradient, softmax − one-hot.
   double (*crossEntropy)(const Matrix& logits, int64_t classes, const int64_t* targets, int64_t row, int64_t end, bool differentiate);

@@ -146,16 +146,16 @@ template <class P>
 struct Heads {
   static constexpr int MR = P::MR, per = P::per;
   const Attention& p;
-  const int64_t start, length;
+  const Sequence of;
+  const int64_t start = of.start, length = of.length;
   const int64_t size = p.headSize, half = size / 2;
   const int64_t width = up(size, W);          // a head's floats, padded
   const int64_t depth = width / per;          // its lanes
   const int64_t keys = up(length + MR, W);    // score columns, padded
   const int64_t keyDepth = keys / per;
-  const int64_t rowWidth = (p.heads + 2 * p.keyValueHeads) * size;
   float* next;
 
-  Heads(const Attention& problem, int64_t first, int64_t n, float* scratch) : p(problem), start(first), length(n), next(scratch) {}
+  Heads(const Attention& problem, const Sequence& sequence, float* scratch) : p(problem), of(sequence), next(scratch) {}
 
   // null where only the size is asked for
   float* take(int64_t floats) {
@@ -164,11 +164,11 @@ struct Heads {
     return at;
   }
 
-  // A head of token `position`: column `head` of the fused row, turned where asked; zeros in the padding.
-  void token(int64_t position, int64_t head, bool turned, float* to) const {
-    prefetch(p.queryKeyValue, (start + position + ahead) * rowWidth + head * size, size);
-    read(p.queryKeyValue, (start + position) * rowWidth + head * size, size, to);
-    if (!turned) return;
+  // `size` columns of a row, turned where there is a position to turn by.
+  void head(const Matrix& m, int64_t row, int64_t rowWidth, int64_t column, int64_t position, float* to) const {
+    prefetch(m, (row + ahead) * rowWidth + column, size);
+    read(m, row * rowWidth + column, size, to);
+    if (position < 0) return;
     const float *cosine = p.cosine + position * half, *sine = p.sine + position * half;
     for (int64_t c = 0; c < half; c++) {
       const float a = to[c], b = to[c + half];
@@ -177,9 +177,9 @@ struct Heads {
     }
   }
 
-  // The reverse for a gradient, written where the token's head was read.
-  void gradient(int64_t position, int64_t head, bool turned, float* from) const {
-    if (turned) {
+  // The reverse for a gradient, written where the head was read.
+  void gradient(const Matrix& m, int64_t row, int64_t rowWidth, int64_t column, int64_t position, float* from) const {
+    if (position >= 0) {
       const float *cosine = p.cosine + position * half, *sine = p.sine + position * half;
       for (int64_t c = 0; c < half; c++) {
         const float a = from[c], b = from[c + half];
@@ -187,8 +187,15 @@ struct Heads {
         from[c + half] = b * cosine[c] - a * sine[c];
       }
     }
-    write(p.gradient, (start + position) * rowWidth + head * size, size, from);
+    write(m, row * rowWidth + column, size, from);
   }
+
+  void key(int64_t j, int64_t h, float* to) const { head(p.keysValues, start + j, p.keyWidth, p.keyAt + h * size, j, to); }
+  void value(int64_t j, int64_t h, float* to) const { head(p.keysValues, start + j, p.keyWidth, p.keyAt + (p.keyValueHeads + h) * size, -1, to); }
+  void query(int64_t i, int64_t h, float* to) const { head(p.queries, of.first + i, p.queryWidth, h * size, position(i), to); }
+
+  // Of query i of the sequence.
+  int64_t position(int64_t i) const { return p.tokens ? p.tokens[of.first + i] - start : i; }
 
   // Lanes of one row as a column of the transposed matrix.
   void column(const float* laneRow, int64_t j, float* transposed) const {
@@ -199,8 +206,8 @@ struct Heads {
       for (int64_t j = length; j < keys; j++) transposed[c * keys + j] = 0;
   }
 
-  // Columns that rows up to (not including) `row` attend to.
-  int64_t seen(int64_t row) const { return smaller(row, length); }
+  // Columns that queries up to (not including) `end` attend to.
+  int64_t seen(int64_t end) const { return position(smaller(end, of.queries) - 1) + 1; }
 };
 
 template <class P>
@@ -225,26 +232,27 @@ struct Forward : Heads<P> {
     const auto& p = this->p;
     const int64_t length = this->length, width = this->width, depth = this->depth, keys = this->keys, keyDepth = this->keyDepth;
     const int64_t group = p.heads / p.keyValueHeads;
+    if (this->of.queries == 0) return;
     zero<P>(rows, P::per * width);
     this->emptyColumns(keysT);
     for (int64_t j = 0; j < length; j++) {
-      this->token(j, p.heads + head, true, rows);
+      this->key(j, head, rows);
       lanes<P>(rows, width, laneRow);
       this->column(laneRow, j, keysT);
     }
     for (int64_t j = 0; j < length; j += P::per) {
       for (int o = 0; o < P::per; o++)
-        if (j + o < length) this->token(j + o, p.heads + p.keyValueHeads + head, false, rows + o * width);
+        if (j + o < length) this->value(j + o, head, rows + o * width);
         else zero<P>(rows + o * width, width);
       laneColumns<P>(rows, width, width, values + j / P::per * width);
     }
     zero<P>(rows, width);
     const float factor = p.scale * log2e;
     for (int64_t h = head * group; h < (head + 1) * group; h++)
-      for (int64_t i0 = 0; i0 < length; i0 += queryBlock) {
-        const int64_t n = smaller(queryBlock, length - i0);
+      for (int64_t i0 = 0; i0 < this->of.queries; i0 += queryBlock) {
+        const int64_t n = smaller(queryBlock, this->of.queries - i0);
         for (int64_t r = 0; r < n; r++) {
-          this->token(i0 + r, h, true, rows);
+          this->query(i0 + r, h, rows);
           lanes<P>(rows, width, queries + r * depth);
         }
         zero<P>(queries + n * depth, (up(n, P::MR) - n) * depth);
@@ -252,7 +260,7 @@ struct Forward : Heads<P> {
           const int64_t limit = this->seen(i0 + r0 + P::MR), columns = up(limit, W);
           product<P>(queries + r0 * depth, depth, 1, keysT, keys, depth, scores, keys, columns / W, false);
           for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) {
-            const int64_t i = i0 + r0 + r;
+            const int64_t i = this->position(i0 + r0 + r);
             float* s = scores + r * keys;
             for (int64_t j = i + 1; j < columns; j++) s[j] = s[0];
             F top = V::load(s);
@@ -266,13 +274,13 @@ struct Forward : Heads<P> {
             const float total = V::sum(sum);
             if constexpr (P::per == 2) lanes<P>(s, columns, shares + r * keyDepth);
             weight[r] = 1 / total;
-            if (p.logSum) p.logSum[(this->start + i) * p.heads + h] = most * factor + __builtin_log2f(total);
+            if (p.logSum) p.logSum[(this->of.first + i0 + r0 + r) * p.heads + h] = most * factor + __builtin_log2f(total);
           }
           product<P>(P::per == 2 ? shares : scores, P::per == 2 ? keyDepth : keys, 1, values, width, (limit + P::per - 1) / P::per, mixed, width, width / W, false);
           for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) {
             const F scale = V::set(weight[r]);
             for (int64_t c = 0; c < this->size; c += W)
-              put(p.out, (this->start + i0 + r0 + r) * p.heads * this->size + h * this->size + c, V::mul(V::load(mixed + r * width + c), scale), this->size - c);
+              put(p.out, (this->of.first + i0 + r0 + r) * p.heads * this->size + h * this->size + c, V::mul(V::load(mixed + r * width + c), scale), this->size - c);
           }
         }
       }
@@ -305,7 +313,7 @@ struct Backward : Heads<P> {
 
   void run(int64_t head) {
     const auto& p = this->p;
-    const int64_t start = this->start, length = this->length, size = this->size, width = this->width, depth = this->depth, keys = this->keys;
+    const int64_t first = this->of.first, queryCount = this->of.queries, length = this->length, size = this->size, width = this->width, depth = this->depth, keys = this->keys;
     const int64_t keyDepth = this->keyDepth, group = p.heads / p.keyValueHeads, outWidth = p.heads * size;
     zero<P>(rows, P::per * width);
     zero<P>(keyGradient, up(length, P::MR) * width);
@@ -313,7 +321,7 @@ struct Backward : Heads<P> {
     this->emptyColumns(keysT);
     this->emptyColumns(valuesT);
     for (int64_t j = 0; j < length; j++) {
-      this->token(j, p.heads + p.keyValueHeads + head, false, rows);
+      this->value(j, head, rows);
       lanes<P>(rows, width, laneRow);
       this->column(laneRow, j, valuesT);
     }
@@ -323,7 +331,7 @@ struct Backward : Heads<P> {
           zero<P>(rows + o * width, width);
           break;
         }
-        this->token(j + o, p.heads + head, true, rows + o * width);
+        this->key(j + o, head, rows + o * width);
         lanes<P>(rows + o * width, width, laneRow);
         this->column(laneRow, j + o, keysT);
       }
@@ -331,19 +339,19 @@ struct Backward : Heads<P> {
     }
     const F factor = V::set(p.scale * log2e), scale = V::set(p.scale);
     for (int64_t h = head * group; h < (head + 1) * group; h++)
-      for (int64_t i0 = 0; i0 < length; i0 += queryBlock) {
-        const int64_t n = smaller(queryBlock, length - i0), whole = up(n, P::MR);
+      for (int64_t i0 = 0; i0 < queryCount; i0 += queryBlock) {
+        const int64_t n = smaller(queryBlock, queryCount - i0), whole = up(n, P::MR), end = this->seen(i0 + n);
         zero<P>(rows, P::per * width);
         for (int64_t r = 0; r < whole; r++) {
           float* own = rows + r % P::per * width;
-          if (r < n) this->token(i0 + r, h, true, own);
+          if (r < n) this->query(i0 + r, h, own);
           else zero<P>(own, width);
           lanes<P>(own, width, queries + r * depth);
           if (r % P::per == P::per - 1) laneColumns<P>(rows, width, width, queryColumns + r / P::per * width);
         }
         zero<P>(rows, P::per * width);
         for (int64_t r = 0; r < whole; r++) {
-          const int64_t at = (start + i0 + r) * outWidth + h * size;
+          const int64_t at = (first + i0 + r) * outWidth + h * size;
           float* own = rows + r % P::per * width;
           if (r < n) {
             prefetch(p.outGradient, at + ahead * outWidth, size);
@@ -359,17 +367,17 @@ struct Backward : Heads<P> {
           if (r % P::per == P::per - 1) laneColumns<P>(rows, width, width, outColumns + r / P::per * width);
         }
         for (int64_t r0 = 0; r0 < n; r0 += P::MR) {
-          // Further than the rows see, so that whole tiles of keys below find zeros there.
-          const int64_t limit = this->seen(i0 + r0 + P::MR), columns = smaller(up(i0 + r0 + 2 * P::MR, W), keys);
+          // Further than the rows see, so that whole tiles of keys below find zeros there: those that a later row of the same lane sees.
+          const int64_t limit = this->seen(i0 + r0 + P::MR), columns = smaller(up((p.tokens ? end : i0 + r0 + P::MR) + P::MR, W), keys);
           float *s = scores + (P::per == 2 ? 0 : r0 * keys), *d = changes + (P::per == 2 ? 0 : r0 * keys);
           const int64_t vectors = up(limit, W) / W;
           product<P>(queries + r0 * depth, depth, 1, keysT, keys, depth, s, keys, vectors, false);
           product<P>(outs + r0 * depth, depth, 1, valuesT, keys, depth, d, keys, vectors, false);
           for (int r = 0; r < P::MR; r++) {
-            const int64_t i = i0 + r0 + r, own = r0 + r < n ? i + 1 : 0;
+            const int64_t own = r0 + r < n ? this->position(i0 + r0 + r) + 1 : 0;
             float *share = s + r * keys, *change = d + r * keys;
             if (own > 0) {
-              const F total = V::set(p.logSum[(start + i) * p.heads + h]), less = V::set(drift[r0 + r]);
+              const F total = V::set(p.logSum[(first + i0 + r0 + r) * p.heads + h]), less = V::set(drift[r0 + r]);
               for (int64_t j = 0; j < own; j += W) {
                 // at most 0 but for rounding
                 const F power = V::max(V::min(V::fma(V::load(share + j), factor, V::sub(V::set(0), total)), V::set(1)), V::set(-125));
@@ -387,18 +395,20 @@ struct Backward : Heads<P> {
               laneColumns<P>(d + r * keys, keys, columns, changeColumns + (r0 + r) / 2 * keys);
             }
           product<P>(P::per == 2 ? changeRows : d, P::per == 2 ? keyDepth : keys, 1, keyRows, width, (limit + P::per - 1) / P::per, queryGradient, width, width / W, false);
-          for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++) this->gradient(i0 + r0 + r, h, true, queryGradient + r * width);
+          for (int r = 0; r < smaller<int64_t>(P::MR, n - r0); r++)
+            this->gradient(p.queryGradient, first + i0 + r0 + r, p.queryWidth, h * size, this->position(i0 + r0 + r), queryGradient + r * width);
         }
         const float *share = P::per == 2 ? shareColumns : scores, *change = P::per == 2 ? changeColumns : changes;
-        for (int64_t j0 = 0; j0 < i0 + n; j0 += P::MR) {
-          const int64_t first = larger<int64_t>(j0 - i0, 0) / P::per, rows = (n + P::per - 1) / P::per - first;
-          product<P>(share + j0 + first * keys, 1, keys, outColumns + first * width, width, rows, valueGradient + j0 * width, width, width / W, true);
-          product<P>(change + j0 + first * keys, 1, keys, queryColumns + first * width, width, rows, keyGradient + j0 * width, width, width / W, true);
+        for (int64_t j0 = 0, unseen = 0; j0 < end; j0 += P::MR) {
+          while (this->position(i0 + unseen) < j0) unseen++;  // queries of the block before any that sees key j0; the last one does
+          const int64_t skip = unseen / P::per, rows = (n + P::per - 1) / P::per - skip;
+          product<P>(share + j0 + skip * keys, 1, keys, outColumns + skip * width, width, rows, valueGradient + j0 * width, width, width / W, true);
+          product<P>(change + j0 + skip * keys, 1, keys, queryColumns + skip * width, width, rows, keyGradient + j0 * width, width, width / W, true);
         }
       }
     for (int64_t j = 0; j < length; j++) {
-      this->gradient(j, p.heads + head, true, keyGradient + j * width);
-      this->gradient(j, p.heads + p.keyValueHeads + head, false, valueGradient + j * width);
+      this->gradient(p.keyValueGradient, this->start + j, p.keyWidth, p.keyAt + head * size, j, keyGradient + j * width);
+      this->gradient(p.keyValueGradient, this->start + j, p.keyWidth, p.keyAt + (p.keyValueHeads + head) * size, -1, valueGradient + j * width);
     }
   }
 };
@@ -406,21 +416,22 @@ struct Backward : Heads<P> {
 template <class P>
 size_t scratchOf(const Attention& p, int64_t length, bool backward) {
   float* const none = nullptr;
-  return size_t((backward ? Backward<P>(p, 0, length, none).next : Forward<P>(p, 0, length, none).next) - none);
+  const Sequence of{0, length, 0, 0};
+  return size_t((backward ? Backward<P>(p, of, none).next : Forward<P>(p, of, none).next) - none);
 }
 
 size_t attentionScratch(const Attention& p, int64_t length, bool backward) {
-  return p.queryKeyValue.dtype == Dtype::bf16 ? scratchOf<Half>(p, length, backward) : scratchOf<V>(p, length, backward);
+  return p.queries.dtype == Dtype::bf16 ? scratchOf<Half>(p, length, backward) : scratchOf<V>(p, length, backward);
 }
 
-void attention(const Attention& p, int64_t start, int64_t length, int64_t head, float* scratch) {
-  if (p.queryKeyValue.dtype == Dtype::bf16) Forward<Half>(p, start, length, scratch).run(head);
-  else Forward<V>(p, start, length, scratch).run(head);
+void attention(const Attention& p, const Sequence& of, int64_t head, float* scratch) {
+  if (p.queries.dtype == Dtype::bf16) Forward<Half>(p, of, scratch).run(head);
+  else Forward<V>(p, of, scratch).run(head);
 }
 
-void attentionBackward(const Attention& p, int64_t start, int64_t length, int64_t head, float* scratch) {
-  if (p.queryKeyValue.dtype == Dtype::bf16) Backward<Half>(p, start, length, scratch).run(head);
-  else Backward<V>(p, start, length, scratch).run(head);
+void attentionBackward(const Attention& p, const Sequence& of, int64_t head, float* scratch) {
+  if (p.queries.dtype == Dtype::bf16) Backward<Half>(p, of, scratch).run(head);
+  else Backward<V>(p, of, scratch).run(head);
 }
 
 // ---- norm ----
@@ -500,6 +511,22 @@ void gateBackward(const Gate& p, int64_t row, int64_t end) {
     }
 }
 
+// ---- sums of rows ----
+
+void sumRows(const RowSums& p, int64_t row, int64_t end) {
+  constexpr int64_t entriesAhead = 6;
+  for (int64_t r = row; r < end; r++) {
+    const int64_t first = p.first[r], last = p.first[r + 1];
+    for (int64_t o = first; o < last; o++) prefetch(p.from, p.order[smaller(o + entriesAhead, p.first[end] - 1)] * p.width, p.width);
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t n = p.width - c;
+      F sum = V::set(0);
+      for (int64_t o = first; o < last; o++) sum = V::add(sum, get(p.from, p.order[o] * p.width + c, n));
+      put(p.to, r * p.width + c, sum, n);
+    }
+  }
+}
+
 // ---- cross-entropy ----
 
 double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* targets, int64_t row, int64_t end, bool differentiate) {
@@ -548,7 +575,7 @@ double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* target
 
 #include "products.inl"
 
-constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, crossEntropy,
+constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, sumRows, crossEntropy,
                         multiplies, panelsOf, panelFloats, pack, product, outer, outerRows};
 
 }  // namespace

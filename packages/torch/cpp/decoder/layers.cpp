@@ -108,7 +108,38 @@ struct FusedGate : torch::autograd::Function<FusedGate> {
   }
 };
 
+struct TakenRows : torch::autograd::Function<TakenRows> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& index) {
+    context->save_for_backward({index});
+    context->saved_data["rows"] = x.size(0);
+    return at::index_select(x, 0, index);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    once("takeRows");
+    const at::Tensor index = context->get_saved_variables()[0], outer = gradients[0].contiguous();
+    const int64_t rows = context->saved_data["rows"].toInt(), entries = index.numel(), width = outer.size(1);
+    const at::Tensor gradient = at::empty({rows, width}, outer.options());
+    // A counting sort: the entries of a row side by side and in their own order.
+    const int64_t* at = index.const_data_ptr<int64_t>();
+    std::vector<int64_t> first(static_cast<size_t>(rows) + 2), order(static_cast<size_t>(entries));
+    for (int64_t e = 0; e < entries; ++e) ++first[static_cast<size_t>(at[e]) + 2];
+    for (size_t r = 2; r < first.size(); ++r) first[r] += first[r - 1];
+    for (int64_t e = 0; e < entries; ++e) order[static_cast<size_t>(first[static_cast<size_t>(at[e]) + 1]++)] = e;
+    const RowSums p{width, matrix(outer), matrix(gradient), first.data(), order.data()};
+    overRows(rows, width * std::max<int64_t>(1, entries / std::max<int64_t>(1, rows)), [&](int64_t begin, int64_t end) { kernels().sumRows(p, begin, end); });
+    return {gradient, at::Tensor()};
+  }
+};
+
 }  // namespace
+
+at::Tensor takeRows(const at::Tensor& x, const at::Tensor& index) {
+  TORCH_CHECK(x.dim() == 2 && index.dim() == 1 && at::isIntegralType(index.scalar_type(), /*includeBool=*/false),
+              "takeRows takes x [n, width] and whole numbers [m], not ", x.sizes(), " and ", dtypeName(index.scalar_type()), " ", index.sizes());
+  if (!isFused(x)) return at::index_select(x, 0, index);
+  return TakenRows::apply(x, index.to(at::kLong).contiguous());
+}
 
 std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& update, double eps) {
   TORCH_CHECK(weight.dim() == 1 && x.dim() > 0 && x.size(-1) == weight.numel(), "weight must be [", x.dim() > 0 ? x.size(-1) : 0, "], not ", weight.sizes());

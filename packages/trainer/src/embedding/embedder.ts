@@ -57,10 +57,14 @@ export function embeddableText(
   return { ids: cut, truncated: true };
 }
 
-/** The pooled states of each sequence, [sequences, hidden]; the token before every text (bos) is not part of the mean. */
+/**
+ * The pooled states of each sequence, [sequences, hidden]; the token before every text (bos) is not part of the mean. With `last` the
+ * last layer is computed at the last tokens alone, but for its keys and values.
+ */
 export function pooledStates(model: LanguageModel, sequences: readonly Int32Array[], pooling: Pooling): Tensor {
   const batch = packSequences(sequences);
-  return pooled(model, hiddenStates(model.decoder, batch), batch, pooling);
+  const states = hiddenStates(model.decoder, batch, { rows: pooledRows(batch, pooling) });
+  return pooled(model, states, batch, pooling);
 }
 
 /** The same for a step of training (`trainingStates`): what it took, and how the gradient goes on from the states, too. */
@@ -71,19 +75,19 @@ export function pooledTrainingStates(
   recompute: boolean,
 ): TrainingStates & { flops: number } {
   const batch = packSequences(sequences);
-  const { states, backward } = trainingStates(model.decoder, batch, recompute);
-  return { states: pooled(model, states, batch, pooling), backward, flops: stepFlops(model.decoder, batch, 0) };
+  const rows = pooledRows(batch, pooling);
+  const { states, backward } = trainingStates(model.decoder, batch, { recompute, rows });
+  return { states: pooled(model, states, batch, pooling), backward, flops: stepFlops(model.decoder, batch, 0, rows) };
 }
 
+/** The places whose states a pooling reads; undefined for all. */
+function pooledRows({ sequences }: PackedBatch, pooling: Pooling): Int32Array | undefined {
+  return pooling === 'last' ? Int32Array.from(sequences, ({ start, length }) => start + length - 1) : undefined;
+}
+
+/** Of the states at `pooledRows`. */
 function pooled({ decoder, tokenizer }: LanguageModel, states: Tensor, batch: PackedBatch, pooling: Pooling): Tensor {
-  return pooling === 'last'
-    ? lastStates(states, batch, decoder.device)
-    : meanStates(states, batch, tokenizer.bosId, decoder.device);
-}
-
-function lastStates(states: Tensor, batch: PackedBatch, device: string): Tensor {
-  const last = Int32Array.from(batch.sequences, ({ start, length }) => start + length - 1);
-  return states.indexSelect(0, tensor(last, [last.length], { dtype: 'i32', device }));
+  return pooling === 'last' ? states : meanStates(states, batch, tokenizer.bosId, decoder.device);
 }
 
 function meanStates(states: Tensor, batch: PackedBatch, bosId: number | null, device: string): Tensor {

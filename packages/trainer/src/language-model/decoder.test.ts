@@ -184,7 +184,9 @@ describe('packing', () => {
             documents,
             documents.map((ids, i) => (i === 0 ? 0 : ids.length)),
           );
-          return nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward: false });
+          return nextTokenLoss(decoder, hiddenStates(decoder, batch, { rows: targets.rows }), targets, {
+            backward: false,
+          });
         }),
       );
     const document = someIds(12, 1);
@@ -205,9 +207,8 @@ describe('next-token loss', () => {
     for (const p of Object.values(parameters)) p.requiresGrad_();
     const chunked = tidy(() => {
       const batch = packSequences(documents);
-      return nextTokenLoss(decoder, hiddenStates(decoder, batch), nextTokenTargets(batch, documents, prompts), {
-        backward: true,
-      });
+      const targets = nextTokenTargets(batch, documents, prompts);
+      return nextTokenLoss(decoder, hiddenStates(decoder, batch, { rows: targets.rows }), targets, { backward: true });
     });
     const gradients = Object.fromEntries(
       Object.entries(parameters).map(([name, p]) => [name, p.grad!.toFloat32Array()]),

@@ -11,18 +11,29 @@ import {
   noGrad,
   ones,
   packedAttention,
+  packedQueryAttention,
   randn,
   scaledDotProductAttention,
   setRngState,
   swiGlu,
   type Tensor,
+  takeRows,
   tensor,
   tidy,
   zeros,
 } from '@larr/torch';
 import type { PackedBatch } from './batch.js';
 import type { DecoderConfig } from './configuration.js';
-import { disposeLora, type Lora, learntPlaces, loraParameters, loraUpdate, type Matrix, withRows } from './lora.js';
+import {
+  disposeLora,
+  type LinearLayer,
+  type Lora,
+  learntPlaces,
+  loraParameters,
+  loraUpdate,
+  type Matrix,
+  withRows,
+} from './lora.js';
 import { type RotaryTable, rotaryTable } from './rotary.js';
 
 /** One block's weights. Products that share their input are stored fused: one matrix product instead of two or three. */
@@ -131,30 +142,33 @@ export function disposeCache(cache: KeyValueCache): void {
   cache.length = 0;
 }
 
+/** What is wanted of a batch. */
+export interface StatesWanted {
+  /**
+   * The places in the batch whose states are wanted, rising, with none twice. Of the last layer keys and values are computed at every token, and all else
+   * (queries, attention, its output, the feed-forward layer, the final norm) at these alone: up to a layer less, but for its keys and values. Default: all places.
+   */
+  rows?: Int32Array | undefined;
+}
+
 /**
- * The last layer's states after the final norm, [T, hidden], f32 (`batch.sequences` says whose they are).
+ * The last layer's states after the final norm, f32: [T, hidden] (`batch.sequences` says whose they are), or [rows, hidden] where
+ * `rows` says which are wanted: to rounding the same numbers.
  *
  * With a `cache` the batch must be one sequence, the continuation of what the cache holds: the whole prompt at first,
  * then one token a call. The cache grows by the call.
  */
-export function hiddenStates(decoder: Decoder, batch: PackedBatch, cache?: KeyValueCache): Tensor {
-  return statesOf(decoder, batch, cache, false);
+export function hiddenStates(
+  decoder: Decoder,
+  batch: PackedBatch,
+  { rows, cache }: StatesWanted & { cache?: KeyValueCache } = {},
+): Tensor {
+  return statesOf(decoder, planned(decoder, batch, { rows, cache, training: false }));
 }
 
-function statesOf(decoder: Decoder, batch: PackedBatch, cache: KeyValueCache | undefined, training: boolean): Tensor {
-  const starts = sequenceStarts(decoder, batch, cache);
-  let x = tokenStates(decoder, batch);
-  let update: Tensor | undefined;
-  decoder.layers.forEach((_, i) => {
-    [x, update] = throughLayer(decoder, i, x, update, { starts, cache, training });
-  });
-  if (cache !== undefined) cache.length += starts.total;
-  return finalStates(decoder, x, update);
-}
-
-/** States that a loss is made of, and how its gradient goes on from them to the parameters. */
+/** The states of a batch for a step of training, and how their gradient goes on to the parameters. */
 export interface TrainingStates {
-  /** [T, hidden], f32 */
+  /** [T, hidden] or [rows, hidden], f32 */
   states: Tensor;
   /** To be called after the loss's own `backward`, under the same autocast. */
   backward(): void;
@@ -165,16 +179,20 @@ export interface TrainingStates {
  * graphs (activation checkpointing, Chen et al. 2016). Of each layer only its input is kept, and `backward` runs the layers again, last
  * first, one graph at a time: a third more arithmetic, and memory for one layer in place of all.
  */
-export function trainingStates(decoder: Decoder, batch: PackedBatch, recompute: boolean): TrainingStates {
-  if (!recompute) return { states: statesOf(decoder, batch, undefined, true), backward: () => {} };
-  const starts = sequenceStarts(decoder, batch, undefined);
+export function trainingStates(
+  decoder: Decoder,
+  batch: PackedBatch,
+  { recompute, rows }: StatesWanted & { recompute: boolean },
+): TrainingStates {
+  const plan = planned(decoder, batch, { rows, cache: undefined, training: true });
+  if (!recompute) return { states: statesOf(decoder, plan), backward: () => {} };
   const through = (i: number, x: Tensor): Tensor => {
-    const [sum, update] = throughLayer(decoder, i, x, undefined, { starts, cache: undefined, training: true });
+    const [sum, update] = throughLayer(decoder, i, x, undefined, plan);
     return sum.add(update);
   };
   const replays = decoder.lora !== undefined && decoder.lora.dropout > 0;
   const random: Uint8Array[] = [];
-  const embedded = tokenStates(decoder, batch);
+  const embedded = tokenStates(decoder, plan);
   const inputs: Tensor[] = [];
   let x = embedded.detach();
   noGrad(() => {
@@ -186,12 +204,13 @@ export function trainingStates(decoder: Decoder, batch: PackedBatch, recompute: 
   });
   const last = x.detach().requiresGrad_();
   // Leaves autocast for a moment, which also forgets the copies of weights that were made without a graph.
-  const states = finalStates(decoder, last, undefined);
+  const states = finalStates(decoder, last, undefined, plan);
   return {
     states,
     backward() {
+      if (last.grad === null) return; // nothing was learnt of them
       const after = replays ? getRngState() : null;
-      let gradient = last.grad!;
+      let gradient = last.grad;
       last.grad = null;
       for (let i = decoder.layers.length - 1; i >= 0; i--) {
         gradient = tidy(() => {
@@ -210,13 +229,90 @@ export function trainingStates(decoder: Decoder, batch: PackedBatch, recompute: 
   };
 }
 
-/** Where sequences begin, read by the processor that cuts the work, so not on the device. */
-function sequenceStarts({ config }: Decoder, batch: PackedBatch, cache: KeyValueCache | undefined) {
+/** How a batch goes through the layers. */
+interface Plan {
+  /** What the first layer takes: the batch's token ids, or where `places` is set each different one of them once. */
+  ids: Int32Array;
+  /** [T] which of `ids` each place of the batch has; null where `ids` are the batch's own. */
+  places: Tensor | null;
+  /** Where sequences begin, and the number of tokens. */
+  starts: Tensor;
+  total: number;
+  /** [rows] the places that go on from the last layer's keys and values; null for all. */
+  rows: Tensor | null;
+  /** [rows] the places that are taken of the last layer's states, where nearly all are wanted; null for all. */
+  kept: Tensor | null;
+  cache: KeyValueCache | undefined;
+  /** Whether adapters drop of their inputs. */
+  training: boolean;
+}
+
+/**
+ * Tokens as a share of the batch's places up to which the first layer's queries, keys and values, which before they are turned by position follow from the token
+ * alone, are computed once a token and handed to its places: a copy costs less than the product, but not nothing.
+ */
+const DISTINCT_SHARE = 0.5;
+
+/** Rows as a share of the batch's places up to which the last layer leaves the others out: taking rows apart and adding their gradients in costs something too. */
+const ROWS_SHARE = 0.95;
+
+function planned(
+  decoder: Decoder,
+  batch: PackedBatch,
+  { rows, cache, training }: Pick<Plan, 'cache' | 'training'> & { rows: Int32Array | undefined },
+): Plan {
+  const { config, device, lora } = decoder;
+  const total = batch.ids.length;
   const longest = (cache?.length ?? 0) + Math.max(0, ...batch.sequences.map(({ length }) => length));
   if (longest > config.contextLength) {
     throw new RangeError(`A sequence of ${longest} tokens is longer than the context of ${config.contextLength}.`);
   }
-  return { index: tensor(batch.starts, [batch.starts.length], { dtype: 'i32' }), total: batch.ids.length };
+  rows?.forEach((row, i) => {
+    if (row < 0 || row >= total || (i > 0 && rows[i - 1]! >= row))
+      throw new RangeError(`rows must rise within the ${total} tokens of the batch; rows[${i}] is ${row}.`);
+  });
+  if (rows !== undefined && cache !== undefined) throw new RangeError('With a cache the states of all rows are given.');
+  // Read by the processor, which cuts the work by it: not on the device.
+  const whole = (values: Int32Array) => tensor(values, [values.length], { dtype: 'i32' });
+  const chosen = rows === undefined || rows.length === total ? null : whole(rows);
+  const few = rows !== undefined && rows.length <= ROWS_SHARE * total;
+  const plan: Plan = {
+    ids: batch.ids,
+    places: null,
+    starts: whole(batch.starts),
+    total,
+    rows: few ? chosen : null,
+    kept: few ? null : chosen,
+    cache,
+    training,
+  };
+  // Dropped inputs differ from place to place. On a GPU the sums of a token's gradients would be rounded one by one.
+  const alike = device === 'cpu' && cache === undefined && !(training && lora !== undefined && lora.dropout > 0);
+  if (!alike) return plan;
+  const { ids, places } = distinct(batch.ids);
+  return ids.length > DISTINCT_SHARE * total ? plan : { ...plan, ids, places: whole(places) };
+}
+
+/** Each different id once, as they first appear, and which of them stands at each place. */
+function distinct(all: Int32Array): { ids: Int32Array; places: Int32Array } {
+  const placeOf = new Map<number, number>();
+  const places = all.map((id) => {
+    const known = placeOf.get(id);
+    if (known !== undefined) return known;
+    placeOf.set(id, placeOf.size);
+    return placeOf.size - 1;
+  });
+  return { ids: Int32Array.from(placeOf.keys()), places };
+}
+
+function statesOf(decoder: Decoder, plan: Plan): Tensor {
+  let x = tokenStates(decoder, plan);
+  let update: Tensor | undefined;
+  decoder.layers.forEach((_, i) => {
+    [x, update] = throughLayer(decoder, i, x, update, plan);
+  });
+  if (plan.cache !== undefined) plan.cache.length += plan.total;
+  return finalStates(decoder, x, update, plan);
 }
 
 /** The tokens' embeddings: [T, hidden], f32 */
@@ -230,67 +326,144 @@ export function tokenStates({ embedding: table, lora, device }: Decoder, { ids }
   return found.indexCopy(0, index, learnt);
 }
 
-interface LayerContext {
-  starts: { index: Tensor };
-  cache: KeyValueCache | undefined;
-  /** Whether adapters drop of their inputs. */
-  training: boolean;
-}
-
-/** One layer. Its output is the sum of the two it returns: the next norm adds them. */
+/**
+ * One layer. Its output is the sum of the two it returns: the next norm adds them.
+ * @param input [T, hidden], of the first layer [plan.ids, hidden]; with `before`, of the same shape, the sum of both
+ * @returns [T, hidden] each, of the last layer [rows, hidden] where the plan has rows
+ */
 function throughLayer(
   decoder: Decoder,
   index: number,
   input: Tensor,
   before: Tensor | undefined,
-  { starts, cache, training }: LayerContext,
+  plan: Plan,
 ): [x: Tensor, update: Tensor] {
   const layer = decoder.layers[index]!;
-  // Frozen weights may be bf16; outside autocast products are f32.
-  const weightFor = (y: Tensor, matrix: Matrix) => (y.dtype === 'f32' ? layer[matrix].to('f32') : layer[matrix]);
-  const product = (y: Tensor, matrix: Matrix, bias?: Tensor): Tensor => {
-    const own = blockLinear(y, weightFor(y, matrix), bias);
-    const update = loraUpdate(decoder, index, matrix, y, training);
-    return update === null ? own : own.add(update);
-  };
-  const gated = (y: Tensor): Tensor => {
-    const update = loraUpdate(decoder, index, 'gateUp', y, training);
-    const weight = weightFor(y, 'gateUp');
-    return update === null ? linearSwiGlu(y, weight) : swiGlu(blockLinear(y, weight).add(update));
-  };
   const { normEpsilon } = decoder.config;
   const [sum, normed] = addRmsNorm(input, layer.attentionNorm, before, normEpsilon);
-  const fused = headNorms(decoder, layer, product(normed, 'queryKeyValue', layer.queryKeyValueBias ?? undefined));
-  const attended =
-    cache === undefined ? attention(decoder, fused, starts.index) : cachedAttention(decoder, fused, cache, index);
-  const [x, y] = addRmsNorm(sum, layer.feedForwardNorm, product(attended, 'attentionOutput'), normEpsilon);
-  return [x, product(gated(y), 'down')];
+  const { x, attended } = attendedStates(decoder, index, sum, normed, plan);
+  const product = (y: Tensor, matrix: Matrix) => productOf(decoder, index, matrix, y, plan.training);
+  const [rest, y] = addRmsNorm(x, layer.feedForwardNorm, product(attended, 'attentionOutput'), normEpsilon);
+  const adapted = loraUpdate(decoder, index, 'gateUp', y, plan.training);
+  const weight = weightFor(layer, 'gateUp', y);
+  const gated = adapted === null ? linearSwiGlu(y, weight) : swiGlu(blockLinear(y, weight).add(adapted));
+  return [rest, product(gated, 'down')];
 }
 
-/** After the final norm. What reads the states may sum many of them: they stay f32. */
-function finalStates({ config, finalNorm }: Decoder, x: Tensor, update: Tensor | undefined): Tensor {
-  return autocast(() => addRmsNorm(x, finalNorm, update, config.normEpsilon)[1], { enabled: false });
+/**
+ * What attention makes of a layer's input, and that input itself, at the places that go on: all, or of the last layer the plan's rows.
+ * @param sum the input, `normed` after its norm; both [T, hidden], of the first layer [plan.ids, hidden]
+ */
+function attendedStates(
+  decoder: Decoder,
+  index: number,
+  sum: Tensor,
+  normed: Tensor,
+  { starts, cache, places, rows, training }: Plan,
+): { x: Tensor; attended: Tensor } {
+  const { config, rotary, device, layers } = decoder;
+  const { heads, keyValueHeads } = config;
+  const fromTokens = index === 0 ? places : null;
+  const atPlaces = (t: Tensor) => (fromTokens === null ? t : takeRows(t, fromTokens));
+  const wanted = index === layers.length - 1 ? rows : null;
+  if (wanted === null) {
+    const fused = atPlaces(headNorms(decoder, index, productOf(decoder, index, 'queryKeyValue', normed, training)));
+    const attended =
+      cache === undefined
+        ? packedAttention(fused, rotary.cosine, rotary.sine, starts, heads, keyValueHeads)
+        : cachedAttention(decoder, fused, cache, index);
+    return { x: atPlaces(sum), attended };
+  }
+  const onDevice = wanted.to({ device });
+  const atRows = (t: Tensor) => takeRows(atPlaces(t), onDevice);
+  const keysValues = atPlaces(keysAndValues(decoder, index, normed, training));
+  const queries = queriesOf(decoder, index, atRows(normed), training);
+  return {
+    x: atRows(sum),
+    attended: packedQueryAttention(
+      queries,
+      keysValues,
+      wanted,
+      rotary.cosine,
+      rotary.sine,
+      starts,
+      heads,
+      keyValueHeads,
+    ),
+  };
+}
+
+/** Frozen weights may be bf16; outside autocast products are f32. */
+const weightFor = (layer: DecoderLayer, matrix: Matrix, { dtype }: Tensor): Tensor =>
+  dtype === 'f32' ? layer[matrix].to('f32') : layer[matrix];
+
+/** y [n, in] times a matrix of a layer, or a run of its rows, with what adapters add: [n, out] */
+function productOf(
+  decoder: Decoder,
+  index: number,
+  matrix: Matrix,
+  y: Tensor,
+  training: boolean,
+  part?: { layers: readonly LinearLayer[]; start: number; length: number },
+): Tensor {
+  const layer = decoder.layers[index]!;
+  const some = (t: Tensor) => (part === undefined ? t : t.narrow(0, part.start, part.length));
+  const bias = matrix === 'queryKeyValue' ? layer.queryKeyValueBias : null;
+  const own = blockLinear(y, some(weightFor(layer, matrix, y)), bias === null ? null : some(bias));
+  const update = loraUpdate(decoder, index, matrix, y, training, part?.layers);
+  return update === null ? own : own.add(update);
+}
+
+/** Queries alone, normalised head by head where the family does so: [n, hidden] → [n, heads·headSize]. */
+function queriesOf(decoder: Decoder, index: number, normed: Tensor, training: boolean): Tensor {
+  const { heads, headSize } = decoder.config;
+  const part = { layers: ['self_attn.q_proj'], start: 0, length: heads * headSize } as const;
+  const queries = productOf(decoder, index, 'queryKeyValue', normed, training, part);
+  return headNorm(decoder, queries, decoder.layers[index]!.queryNorm);
+}
+
+/** Keys and values alone, likewise: [n, hidden] → [n, 2·keyValueHeads·headSize]. */
+function keysAndValues(decoder: Decoder, index: number, normed: Tensor, training: boolean): Tensor {
+  const { heads, keyValueHeads, headSize } = decoder.config;
+  const width = keyValueHeads * headSize;
+  const layers = ['self_attn.k_proj', 'self_attn.v_proj'] as const;
+  const part = { layers, start: heads * headSize, length: 2 * width };
+  const both = productOf(decoder, index, 'queryKeyValue', normed, training, part);
+  const { keyNorm } = decoder.layers[index]!;
+  if (keyNorm === null) return both;
+  return cat([headNorm(decoder, both.narrow(1, 0, width), keyNorm), both.narrow(1, width, width)], 1);
+}
+
+/** After the final norm, at the rows that are wanted. What reads the states may sum many of them: they stay f32. */
+function finalStates(
+  { config, finalNorm, device }: Decoder,
+  x: Tensor,
+  update: Tensor | undefined,
+  { kept }: Plan,
+): Tensor {
+  const states = autocast(() => addRmsNorm(x, finalNorm, update, config.normEpsilon)[1], { enabled: false });
+  return kept === null ? states : takeRows(states, kept.to({ device }));
 }
 
 /** Queries and keys normalised head by head, where the family does so: [T, (heads + 2·keyValueHeads)·headSize]. */
-function headNorms({ config }: Decoder, layer: DecoderLayer, fused: Tensor): Tensor {
-  const { heads, keyValueHeads, headSize, normEpsilon } = config;
-  if (layer.queryNorm === null || layer.keyNorm === null) return fused;
+function headNorms(decoder: Decoder, index: number, fused: Tensor): Tensor {
+  const { heads, keyValueHeads, headSize } = decoder.config;
+  const { queryNorm, keyNorm } = decoder.layers[index]!;
+  if (queryNorm === null || keyNorm === null) return fused;
   const [queries, keys, values] = fused.split(
     [heads, keyValueHeads, keyValueHeads].map((n) => n * headSize),
     1,
   ) as [Tensor, Tensor, Tensor];
-  const headNorm = (t: Tensor, weight: Tensor) =>
-    addRmsNorm(t.reshape([fused.shape[0]!, -1, headSize]), weight, null, normEpsilon)[1].flatten(1);
-  return cat([headNorm(queries, layer.queryNorm), headNorm(keys, layer.keyNorm), values], 1);
+  return cat([headNorm(decoder, queries, queryNorm), headNorm(decoder, keys, keyNorm), values], 1);
 }
 
-/** Causal grouped-query attention of each sequence with itself: [T, (heads + 2·keyValueHeads)·headSize] → [T, heads·headSize]. */
-function attention({ config, rotary }: Decoder, fused: Tensor, starts: Tensor): Tensor {
-  return packedAttention(fused, rotary.cosine, rotary.sine, starts, config.heads, config.keyValueHeads);
+function headNorm({ config }: Decoder, t: Tensor, weight: Tensor | null): Tensor {
+  if (weight === null) return t;
+  const byHead = t.reshape([t.shape[0]!, -1, config.headSize]);
+  return addRmsNorm(byHead, weight, null, config.normEpsilon)[1].flatten(1);
 }
 
-/** The same for tokens that go on where the cache ends; one token after cached ones sees all of them. */
+/** Attention of tokens that go on where the cache ends; one token after cached ones sees all of them: as `packedAttention`. */
 function cachedAttention({ config, rotary }: Decoder, fused: Tensor, cache: KeyValueCache, index: number): Tensor {
   const { heads, keyValueHeads, headSize } = config;
   const total = fused.shape[0]!;

@@ -28,7 +28,7 @@ export function generate(model: LanguageModel, prompt: string, options: Generati
     while (made.length < maxTokens && cache.length + next.length <= decoder.config.contextLength) {
       const token = noGrad(() =>
         tidy(() => {
-          const states = hiddenStates(decoder, packSequences([next]), cache);
+          const states = hiddenStates(decoder, packSequences([next]), { cache });
           const scores = logits(decoder, states.narrow(0, next.length - 1, 1)).to('f32'); // [1, vocabulary]
           if (temperature === 0) return scores.argmax(1).item();
           return draw(scores.div(temperature).softmax(1).toFloat32Array(), (random ?? Math.random)());
@@ -73,7 +73,7 @@ export function nextTokenProbabilities(
       const last = Int32Array.from(batch.sequences, ({ start, length }) => start + length - 1);
       const index = (values: Int32Array): Tensor =>
         tensor(values, [values.length], { dtype: 'i32', device: decoder.device });
-      const states = hiddenStates(decoder, batch).indexSelect(0, index(last));
+      const states = hiddenStates(decoder, batch, { rows: last });
       return logits(decoder, states)
         .to('f32')
         .softmax(1)

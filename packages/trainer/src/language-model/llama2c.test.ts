@@ -31,9 +31,9 @@ describe.skipIf(!existsSync(files[0]))('stories260K', () => {
         tidy(() => {
           const ids = Int32Array.from([model.tokenizer.bosId!, ...model.tokenizer.encode(text)]);
           const batch = packSequences([ids]);
-          return nextTokenLoss(model.decoder, hiddenStates(model.decoder, batch), nextTokenTargets(batch, [ids], [0]), {
-            backward: false,
-          });
+          const targets = nextTokenTargets(batch, [ids], [0]);
+          const states = hiddenStates(model.decoder, batch, { rows: targets.rows });
+          return nextTokenLoss(model.decoder, states, targets, { backward: false });
         }),
       );
     const story =

@@ -156,6 +156,7 @@ export function disposeLora({ layers, rows }: Lora): void {
 /**
  * What the adapters add to the product with a matrix of layer `index`: [T, rows of the matrix]; null where none is beside it.
  * @param training whether inputs are dropped
+ * @param parts which of the linear layers side by side in the matrix, in their order; default all of them
  */
 export function loraUpdate(
   decoder: Decoder,
@@ -163,10 +164,12 @@ export function loraUpdate(
   matrix: Matrix,
   x: Tensor,
   training: boolean,
+  parts: readonly LinearLayer[] = (Object.keys(linearLayers) as LinearLayer[]).filter(
+    (name) => linearLayers[name] === matrix,
+  ),
 ): Tensor | null {
   const { lora } = decoder;
   if (lora === undefined) return null;
-  const parts = (Object.keys(linearLayers) as LinearLayer[]).filter((name) => linearLayers[name] === matrix);
   const adapters = parts.map((name) => lora.layers[index]![name]);
   const present = adapters.filter((adapter) => adapter !== undefined);
   if (present.length === 0) return null;

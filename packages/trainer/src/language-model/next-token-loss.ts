@@ -4,6 +4,7 @@ import { type Decoder, outputHead } from './decoder.js';
 
 /** Which places of a packed batch are learnt, and the token that should follow each. */
 export interface NextTokenTargets {
+  /** Rising: the places whose states the loss is made of (`hiddenStates`' and `trainingStates`' `rows`). */
   rows: Int32Array;
   ids: BigInt64Array;
 }
@@ -29,8 +30,8 @@ export function nextTokenTargets(
 }
 
 /**
- * Mean cross-entropy in nats of the targets under `states` [T, hidden] (eq. 7), and, with `backward`, its gradient
- * accumulated into every parameter that `states` came from and into the head. The [tokens, vocabulary] scores are never
+ * Mean cross-entropy in nats of the targets under the states at their rows, [targets, hidden] (eq. 7), and, with `backward`, its
+ * gradient accumulated into every parameter that `states` came from and into the head. The [targets, vocabulary] scores are never
  * held in full.
  * @param options.of what the sum is divided by: more than the targets, where the batch is a part of a larger one
  */
@@ -41,12 +42,13 @@ export function nextTokenLoss(
   { backward, of }: { backward: boolean; of?: number },
 ): number {
   const total = targets.rows.length;
+  if (states.shape[0] !== total)
+    throw new RangeError(`${total} targets, but states of ${states.shape[0]} places; ask for those at targets.rows.`);
   if (total === 0) return 0;
   return tidy(() => {
     const { device } = decoder;
-    const learnt = states.indexSelect(0, tensor(targets.rows, [total], { dtype: 'i32', device }));
     const ids = tensor(targets.ids, [total], { dtype: 'i64', device });
-    const loss = linearCrossEntropy(learnt, outputHead(decoder), ids).div(of ?? total);
+    const loss = linearCrossEntropy(states, outputHead(decoder), ids).div(of ?? total);
     if (backward) loss.backward();
     // Read last: reading waits for the device, which has all of the backward pass queued by now.
     return loss.item();

@@ -7,18 +7,17 @@ import { stepFlops } from '../language-model/step-flops.js';
 import type { P5Config } from './config.js';
 import { type Prompt, type PromptRows, type Prompts, promptIds } from './prompts.js';
 
-/** Where in a batch answers are read, prompt by prompt. */
+/** Where in a batch answers are read, prompt by prompt: rising. */
 function answerPlaces(prompts: readonly Prompt[], starts: Int32Array): Int32Array {
   return Int32Array.from(
     prompts.flatMap(({ prefix, answers }, i) => answers.map((at) => starts[i]! + prefix.length + at)),
   );
 }
 
-/** Scores of no and yes at some places of a batch: [places, 2]. No other word is scored, so that none has to be unlearnt first. */
-function answerScores(decoder: Decoder, { no, yes }: Prompts, states: Tensor, places: Int32Array): Tensor {
-  const index = (values: Int32Array) => tensor(values, [values.length], { dtype: 'i32', device: decoder.device });
-  const pair = outputHead(decoder).indexSelect(0, index(Int32Array.of(no, yes)));
-  return states.indexSelect(0, index(places)).linear(pair);
+/** Scores of no and yes of the states at the places of answers: [places, 2]. No other word is scored, so that none has to be unlearnt first. */
+function answerScores(decoder: Decoder, { no, yes }: Prompts, states: Tensor): Tensor {
+  const words = tensor(Int32Array.of(no, yes), [2], { dtype: 'i32', device: decoder.device });
+  return states.linear(outputHead(decoder).indexSelect(0, words));
 }
 
 /**
@@ -45,14 +44,15 @@ export function learnAnswers(
         Array.from(piece).flatMap((row) => labels.map((of) => (of[row] === 1 ? 1n : 0n))),
       );
       const target = tensor(right, [right.length], { dtype: 'i64', device: decoder.device });
-      const { states, backward } = inPrecision(() => trainingStates(decoder, batch, recompute));
-      const loss = answerScores(decoder, prompts, states, answerPlaces(made, batch.starts))
+      const places = answerPlaces(made, batch.starts);
+      const { states, backward } = inPrecision(() => trainingStates(decoder, batch, { recompute, rows: places }));
+      const loss = answerScores(decoder, prompts, states)
         .crossEntropy(target)
         .mul(right.length / (chosen.length * labels.length));
       loss.backward();
       inPrecision(backward);
       sum.loss += loss.item();
-      sum.flops += stepFlops(decoder, batch, 0);
+      sum.flops += stepFlops(decoder, batch, 0, places);
       sum.tokens += batch.ids.length;
     });
   }
@@ -84,8 +84,12 @@ export async function answers(
     const scores = noGrad(() =>
       tidy(() => {
         const batch = packSequences(made.map(promptIds));
-        const states = autocast(() => hiddenStates(decoder, batch), { dtype: 'bf16', enabled: precision === 'bf16' });
-        return answerScores(decoder, prompts, states, answerPlaces(made, batch.starts)).softmax(1).toFloat32Array(); // [prompts · questions, no and yes]
+        const places = answerPlaces(made, batch.starts);
+        const states = autocast(() => hiddenStates(decoder, batch, { rows: places }), {
+          dtype: 'bf16',
+          enabled: precision === 'bf16',
+        });
+        return answerScores(decoder, prompts, states).softmax(1).toFloat32Array(); // [prompts · questions, no and yes]
       }),
     );
     made.forEach((_, i) => {

@@ -251,13 +251,13 @@ export function learnDocuments(
       const { batch, targets } = laidOut(piece);
       autocast(
         () => {
-          const { states, backward } = trainingStates(decoder, batch, recompute);
+          const { states, backward } = trainingStates(decoder, batch, { recompute, rows: targets.rows });
           loss += nextTokenLoss(decoder, states, targets, { backward: true, of });
           backward();
         },
         { dtype: 'bf16', enabled: precision === 'bf16' },
       );
-      flops += stepFlops(decoder, batch, targets.rows.length);
+      flops += stepFlops(decoder, batch, targets.rows.length, targets.rows);
     });
   }
   return { loss, flops };
@@ -268,7 +268,7 @@ function heldOutLoss({ decoder }: LanguageModel, documents: readonly Document[])
   return noGrad(() =>
     tidy(() => {
       const { batch, targets } = laidOut(documents);
-      return nextTokenLoss(decoder, hiddenStates(decoder, batch), targets, { backward: false });
+      return nextTokenLoss(decoder, hiddenStates(decoder, batch, { rows: targets.rows }), targets, { backward: false });
     }),
   );
 }
