@@ -107,6 +107,18 @@ export function createPlain(shape, dtype) {
             .toFloat32Array();
         }),
       ),
+    embedLast: (texts) =>
+      noGrad(() =>
+        tidy(() => {
+          const { ids, longest } = padded(texts);
+          const last = Int32Array.from(texts, (text, i) => i * longest + text.ids.length - 1);
+          inPrecision(() => states(ids, texts.length, longest))
+            .reshape([-1, hiddenSize])
+            .indexSelect(0, tensor(last, [last.length], { dtype: 'i32' }))
+            .to('f32')
+            .toFloat32Array();
+        }),
+      ),
     dispose: () => {
       optimizer.dispose();
       for (const t of [...parameters, rotary.cosine, rotary.sine]) t.dispose();

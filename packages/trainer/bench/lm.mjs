@@ -1,11 +1,11 @@
 // The small decoder's speed in real tokens/s: training (a step of 32 texts: loss on what follows the prompt, gradients, clipping, AdamW)
-// and embedding (mean states of 32 texts). Hidden 192, 4 layers, 4 heads, FFN 512, vocabulary 4096, tied head. `texts`: "fixed" is 32
+// and embedding (mean states of 32 texts; with `pooling: "last"` those of their last tokens, for which our last layer does less). Hidden 192, 4 layers, 4 heads, FFN 512, vocabulary 4096, tied head. `texts`: "fixed" is 32
 // sequences of 128 random tokens; "corpus" the built-in world's own texts, as stages 1 and 2 read them, in random order: lengths vary.
 // Peers: `libtorch`, the same network one operator at a time on @larr/torch (lm-plain.mjs), and `transformers` (lm_transformers.py, run
 // with the interpreter that LARR_PYTHON names), which pad each batch to its longest text. bf16 is autocast over f32 weights on every side;
 // transformers embeds with weights in bf16, where that is faster.
 // Ours and the peer take turns over the same batches; the figure of each is that of its fastest round, so that a busy machine tells least.
-// `node bench/lm.mjs --clock cpu` counts processor seconds in place of the wall's.
+// `node bench/lm.mjs --clock cpu` counts processor seconds in place of the wall's; --peer, --task, --texts, --dtype and --pooling pick cases.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -104,7 +104,7 @@ function stepper(batches, step) {
   };
 }
 
-function ours(task, dtype, batches, bosId) {
+function ours({ task, dtype, pooling = 'mean' }, batches, bosId) {
   manualSeed(1);
   const decoder = createDecoder(SHAPE);
   const parameters = Object.values(decoderParameters(decoder));
@@ -119,7 +119,7 @@ function ours(task, dtype, batches, bosId) {
               pooledStates(
                 model,
                 texts.map(({ ids }) => ids),
-                'mean',
+                pooling,
               ),
             ).toFloat32Array(),
           ),
@@ -155,14 +155,15 @@ function ours(task, dtype, batches, bosId) {
   };
 }
 
-function libtorch(task, dtype, batches) {
+function libtorch({ task, dtype, pooling }, batches) {
   manualSeed(1);
   const plain = createPlain(SHAPE, dtype);
-  return { steps: stepper(batches, task === 'train' ? plain.train : plain.embed), dispose: plain.dispose };
+  const embed = pooling === 'last' ? plain.embedLast : plain.embed;
+  return { steps: stepper(batches, task === 'train' ? plain.train : embed), dispose: plain.dispose };
 }
 
 /** transformers in a child process that takes steps when told to; the allocator settings that ours has, it gets too. */
-function transformers(task, dtype, batches) {
+function transformers({ task, dtype, pooling = 'mean' }, batches) {
   const script = fileURLToPath(new URL('./lm_transformers.py', import.meta.url));
   const child = spawn(process.env.LARR_PYTHON, [script], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -174,7 +175,9 @@ function transformers(task, dtype, batches) {
     },
   });
   const texts = batches.map((batch) => batch.map(({ ids, prompt }) => ({ ids: [...ids], prompt })));
-  child.stdin.write(`${JSON.stringify({ task, dtype, threads: getNumThreads(), shape: SHAPE, batches: texts })}\n`);
+  child.stdin.write(
+    `${JSON.stringify({ task, dtype, pooling, threads: getNumThreads(), shape: SHAPE, batches: texts })}\n`,
+  );
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const failed = once(child, 'exit').then(([code]) => {
     throw new Error(`${script} ended with ${code}`);
@@ -212,55 +215,61 @@ async function inTurn(a, b, batches, clock) {
 const PEERS = { libtorch, transformers };
 
 /** Bytes at the peak of the first round over the batches (gradients, optimiser state, activations) over the made model. */
-export async function memory({ task, texts, dtype, peer }, side) {
+export async function memory({ peer, ...one }, side) {
+  const { task, texts } = one;
   const corpus = texts === 'fixed' ? { bosId: 0 } : await corpusTexts();
   const batches = texts === 'fixed' ? fixedTexts() : corpus[task];
-  const model = side === 'ours' ? ours(task, dtype, batches, corpus.bosId) : PEERS[peer](task, dtype, batches);
+  const model = side === 'ours' ? ours(one, batches, corpus.bosId) : PEERS[peer](one, batches);
   if (model.pid !== undefined) await model.steps(0);
   const bytes = await peakExtra(() => model.steps(batches.length), model.pid);
   model.dispose();
   return bytes;
 }
 
-/** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}. */
-export async function* run({ clock = 'wall', peers: wanted } = {}) {
+const CASES = [
+  { task: 'train' },
+  { task: 'embed' }, // mean states
+  { task: 'embed', pooling: 'last' },
+].flatMap(({ task, ...rest }) =>
+  ['corpus', 'fixed'].flatMap((texts) => ['bf16', 'f32'].map((dtype) => ({ task, dtype, texts, ...rest }))),
+);
+
+/** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}; of the cases that have all of `only`. */
+export async function* run({ clock = 'wall', peers: wanted, only = {} } = {}) {
   const fixed = fixedTexts();
   const corpus = await corpusTexts();
   const peers = process.env.LARR_PYTHON ? ['libtorch', 'transformers'] : ['libtorch'];
   for (const peer of peers) {
     if (wanted !== undefined && wanted !== peer) continue;
-    for (const task of ['train', 'embed']) {
-      for (const texts of ['corpus', 'fixed']) {
-        const batches = texts === 'fixed' ? fixed : corpus[task];
-        for (const dtype of ['bf16', 'f32']) {
-          const own = ours(task, dtype, batches, corpus.bosId);
-          const other = PEERS[peer](task, dtype, batches);
-          try {
-            const [value, peerValue] = await inTurn(own, other, batches, clock);
-            yield {
-              bench: 'lm',
-              case: { task, dtype, texts },
-              ours: value,
-              peer,
-              peerValue,
-              unit: clock === 'cpu' ? 'tokens/cpu-s' : 'tokens/s',
-              ratio: value / peerValue,
-              memory: await memories(import.meta.url, { task, texts, dtype, peer }),
-            };
-          } finally {
-            own.dispose();
-            other.dispose();
-          }
-        }
+    for (const one of CASES) {
+      if (Object.entries(only).some(([key, value]) => (one[key] ?? 'mean') !== value)) continue;
+      const batches = one.texts === 'fixed' ? fixed : corpus[one.task];
+      const own = ours(one, batches, corpus.bosId);
+      const other = PEERS[peer](one, batches);
+      try {
+        const [value, peerValue] = await inTurn(own, other, batches, clock);
+        yield {
+          bench: 'lm',
+          case: one,
+          ours: value,
+          peer,
+          peerValue,
+          unit: clock === 'cpu' ? 'tokens/cpu-s' : 'tokens/s',
+          ratio: value / peerValue,
+          memory: await memories(import.meta.url, { ...one, peer }),
+        };
+      } finally {
+        own.dispose();
+        other.dispose();
       }
     }
   }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { values } = parseArgs({ options: { clock: { type: 'string' }, peer: { type: 'string' } } });
-  if (values.clock !== undefined && values.clock !== 'cpu' && values.clock !== 'wall')
-    throw new Error(`--clock ${values.clock}: take cpu or wall`);
-  for await (const row of run({ clock: values.clock, peers: values.peer }))
-    process.stdout.write(`${JSON.stringify(row)}\n`);
+  const names = ['clock', 'peer', 'task', 'texts', 'dtype', 'pooling'];
+  const { values } = parseArgs({ options: Object.fromEntries(names.map((name) => [name, { type: 'string' }])) });
+  const { clock, peer, ...only } = values;
+  if (clock !== undefined && clock !== 'cpu' && clock !== 'wall') throw new Error(`--clock ${clock}: take cpu or wall`);
+  for await (const row of run({ clock, peers: peer, only })) process.stdout.write(`${JSON.stringify(row)}\n`);
 }

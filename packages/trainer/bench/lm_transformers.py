@@ -1,6 +1,6 @@
 """The decoder of lm.mjs in Hugging Face transformers, as a child of lm.mjs.
 
-First line on stdin: {"task", "dtype", "threads", "shape", "batches": [[{"ids", "prompt"}]]}. Each line after it is a number of steps to take, in turn over the
+First line on stdin: {"task", "dtype", "pooling", "threads", "shape", "batches": [[{"ids", "prompt"}]]}. Each line after it is a number of steps to take, in turn over the
 batches; the answer is the processor seconds they took. Each batch is padded to its longest text, as DataCollatorForLanguageModeling pads, and the loss
 leaves out prompts and padding. Needs torch and transformers. Run by `LARR_PYTHON=/path/to/python pnpm bench lm`.
 """
@@ -60,6 +60,9 @@ def train_step(ids, mask, labels):
 @torch.no_grad()
 def embed_step(ids, mask, _):
     states = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+    if job["pooling"] == "last":
+        states[torch.arange(len(states)), mask.sum(1) - 1].float().numpy()
+        return
     weight = mask.unsqueeze(2)
     ((states * weight).sum(1).float() / weight.sum(1)).numpy()
 
