@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { UsageError } from '@larr/core';
 import { z } from 'zod';
 import { draws } from '../language-model/draws.js';
-import type { NetworkName } from '../models/config.js';
+import { type NetworkName, networksOfTowers } from '../models/config.js';
 import { modelKind } from '../models/index.js';
 import type { TrainConfig } from '../training/config.js';
 import { settingAt } from './settings.js';
@@ -43,6 +43,7 @@ export function defaultSpace(model: string, network: NetworkName, configured: Tr
         [512, 256],
       ],
     };
+  if (networksOfTowers.has(network)) space.interactions = { choices: ['none', 'fm'] };
   const { vectors, overrides = {} } = modelKind(model);
   if (vectors !== null && settingAt(overrides, 'align.lambda') === undefined) {
     space['align.lambda'] = { min: 0.0005, max: 0.1, log: true };

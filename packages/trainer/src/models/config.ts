@@ -18,6 +18,9 @@ export const networkNames = [
 ] as const;
 export type NetworkName = (typeof networkNames)[number];
 
+/** Those that have no interactions of their own, so that `interactions` chooses them. */
+export const networksOfTowers: ReadonlySet<NetworkName> = new Set(['dnn', 'esmm', 'mmoe', 'ple']);
+
 /** What the networks are made of. Defaults are those of `larr train` without a configuration. */
 export const modelConfigSchema = z.object({
   base: z
@@ -35,6 +38,12 @@ export const modelConfigSchema = z.object({
     .default(false)
     .describe('Batch normalisation after the linear layers of MLPs, experts and towers.'),
   dropout: z.number().min(0).lt(1).default(0).describe('Dropout after the hidden layers of MLPs, experts and towers.'),
+  interactions: z
+    .enum(['none', 'fm'])
+    .default('none')
+    .describe(
+      "What dnn, esmm, mmoe and ple, and the larr models on them, add to each task's logit; fm: the terms of a factorisation machine over the ID embeddings, as deepfm has them. The other networks have interactions of their own.",
+    ),
   ple: z
     .strictObject({
       levels: z

@@ -1,7 +1,5 @@
-import { createEmbeddingTable, embed } from '../layers/embedding-table.js';
-import { pairwiseInteractions } from '../layers/factorization.js';
+import { createFactorizationMachine, factorizationMachine } from '../layers/factorization.js';
 import { createMlp, mlp } from '../layers/mlp.js';
-import { constant, zero } from '../layers/parameters.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
@@ -11,17 +9,13 @@ import { createTowers, towerLogits } from './towers.js';
  * so that the tasks may weigh the shared interactions differently.
  */
 export const createDeepFm: CreateNetwork = (p, inputs, config, _features, width) => {
-  const firstOrder = createEmbeddingTable(p, 'first_order', inputs.tableRows, inputs.tasks.length, zero);
-  const secondOrder = p.parameter('second_order.weight', [inputs.tasks.length, config.embeddingDim], constant(1));
+  const fm = createFactorizationMachine(p, inputs.tableRows, inputs.tasks.length, config.embeddingDim);
   const deep = createMlp(p, 'deep', width, config.hidden, config);
   const towers = createTowers(p, 'tower', inputs.tasks, deep.outputs, []);
   return {
     logits({ batch, v, x }, training) {
       const h = mlp(deep, x, training);
-      const linear = embed(firstOrder, batch.ids).sum([1]); // [B, tasks]
-      const fm = pairwiseInteractions(v).linear(secondOrder); // [B, tasks]
-      const shallow = linear.add(fm);
-      return towerLogits(towers, h, training).map((logit, k) => logit.add(shallow.select(1, k)));
+      return towerLogits(towers, h, training, factorizationMachine(fm, batch.ids, v));
     },
   };
 };

@@ -1,4 +1,5 @@
 import { createExperts, experts } from '../layers/experts.js';
+import { createInteractions } from './interactions.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
@@ -14,11 +15,12 @@ export const createEsmm: CreateNetwork = (p, inputs, config, _features, width) =
     batchNorm: config.batchNorm,
   });
   const towers = createTowers(p, 'tower', inputs.tasks, nets.outputs, []);
+  const interactions = createInteractions(p, inputs, config);
   return {
-    logits({ x }, training) {
-      const h = experts(nets, x, training); // [B, tasks · hidden.at(-1)]
+    logits(input, training) {
+      const h = experts(nets, input.x, training); // [B, tasks · hidden.at(-1)]
       const own = towers.map((_, k) => h.narrow(1, k * nets.outputs, nets.outputs));
-      return towerLogits(towers, own, training);
+      return towerLogits(towers, own, training, interactions(input));
     },
   };
 };

@@ -7,9 +7,8 @@ import {
   fieldWeights,
   pairProducts,
 } from '../layers/bilinear-interaction.js';
-import { createEmbeddingTable, embed } from '../layers/embedding-table.js';
+import { createLinearTerm, linearTerm } from '../layers/factorization.js';
 import { createMlp, mlp } from '../layers/mlp.js';
-import { zero } from '../layers/parameters.js';
 import type { ModelInputs } from './inputs.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
@@ -33,7 +32,7 @@ export function requirePairs(inputs: ModelInputs): void {
  */
 export const createFiBiNet: CreateNetwork = (p, inputs, config, features, width) => {
   const embedded = features.fields * config.embeddingDim;
-  const firstOrder = createEmbeddingTable(p, 'first_order', inputs.tableRows, inputs.tasks.length, zero);
+  const firstOrder = createLinearTerm(p, 'first_order', inputs.tableRows, inputs.tasks.length);
   const senet = createFieldExcitation(p, 'senet', features.fields, config.fibinet.reduction);
   const bilinear = createBilinearInteraction(p, 'bilinear', features.fields, config.embeddingDim);
   const interactions = bilinear.pairs * config.embeddingDim;
@@ -47,8 +46,7 @@ export const createFiBiNet: CreateNetwork = (p, inputs, config, features, width)
         t.reshape([batch.rows, interactions]).to(x.dtype),
       );
       const h = mlp(deep, cat([...flat, x.narrow(1, embedded, width - embedded)], 1), training);
-      const linear = embed(firstOrder, batch.ids).sum([1]); // [B, tasks]
-      return towerLogits(towers, h, training).map((logit, k) => logit.add(linear.select(1, k)));
+      return towerLogits(towers, h, training, linearTerm(firstOrder, batch.ids));
     },
   };
 };

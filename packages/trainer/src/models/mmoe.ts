@@ -1,4 +1,5 @@
 import { createExtraction, extract } from '../layers/extraction.js';
+import { createInteractions } from './interactions.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
@@ -21,10 +22,11 @@ export const createMmoe: CreateNetwork = (p, inputs, config, _features, width) =
     batchNorm: config.batchNorm,
   });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, tower, config);
+  const interactions = createInteractions(p, inputs, config);
   return {
-    logits({ x }, training) {
-      const mixtures = extract(extraction, x, training); // per task [B, d]
-      return towerLogits(towers, mixtures, training);
+    logits(input, training) {
+      const mixtures = extract(extraction, input.x, training); // per task [B, d]
+      return towerLogits(towers, mixtures, training, interactions(input));
     },
   };
 };

@@ -1,4 +1,5 @@
 import { createExtraction, extract } from '../layers/extraction.js';
+import { createInteractions } from './interactions.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
@@ -14,10 +15,11 @@ export const createPle: CreateNetwork = (p, inputs, config, _features, width) =>
     ...config.ple,
   });
   const towers = createTowers(p, 'tower', inputs.tasks, extraction.outputs, config.ple.tower, config);
+  const interactions = createInteractions(p, inputs, config);
   return {
-    logits({ x }, training) {
-      const streams = extract(extraction, x, training); // per task [B, d]
-      return towerLogits(towers, streams, training);
+    logits(input, training) {
+      const streams = extract(extraction, input.x, training); // per task [B, d]
+      return towerLogits(towers, streams, training, interactions(input));
     },
   };
 };

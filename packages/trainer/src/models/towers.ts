@@ -22,11 +22,20 @@ export function createTowers(
   });
 }
 
-/** One input [B, d] per task, or one for all of them → one logit [B] per task, in f32. */
-export function towerLogits(towers: Towers, input: Tensor | Tensor[], training: boolean): Tensor[] {
-  return towers.map((tower, k) =>
-    linear(tower.out, mlp(tower.hidden, Array.isArray(input) ? input[k]! : input, training))
+/**
+ * One input [B, d] per task, or one for all of them → one logit [B] per task, in f32.
+ * @param shallow [B, tasks]: what is added to the logits
+ */
+export function towerLogits(
+  towers: Towers,
+  input: Tensor | Tensor[],
+  training: boolean,
+  shallow: Tensor | null = null,
+): Tensor[] {
+  return towers.map((tower, k) => {
+    const logit = linear(tower.out, mlp(tower.hidden, Array.isArray(input) ? input[k]! : input, training))
       .squeeze(1)
-      .to('f32'),
-  );
+      .to('f32');
+    return shallow === null ? logit : logit.add(shallow.select(1, k));
+  });
 }

@@ -1,6 +1,5 @@
-import { createEmbeddingTable, embed } from '../layers/embedding-table.js';
+import { createLinearTerm, linearTerm } from '../layers/factorization.js';
 import { createMlp, mlp } from '../layers/mlp.js';
-import { zero } from '../layers/parameters.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
@@ -9,14 +8,13 @@ import { createTowers, towerLogits } from './towers.js';
  * id and task; the deep part is an MLP shared by the tasks.
  */
 export const createWideDeep: CreateNetwork = (p, inputs, config, _features, width) => {
-  const wide = createEmbeddingTable(p, 'wide', inputs.tableRows, inputs.tasks.length, zero);
+  const wide = createLinearTerm(p, 'wide', inputs.tableRows, inputs.tasks.length);
   const deep = createMlp(p, 'deep', width, config.hidden, config);
   const towers = createTowers(p, 'tower', inputs.tasks, deep.outputs, []);
   return {
     logits({ batch, x }, training) {
       const h = mlp(deep, x, training); // [B, hidden.at(-1)]
-      const linear = embed(wide, batch.ids).sum([1]); // [B, tasks]
-      return towerLogits(towers, h, training).map((logit, k) => logit.add(linear.select(1, k)));
+      return towerLogits(towers, h, training, linearTerm(wide, batch.ids));
     },
   };
 };

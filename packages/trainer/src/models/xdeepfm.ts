@@ -1,7 +1,7 @@
 import { compressedInteraction, createCompressedInteraction } from '../layers/compressed-interaction.js';
-import { createEmbeddingTable, embed } from '../layers/embedding-table.js';
+import { createLinearTerm, linearTerm } from '../layers/factorization.js';
 import { createMlp, mlp } from '../layers/mlp.js';
-import { glorot, zero } from '../layers/parameters.js';
+import { glorot } from '../layers/parameters.js';
 import type { CreateNetwork } from './network.js';
 import { createTowers, towerLogits } from './towers.js';
 
@@ -12,7 +12,7 @@ import { createTowers, towerLogits } from './towers.js';
  */
 export const createXDeepFm: CreateNetwork = (p, inputs, config, features, width) => {
   const tasks = inputs.tasks.length;
-  const firstOrder = createEmbeddingTable(p, 'first_order', inputs.tableRows, tasks, zero);
+  const firstOrder = createLinearTerm(p, 'first_order', inputs.tableRows, tasks);
   const cin = createCompressedInteraction(p, 'cin', features.fields, config.xdeepfm.maps);
   const cinOut = p.parameter('cin.out.weight', [tasks, cin.outputs], glorot(cin.outputs, 1));
   const deep = createMlp(p, 'deep', width, config.hidden, config);
@@ -20,10 +20,8 @@ export const createXDeepFm: CreateNetwork = (p, inputs, config, features, width)
   return {
     logits({ batch, v, x }, training) {
       const h = mlp(deep, x, training);
-      const linear = embed(firstOrder, batch.ids).sum([1]); // [B, tasks]
       const explicit = compressedInteraction(cin, v).linear(cinOut); // [B, tasks]
-      const shallow = linear.add(explicit);
-      return towerLogits(towers, h, training).map((logit, k) => logit.add(shallow.select(1, k)));
+      return towerLogits(towers, h, training, linearTerm(firstOrder, batch.ids).add(explicit));
     },
   };
 };
