@@ -7,6 +7,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportTinyBundle } from './tiny-bundle.js';
 import { prepareTinyDataset } from './tiny-dataset.js';
 
+/** What is read of ranker.json here. */
+interface RankerProgram {
+  terms: string | null;
+  secondOrder: string | null;
+}
+
 let directory: string;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'larr-export-'));
@@ -31,6 +37,26 @@ describe('exporting a trained model', () => {
     // a network that says the same of every row would pass any comparison
     expect(new Set(tensors.p_ctr!.data as Float32Array).size).toBeGreaterThan(100);
   });
+
+  it.each([
+    ['wide-deep', 'wide', {}],
+    ['deepfm', 'first_order', {}],
+    ...['ple', 'mmoe', 'esmm', 'dnn', 'larr'].map((model) => [model, 'first_order', { interactions: 'fm' }] as const),
+  ] as const)(
+    'gives %s its scores as a program for the native ranker, too, what its IDs add in the table %s',
+    async (model, table, config) => {
+      const out = join(directory, `bundle-${model}-terms`);
+      const { parity, bundle } = await exportTinyBundle(directory, model, undefined, out, config);
+      // of the graph's and of the program's
+      expect(parity.largestDifference).toBeLessThanOrEqual(1e-5);
+      const { path, manifest } = await openBundle(bundle);
+      const { terms, secondOrder } = JSON.parse(readFileSync(path('ranker.json'), 'utf8')) as RankerProgram;
+      expect([terms, secondOrder]).toEqual([table, model === 'wide-deep' ? null : 'second_order.weight']);
+      const { tensors } = await readSafetensors(path('embeddings.safetensors'));
+      expect(Object.keys(manifest.inputs.tables as object)).toContain(table);
+      expect((tensors[table]!.data as Float32Array).filter((value) => value !== 0).length).toBeGreaterThan(100);
+    },
+  );
 
   it.each(['ple', 'dnn', 'esmm', 'mmoe'] as const)(
     'gives %s without orders and batch norm its scores',

@@ -256,13 +256,64 @@ describe('models of other kinds', () => {
   });
 
   it('refuses to serve by the native ranker a network that it has no program of', async () => {
-    const exported = await exportTinyBundle(directory, 'deepfm');
+    const exported = await exportTinyBundle(directory, 'dcn-v2');
     const other = await createServer({ bundle: exported.bundle, port: 0, ranker: 'native' });
     try {
       await expect(other.ready).rejects.toMatchObject({ code: 'NO_NATIVE_RANKER' });
     } finally {
       await other.close();
     }
+  });
+});
+
+describe('a model with the terms of a factorisation machine', () => {
+  it('is served alike by either ranker, and a program of before these were there as it was', async () => {
+    const out = join(directory, 'bundle-fm');
+    await exportTinyBundle(directory, 'larr', undefined, out, { interactions: 'fm' });
+    const scores = async (served: string, ranker: 'native' | 'onnx') => {
+      const other = await createServer({ bundle: served, port: 0, ranker });
+      try {
+        await other.ready;
+        const event = events.at(-1)!;
+        const candidates = [...Array.from({ length: 30 }, (_, i) => `p${i}`), 'nowhere'];
+        const ask = { user: event.user, scene: sceneOf(event), candidates };
+        // the second time from what the native ranker has kept of the POIs
+        await post(ask, other.url);
+        const { ranked } = (await post(ask, other.url)).reply;
+        return new Map(ranked.map(({ poi, pCtr, pCtcvr }) => [poi, [pCtr, pCtcvr!]]));
+      } finally {
+        await other.close();
+      }
+    };
+    const [native, onnx] = [await scores(out, 'native'), await scores(out, 'onnx')];
+    expect(new Set([...native.values()].map(String)).size).toBeGreaterThan(10);
+    for (const [poi, both] of native)
+      both.forEach((score, task) => {
+        expect(score).toBeCloseTo(onnx.get(poi)![task]!, 6);
+      });
+
+    const rewritten = async (from: string, change: (program: Record<string, unknown>) => object) => {
+      const copy = join(directory, 'other-program');
+      const { files, ...manifest } = JSON.parse(readFileSync(join(from, 'manifest.json'), 'utf8')) as BundleManifest;
+      const same = Object.keys(files).map((file): [string, BundleFile] => [file, { from: join(from, file) }]);
+      const program = change(JSON.parse(readFileSync(join(from, 'ranker.json'), 'utf8')));
+      await writeBundle(copy, { ...Object.fromEntries(same), 'ranker.json': JSON.stringify(program) }, manifest);
+      return copy;
+    };
+    const before = await rewritten(bundle, ({ terms, secondOrder, ...program }) => {
+      expect([terms, secondOrder]).toEqual([null, null]);
+      return program;
+    });
+    expect((await scores(before, 'native')).size).toBe(31);
+    await expect(
+      scores(await rewritten(out, (program) => ({ ...program, terms: 'gone' })), 'native'),
+    ).rejects.toMatchObject({
+      code: 'BUNDLE_INVALID',
+      message: expect.stringContaining('no table "gone"'),
+    });
+    await expect(
+      scores(await rewritten(out, (program) => ({ ...program, terms: null })), 'native'),
+    ).rejects.toMatchObject({ code: 'BUNDLE_INVALID', message: expect.stringContaining('secondOrder needs terms') });
   });
 });
 

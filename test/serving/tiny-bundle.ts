@@ -15,7 +15,7 @@ export async function exportTinyBundle(
   config: Partial<TrainConfig> = {},
 ): Promise<ExportResult> {
   const data = join(directory, 'data');
-  const run = join(directory, `run-${model}${base ?? ''}`);
+  const run = join(directory, `run-${model}${base ?? ''}${config.interactions ?? ''}`);
   const vectors = await tinyVectors(directory);
   const loaded = await loadTrainingData({ data });
   try {

@@ -68,8 +68,22 @@ function options(seed = 1, memory = 1 << 20): FusedRankerOptions {
     },
     embedding: random.normals(tableRows * 4),
     pois: random.normals(poiRows * 5),
+    terms: null,
+    secondOrder: null,
     memory,
   };
+}
+
+/** The same with a factorisation machine beside it: w [rows, 2], u [2, 4], and the terms t_k(id) = w_{k,id} − ½ Σ_d u_{k,d} v_{id,d}². */
+function withMachine(): { given: FusedRankerOptions; w: Float32Array; u: Float32Array } {
+  const plain = options();
+  const random = randomSource(9);
+  const [w, u] = [random.normals(tableRows * 2), random.normals(8, 0.3)];
+  const terms = w.map((first, at) => {
+    const [row, k] = [at >> 1, at & 1];
+    return [0, 1, 2, 3].reduce((t, d) => t - (u[k * 4 + d]! * plain.embedding[row * 4 + d]! ** 2) / 2, first);
+  });
+  return { given: { ...plain, weights: { ...plain.weights, u }, terms, secondOrder: 'u' }, w, u };
 }
 
 function request(n: number, contexts: number, seed = 2): RankerRows {
@@ -90,10 +104,11 @@ function request(n: number, contexts: number, seed = 2): RankerRows {
   };
 }
 
-/** The network in float64, row by row. */
+/** The network in float64, row by row. @param beside what is added to the logits of a row with these IDs */
 function exact(
   { weights, embedding, pois, clickShift }: FusedRankerOptions,
   r: RankerRows,
+  beside: (ids: number[], task: number) => number = () => 0,
 ): { click: number; order: number }[] {
   const dot = (name: string, x: number[]): number[] =>
     [...weights[`${name}.bias`]!].map((b, o) =>
@@ -118,13 +133,16 @@ function exact(
     const [a, b] = [relu(dot('a', x)), relu(dot('b', x))];
     const [l, m] = dot('g', x) as [number, number];
     const share = 1 / (1 + Math.exp(m - l));
+    const ids = [...r.contextIds!.subarray(c * 2, c * 2 + 2), ...r.ids!.subarray(row * 2, row * 2 + 2)];
     const click = sigmoid(
       dot(
         'click',
         a.map((v, i) => share * v + (1 - share) * b[i]!),
-      )[0]! + clickShift,
+      )[0]! +
+        clickShift +
+        beside(ids, 0),
     );
-    return { click, order: click * sigmoid(dot('order', b)[0]!) };
+    return { click, order: click * sigmoid(dot('order', b)[0]! + beside(ids, 1)) };
   });
 }
 
@@ -148,6 +166,30 @@ test('scores are those of the network, whatever is kept of the POIs', async () =
     for (let time = 0; time < 2; time++) expect((await ranker.score({ ...rows, kept })).pCtr).toEqual(pCtr);
   }
   expect(ranker.bytes.kept).toBeGreaterThan(0);
+});
+
+test('what IDs add beside the network is a factorisation machine over all of a row’s IDs, or their own terms alone', async () => {
+  const { given, w, u } = withMachine();
+  const rows = request(300, 4);
+  const v = (id: number, d: number): number => given.embedding[id * 4 + d]!;
+  const first = (ids: number[], k: number): number => ids.reduce((sum, id) => sum + w[id * 2 + k]!, 0);
+  const pairs = (ids: number[], k: number): number =>
+    ids
+      .flatMap((f, i) => ids.slice(i + 1).map((g) => [f, g] as const))
+      .reduce((sum, [f, g]) => sum + [0, 1, 2, 3].reduce((dot, d) => dot + u[k * 4 + d]! * v(f, d) * v(g, d), 0), 0);
+  const kept = { poi: Int32Array.from({ length: 300 }, (_, i) => i), version: new Int32Array(300) };
+  for (const [options, beside] of [
+    [given, (ids: number[], k: number) => first(ids, k) + pairs(ids, k)],
+    [{ ...given, terms: w, secondOrder: null }, first],
+  ] as const) {
+    using ranker = new FusedRanker(options);
+    const { pCtr, pCtcvr } = await ranker.score(rows);
+    exact(options, rows, beside).forEach(({ click, order }, i) => {
+      expect(pCtr[i]).toBeCloseTo(click, 5);
+      expect(pCtcvr![i]).toBeCloseTo(order, 5);
+    });
+    for (let time = 0; time < 2; time++) expect(await ranker.score({ ...rows, kept })).toEqual({ pCtr, pCtcvr });
+  }
 });
 
 test('a POI that has changed is computed anew', async () => {
@@ -224,6 +266,18 @@ test('what does not fit is refused by name', async () => {
   expect(refused({ registers: [...given.registers, ...new Array<number>(5).fill(1 << 20)] }).message).toMatch(
     /numbers a row/,
   );
+  const { given: machine } = withMachine();
+  expect(refused({ ...machine, terms: new Float32Array(7) }).message).toMatch(
+    /terms must hold 100 elements, \[rows of embedding, logits\] = \[50, 2\]/,
+  );
+  expect(refused({ ...machine, terms: new Float64Array(100) as never }).message).toMatch(
+    /terms must be a Float32Array/,
+  );
+  expect(refused({ ...machine, secondOrder: 'a.weight' }).message).toMatch(
+    /a\.weight.*\[logits, embedding\] = \[2, 4\]/,
+  );
+  expect(refused({ ...machine, secondOrder: 'nothing' }).message).toMatch(/weights\["nothing"\]/);
+  expect(refused({ ...machine, terms: null }).message).toMatch(/secondOrder needs terms/);
   expect(() => new FusedRanker(undefined as never)).toThrow(KernelError);
 
   using ranker = new FusedRanker(given);

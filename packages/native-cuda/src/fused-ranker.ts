@@ -92,6 +92,13 @@ export interface FusedRankerOptions {
   embedding: Float32Array;
   /** the same for the POIs' vectors [·, poi]; null where the network takes none */
   pois: Float32Array | null;
+  /** f32 [rows of the embedding table, logits], not copied: what each of a row's IDs adds to the logits beside the network; null = nothing */
+  terms: Float32Array | null;
+  /**
+   * Name of a weight u [logits, embedding]: logit k gains ½ Σ_d u_{k,d} S_d², S the sum of the embeddings of all of a row's IDs, its context's too. That is a
+   * factorisation machine's second order and half the squares of the IDs themselves, which `terms` takes back: w_{k,id} − ½ Σ_d u_{k,d} v_{id,d}². Null = nothing
+   */
+  secondOrder: string | null;
   /** Most bytes kept of what follows from POIs alone. */
   memory: number;
 }
@@ -124,8 +131,8 @@ export interface RankerRows {
 }
 
 /**
- * A network of layers, experts and gates over ID embeddings, dense features and vectors, for the candidates of a request, in f32: what a PLE, MMoE, ESMM or DNN
- * is when it serves. What follows from the context is computed once a context, what follows from a POI alone once a POI and kept; the rest goes through in blocks
+ * A network of layers, experts and gates over ID embeddings, dense features and vectors, for the candidates of a request, in f32: what a PLE, MMoE, ESMM, DNN,
+ * Wide & Deep or DeepFM is when it serves. What follows from the context is computed once a context, what follows from a POI alone once a POI and kept; the rest goes through in blocks
  * of rows that stay in the processor's cache. Immutable; many calls may run at once.
  *
  * @throws KernelError BAD_ARGUMENT or BAD_SHAPE naming the argument or step; OUT_OF_RANGE naming the place of an index outside its table; DISPOSED.
@@ -179,11 +186,22 @@ export class FusedRanker implements Disposable {
       const rows = value instanceof Float32Array ? Math.ceil(value.length / columns) : 0;
       return floats(name, value, shape(`[rows, ${columns}]`, rows, columns));
     };
+    const tasks = options.logits.length;
+    const secondOrder =
+      options.secondOrder === null ? null : weight(options.secondOrder, '[logits, embedding]', tasks, inputs.embedding);
     const memory = finite('memory', options.memory);
     if (memory < 0) throw new KernelError('BAD_ARGUMENT', `memory must not be negative, got ${memory}`);
     const embedding = table('embedding', options.embedding, inputs.embedding)!;
     const pois = table('pois', options.pois, inputs.poi);
-    pin(embedding, pois);
+    const ids = embedding.length / inputs.embedding;
+    const terms =
+      options.terms === null ? null : floats('terms', options.terms, shape('[rows of embedding, logits]', ids, tasks));
+    if (secondOrder !== null && terms === null)
+      throw new KernelError(
+        'BAD_ARGUMENT',
+        'secondOrder needs terms, which take the squares of the IDs themselves back',
+      );
+    pin(embedding, pois, terms);
     this.#ranker = native().makeRanker(
       int32([inputs.embedding, inputs.contextIds, inputs.contextDense, inputs.z, inputs.behaviour, inputs.poi]),
       int32(inputs.ids.map(Number)),
@@ -197,6 +215,8 @@ export class FusedRanker implements Disposable {
       embedding,
       pois,
       Math.floor(memory),
+      secondOrder,
+      terms,
     );
     this.inputs = { ...inputs };
     this.#orders = options.logits.length > 1;

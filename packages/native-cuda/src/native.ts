@@ -55,6 +55,8 @@ export interface Native {
     embedding: Float32Array,
     pois: Floats,
     memory: number,
+    secondOrder: Floats,
+    terms: Floats,
   ): object;
   rankerBytes(ranker: object): [number, number];
   /** The arrays stand in the order of `RankerRows` (fused-ranker.ts), then the scores' and whether to give a promise. */

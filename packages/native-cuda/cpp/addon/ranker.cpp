@@ -28,7 +28,7 @@ std::vector<T> list_of(const Napi::Value& value, const char* name) {
 }  // namespace
 
 // makeRanker([embedding, contextIds, contextDense, z, behaviour, poi], ids: Int32Array of 0 and 1, dense: the same, mean, scale, registers,
-//   steps: [kind, relu, from, to, weight, bias, gates, experts, seen][], logits, clickShift, embedding table, POI table|null, memory)
+//   steps: [kind, relu, from, to, weight, bias, gates, experts, seen][], logits, clickShift, embedding table, POI table|null, memory, second order|null, terms|null)
 Napi::Value make_ranker(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     RankerProgram program;
@@ -66,12 +66,16 @@ Napi::Value make_ranker(const Napi::CallbackInfo& info) {
     }
     program.logits = list_of<int>(info[7], "logits");
     program.click_shift = info[8].As<Napi::Number>().FloatValue();
-    const float* embedding = floats(info[9], 0, "the embedding table");
-    const float* pois = floats(info[10], 0, "the POI table");
-    const int64_t rows = in.embedding > 0 ? int64_t(length_of(info[9])) / in.embedding : 0, poi_rows = in.poi > 0 ? int64_t(length_of(info[10])) / in.poi : 0;
+    program.second_order = floats(info[12], program.logits.size() * size_t(in.embedding), "the second order");
+    RankerTables tables;
+    tables.embedding = floats(info[9], 0, "the embedding table");
+    tables.embedding_rows = in.embedding > 0 ? int64_t(length_of(info[9])) / in.embedding : 0;
+    tables.terms = floats(info[13], size_t(tables.embedding_rows) * program.logits.size(), "the terms");
+    tables.pois = floats(info[10], 0, "the POI table");
+    tables.poi_rows = in.poi > 0 ? int64_t(length_of(info[10])) / in.poi : 0;
     auto handle = std::make_unique<Handle>();
-    handle->ranker = std::make_shared<FusedRanker>(program, embedding, rows, pois, poi_rows, size_t(info[11].As<Napi::Number>().Int64Value()));
-    for (int i : {9, 10})
+    handle->ranker = std::make_shared<FusedRanker>(program, tables, size_t(info[11].As<Napi::Number>().Int64Value()));
+    for (int i : {9, 10, 13})
       if (info[size_t(i)].IsObject()) handle->tables.push_back(Napi::Persistent(info[size_t(i)].As<Napi::Object>()));
     const int64_t bytes = int64_t(handle->ranker->bytes());
     Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes);

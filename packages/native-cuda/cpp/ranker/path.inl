@@ -86,30 +86,52 @@ void run_mix(const Step& step, int n, float* scratch) {
   }
 }
 
-// 1 / (1 + e^-x) in place.
-void sigmoid(float* x, int n) {
+// 1 / (1 + e^-x), and NaN of NaN. Both have room for n rounded up to W.
+void sigmoid(const float* x, int n, float* p) {
   for (int i = 0; i < n; i += W) {
     const F e = exp2_scaled<V>(V::max(V::set(-87), V::min(V::set(87), V::load(x + i))), V::set(-1.44269504088896341f));
-    V::store(x + i, V::add(V::set(1), e));
+    V::store(p + i, V::add(V::set(1), e));
   }
-  for (int i = 0; i < n; i++) x[i] = 1 / x[i];
+  for (int i = 0; i < n; i++) p[i] = x[i] == x[i] ? 1 / p[i] : x[i];
+}
+
+// What IDs add to the logits of a row: their terms, and the squares of their sum.
+void add_shallow(const Plan& plan, const Block& block, float (*logit)[block_rows + W]) {
+  const int tasks = int(plan.logits.size());
+  for (int r = 0; r < block.rows; r++) {
+    const float *context = block.of_context[r] + plan.sums, *poi = block.of_poi[r] + plan.sums;
+    const float* pair = block.shallow ? block.shallow + int64_t(r) * plan.shallow : nullptr;
+    F squares[2] = {V::set(0), V::set(0)};
+    for (int c = 0; c < plan.squares; c += W) {
+      F sum = V::add(V::load(context + c), V::load(poi + c));
+      if (pair) sum = V::add(sum, V::load(pair + c));
+      const F square = V::mul(sum, sum);
+      for (int k = 0; k < tasks; k++) squares[k] = V::fma(V::load(plan.half + k * plan.squares + c), square, squares[k]);
+    }
+    for (int k = 0; k < tasks; k++) {
+      const int c = plan.squares + k;
+      const float terms = context[c] + poi[c] + (pair ? pair[c] : 0);
+      logit[k][r] += terms + V::sum(squares[k]);
+    }
+  }
 }
 
 void run_block(const Plan& plan, const Block& block, float* scratch, float* click, float* order) {
+  for (int r = 0; plan.shallow > 0 && r < block.rows; r++)
+    for (int c = 0; c < plan.shallow; c += pad) __builtin_prefetch(block.of_poi[r] + plan.sums + c);
   for (const Step& step : plan.steps) switch (step.kind) {
       case RankerStep::input: run_input(plan, step, block, scratch); break;
       case RankerStep::linear: run_linear(step, block.rows, scratch); break;
       case RankerStep::mix: run_mix(step, block.rows, scratch); break;
     }
-  alignas(64) float p[2][block_rows + W];
+  alignas(64) float logit[2][block_rows + W], p[2][block_rows + W];
   for (size_t task = 0; task < plan.logits.size(); task++) {
-    const float* logits = scratch + int64_t(plan.logits[task]) * block_rows;
-    for (int r = 0; r < block.rows; r++) p[task][r] = logits[int64_t(r) * pad] + (task == 0 ? plan.click_shift : 0);
-    for (int r = block.rows; r % W; r++) p[task][r] = 0;
-    sigmoid(p[task], block.rows);
-    for (int r = 0; r < block.rows; r++)
-      if (const float logit = logits[int64_t(r) * pad]; logit != logit) p[task][r] = logit;
+    const float* from = scratch + int64_t(plan.logits[task]) * block_rows;
+    for (int r = 0; r < block.rows; r++) logit[task][r] = from[int64_t(r) * pad] + (task == 0 ? plan.click_shift : 0);
+    for (int r = block.rows; r % W; r++) logit[task][r] = 0;
   }
+  if (plan.shallow > 0) add_shallow(plan, block, logit);
+  for (size_t task = 0; task < plan.logits.size(); task++) sigmoid(logit[task], block.rows, p[task]);
   for (int r = 0; r < block.rows; r++) {
     click[r] = p[0][r];
     if (order) order[r] = p[0][r] * p[1][r];

@@ -42,14 +42,20 @@ struct Plan {
   int sums = 0;            // columns of all input steps
   std::vector<int> logits;
   float click_shift = 0;
+  // What IDs add beside the network: columns behind the sums, 0 where they add nothing. First the sum S of their embeddings (`squares` columns, 0 without
+  // second order), then that of their terms (`pad` columns, one a logit).
+  int shallow = 0, squares = 0;
+  const float* half = nullptr;  // [logits, squares]: u / 2
+  int known() const { return sums + shallow; }  // columns of what is known of a context, and of a POI
 };
 
 // One block's rows: sums of the first layers that are known already, and the columns still to be multiplied.
 struct Block {
   int rows;                 // n <= block_rows
   const float* pair;        // [rows rounded up to 8, plan.pair]
-  const float* const* of_context;  // [rows] -> [plan.sums], the bias included
-  const float* const* of_poi;      // [rows] -> [plan.sums]
+  const float* const* of_context;  // [rows] -> [plan.known()], the bias included
+  const float* const* of_poi;      // [rows] -> [plan.known()]
+  const float* shallow;            // [rows, plan.shallow] of the pair's IDs; null where there are none
 };
 
 struct Path {

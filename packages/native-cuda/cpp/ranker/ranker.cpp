@@ -206,8 +206,7 @@ void pick(const float* weight, int out, int wide, const std::vector<int>& column
 struct FusedRanker::State {
   RankerProgram program;
   const Path* path;
-  const float *embedding, *pois;
-  int64_t embedding_rows, poi_rows;
+  RankerTables tables;
   Features features;
   Plan plan;
   Dense of_context, of_poi;
@@ -217,7 +216,7 @@ struct FusedRanker::State {
   size_t bytes = 0;
   std::unique_ptr<Keeping> keeping;
 
-  State(const RankerProgram& given, const Path& on) : program(given), path(&on), features(given.inputs) {}
+  State(const RankerProgram& given, const RankerTables& with, const Path& on) : program(given), path(&on), tables(with), features(given.inputs) {}
 
   const float* keep(std::vector<float> values) {
     bytes += values.size() * sizeof(float);
@@ -234,6 +233,7 @@ struct FusedRanker::State {
 
   void lay_out();
   void pack_steps();
+  void lay_out_shallow();
 };
 
 // Places of the registers in a block's scratch, and of the input steps among the first layers' sums.
@@ -309,22 +309,33 @@ void FusedRanker::State::pack_steps() {
   bias = keep(std::move(all_bias));
 }
 
-FusedRanker::FusedRanker(const RankerProgram& program, const float* embedding, int64_t embedding_rows, const float* pois, int64_t poi_rows, size_t memory,
-                         Isa isa) {
+void FusedRanker::State::lay_out_shallow() {
+  if (!tables.terms && !program.second_order) return;
+  const int wide = program.inputs.embedding;
+  if (wide < 1) refuse("what IDs add needs their embeddings");
+  plan.squares = program.second_order ? padded(wide) : 0;
+  plan.shallow = plan.squares + pad;
+  if (!program.second_order) return;
+  std::vector<float> half(program.logits.size() * size_t(plan.squares), 0.0f);
+  for (size_t k = 0; k < program.logits.size(); k++)
+    for (int d = 0; d < wide; d++) half[k * size_t(plan.squares) + size_t(d)] = program.second_order[k * size_t(wide) + size_t(d)] / 2;
+  plan.half = keep(std::move(half));
+}
+
+FusedRanker::FusedRanker(const RankerProgram& program, const RankerTables& tables, size_t memory, Isa isa) {
   check(program);
-  state_ = std::make_unique<State>(program, path_of(isa));
+  state_ = std::make_unique<State>(program, tables, path_of(isa));
   State& s = *state_;
-  s.embedding = embedding, s.embedding_rows = embedding_rows;
-  s.pois = pois, s.poi_rows = poi_rows;
   const RankerInputs& in = program.inputs;
   const size_t dense = size_t(in.context_dense) + in.dense.size();
   s.mean.assign(in.mean, in.mean + dense);
   s.scale.assign(in.scale, in.scale + dense);
   s.lay_out();
   s.pack_steps();
-  s.keeping = std::make_unique<Keeping>(memory, s.plan.sums);
+  s.lay_out_shallow();
+  s.keeping = std::make_unique<Keeping>(memory, s.plan.known());
   for (RankerStep& step : s.program.steps) step.weight = step.bias = nullptr;
-  s.program.inputs.mean = s.program.inputs.scale = nullptr;
+  s.program.inputs.mean = s.program.inputs.scale = s.program.second_order = nullptr;
 }
 
 FusedRanker::~FusedRanker() = default;
@@ -353,7 +364,7 @@ const float* row_of(const char* name, const float* table, int64_t rows, int widt
 class FusedRanker::Call {
  public:
   Call(const State& state, const RankerRows& rows, const Run& run)
-      : s_(state), in_(state.program.inputs), rows_(rows), run_(run), contexts_(sizeof(float) * size_t(rows.contexts) * size_t(state.plan.sums)),
+      : s_(state), in_(state.program.inputs), rows_(rows), run_(run), contexts_(sizeof(float) * size_t(rows.contexts) * size_t(state.plan.known())),
         of_context_(size_t(rows.rows)), of_poi_(size_t(rows.rows)) {}
 
   void score(float* click, float* order) {
@@ -368,7 +379,7 @@ class FusedRanker::Call {
   const RankerRows& rows_;
   const Run& run_;
   Workspace contexts_;
-  std::vector<const float*> of_context_, of_poi_;  // [rows]: sums of the first layers
+  std::vector<const float*> of_context_, of_poi_;  // [rows]: sums of the first layers, and of the IDs
   std::shared_ptr<Kept> kept_;                     // what of_poi_ points into
   std::unique_ptr<Workspace> pois_;                // the same
 
@@ -378,7 +389,7 @@ class FusedRanker::Call {
   }
   float* put_ids(float* to, int64_t row, const std::vector<int>& features) const {
     const int count = int(in_.ids.size());
-    for (int f : features) to = std::copy_n(row_of("ids", s_.embedding, s_.embedding_rows, in_.embedding, rows_.ids, row * count + f), in_.embedding, to);
+    for (int f : features) to = std::copy_n(row_of("ids", s_.tables.embedding, s_.tables.embedding_rows, in_.embedding, rows_.ids, row * count + f), in_.embedding, to);
     return to;
   }
   void put_pair(float* to, int64_t row) const {
@@ -386,10 +397,26 @@ class FusedRanker::Call {
     if (!in_.dense.empty()) put_dense(to, rows_.dense + row * int64_t(in_.dense.size()), s_.features.pair_dense);
   }
 
+  // What so many IDs add beside the network, summed into `to` [plan.shallow]. They have been looked up before.
+  template <class Id>
+  void put_shallow(float* to, int count, const Id& id) const {
+    const int tasks = int(s_.plan.logits.size());
+    std::fill_n(to, s_.plan.shallow, 0.0f);
+    for (int f = 0; f < count; f++) {
+      const float* v = s_.tables.embedding + int64_t(id(f)) * in_.embedding;
+      for (int d = 0; s_.plan.squares > 0 && d < in_.embedding; d++) to[d] += v[d];
+      for (int k = 0; s_.tables.terms && k < tasks; k++) to[s_.plan.squares + k] += s_.tables.terms[int64_t(id(f)) * tasks + k];
+    }
+  }
+  void put_shallow(float* to, int64_t row, const std::vector<int>& features) const {
+    const int32_t* ids = rows_.ids + row * int64_t(in_.ids.size());
+    put_shallow(to, int(features.size()), [&](int f) { return ids[features[size_t(f)]]; });
+  }
+
   // Sums of the first layers for so many gathered rows x [count, layer.in]: in blocks of rows, or of columns where the rows are too few for all
-  // threads (which are then awake when the candidates come).
-  template <class Gather, class Result>
-  void sum(const Dense& layer, int64_t count, const float* bias, const Gather& gather, const Result& result) const {
+  // threads (which are then awake when the candidates come). Behind them what IDs add beside the network.
+  template <class Gather, class Shallow, class Result>
+  void sum(const Dense& layer, int64_t count, const float* bias, const Gather& gather, const Shallow& shallow, const Result& result) const {
     const int sums = s_.plan.sums;
     const int64_t blocks = (count + block_rows - 1) / block_rows;
     constexpr int panel = 64;
@@ -408,6 +435,8 @@ class FusedRanker::Call {
           const Dense part{layer.in, columns, layer.weight + int64_t(first) * layer.in};
           s_.path->product(part, x, used, bias ? bias + first : nullptr, y, columns);
           for (int i = 0; i < used; i++) std::memcpy(result(from + i) + first, y + int64_t(i) * columns, sizeof(float) * size_t(columns));
+          if (s_.plan.shallow > 0 && first == 0)
+            for (int i = 0; i < used; i++) shallow(from + i, result(from + i) + sums);
         },
         run_.cancel);
   }
@@ -416,20 +445,21 @@ class FusedRanker::Call {
     auto* sums = static_cast<float*>(contexts_.data());
     for (int64_t i = 0; i < rows_.rows; i++) {
       if (rows_.context[i] < 0 || rows_.context[i] >= rows_.contexts) outside("context", i, rows_.context[i], rows_.contexts);
-      of_context_[size_t(i)] = sums + int64_t(rows_.context[i]) * s_.plan.sums;
+      of_context_[size_t(i)] = sums + int64_t(rows_.context[i]) * s_.plan.known();
     }
     sum(
         s_.of_context, rows_.contexts, s_.bias,
         [&](int64_t c, float* to) {
           for (int f = 0; f < in_.context_ids; f++)
-            to = std::copy_n(row_of("contextIds", s_.embedding, s_.embedding_rows, in_.embedding, rows_.context_ids, c * in_.context_ids + f),
+            to = std::copy_n(row_of("contextIds", s_.tables.embedding, s_.tables.embedding_rows, in_.embedding, rows_.context_ids, c * in_.context_ids + f),
                              in_.embedding, to);
           for (int f = 0; f < in_.context_dense; f++)
             *to++ = (rows_.context_dense[c * in_.context_dense + f] - s_.mean[size_t(f)]) * s_.scale[size_t(f)];
           if (in_.z > 0) to = std::copy_n(rows_.z + c * in_.z, in_.z, to);
           if (in_.behaviour > 0) std::copy_n(rows_.behaviour + c * in_.behaviour, in_.behaviour, to);
         },
-        [&](int64_t c) { return sums + c * s_.plan.sums; });
+        [&](int64_t c, float* to) { put_shallow(to, in_.context_ids, [&](int f) { return rows_.context_ids[c * in_.context_ids + f]; }); },
+        [&](int64_t c) { return sums + c * s_.plan.known(); });
   }
 
   // What is missing of the rows: those of POIs that may be kept, each once, and those of no POI.
@@ -462,7 +492,7 @@ class FusedRanker::Call {
   void add_pois() {
     kept_ = s_.keeping->now();
     Missing missing = look_up();
-    const int sums = s_.plan.sums;
+    const int known = s_.plan.known();
     int64_t first = -1;
     if (!missing.keep.empty()) {
       const auto next = s_.keeping->with(int64_t(missing.keep.size()), missing.pois);
@@ -476,12 +506,12 @@ class FusedRanker::Call {
     std::vector<int64_t> rows = missing.keep;
     rows.insert(rows.end(), missing.others.begin(), missing.others.end());
     const size_t lasting = first < 0 ? 0 : missing.keep.size();
-    pois_ = std::make_unique<Workspace>(sizeof(float) * (rows.size() - lasting) * size_t(sums));
+    pois_ = std::make_unique<Workspace>(sizeof(float) * (rows.size() - lasting) * size_t(known));
     const auto place = [&](size_t m) {
-      return m < lasting ? kept_->row(first + int64_t(m)) : static_cast<float*>(pois_->data()) + int64_t(m - lasting) * sums;
+      return m < lasting ? kept_->row(first + int64_t(m)) : static_cast<float*>(pois_->data()) + int64_t(m - lasting) * known;
     };
     if (s_.of_poi.in == 0)
-      for (size_t m = 0; m < rows.size(); m++) std::fill_n(place(m), sums, 0.0f);
+      for (size_t m = 0; m < rows.size(); m++) std::fill_n(place(m), known, 0.0f);
     else
       sum(
           s_.of_poi, int64_t(rows.size()), nullptr,
@@ -489,8 +519,9 @@ class FusedRanker::Call {
             const int64_t row = rows[size_t(m)];
             to = put_ids(to, row, s_.features.poi_ids);
             if (!in_.dense.empty()) to = put_dense(to, rows_.dense + row * int64_t(in_.dense.size()), s_.features.poi_dense);
-            if (in_.poi > 0) std::copy_n(row_of("poi", s_.pois, s_.poi_rows, in_.poi, rows_.poi, row), in_.poi, to);
+            if (in_.poi > 0) std::copy_n(row_of("poi", s_.tables.pois, s_.tables.poi_rows, in_.poi, rows_.poi, row), in_.poi, to);
           },
+          [&](int64_t m, float* to) { put_shallow(to, rows[size_t(m)], s_.features.poi_ids); },
           [&](int64_t m) { return place(size_t(m)); });
     for (size_t m = 0; m < rows.size(); m++) of_poi_[size_t(rows[m])] = place(m);
     for (const auto& [row, m] : missing.again) of_poi_[size_t(row)] = place(m);
@@ -498,7 +529,7 @@ class FusedRanker::Call {
   }
 
   void run_blocks(float* click, float* order) const {
-    const int pair = s_.plan.pair;
+    const int pair = s_.plan.pair, shallow = s_.features.pair_ids.empty() ? 0 : s_.plan.shallow;
     // As many blocks for each thread, of the same size but for whole registers; a row's result does not depend on the block it is in.
     const int64_t n = rows_.rows, threads = thread_count(), rounds = (n + block_rows * threads - 1) / (block_rows * threads);
     const int64_t per_block = std::clamp<int64_t>((n + rounds * threads - 1) / (rounds * threads) + 5, 12, block_rows) / 6 * 6;
@@ -507,12 +538,15 @@ class FusedRanker::Call {
         [&](int b) {
           const int64_t from = int64_t(b) * per_block;
           const int used = int(std::min<int64_t>(per_block, n - from));
-          const Workspace memory(sizeof(float) * size_t(block_rows) * size_t(pair + s_.plan.registers));
+          const Workspace memory(sizeof(float) * size_t(block_rows) * size_t(pair + s_.plan.registers + shallow));
           float* x = static_cast<float*>(memory.data());
           std::fill(x + int64_t(used) * pair, x + int64_t(block_rows) * pair, 0.0f);
           for (int i = 0; i < used; i++) put_pair(x + int64_t(i) * pair, from + i);
-          const Block block{used, x, of_context_.data() + from, of_poi_.data() + from};
-          s_.path->block(s_.plan, block, x + int64_t(block_rows) * pair, click + from, order ? order + from : nullptr);
+          float* scratch = x + int64_t(block_rows) * pair;
+          float* ids = shallow > 0 ? scratch + int64_t(block_rows) * s_.plan.registers : nullptr;
+          for (int i = 0; ids && i < used; i++) put_shallow(ids + int64_t(i) * shallow, from + i, s_.features.pair_ids);
+          const Block block{used, x, of_context_.data() + from, of_poi_.data() + from, ids};
+          s_.path->block(s_.plan, block, scratch, click + from, order ? order + from : nullptr);
         },
         run_.cancel);
   }

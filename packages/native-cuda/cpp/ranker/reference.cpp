@@ -5,7 +5,7 @@
 
 namespace larr {
 
-void ranker_reference(const RankerProgram& program, const float* embedding, const float* pois, const RankerRows& rows, double* click, double* order) {
+void ranker_reference(const RankerProgram& program, const RankerTables& tables, const RankerRows& rows, double* click, double* order) {
   const RankerInputs& in = program.inputs;
   const int d = in.embedding, F = int(in.ids.size()), D = int(in.dense.size());
   for (int64_t row = 0; row < rows.rows; row++) {
@@ -15,13 +15,15 @@ void ranker_reference(const RankerProgram& program, const float* embedding, cons
     const auto dense = [&](const float* values, int count, int first) {
       for (int i = 0; i < count; i++) x.push_back((double(values[i]) - double(in.mean[first + i])) * double(in.scale[first + i]));
     };
-    for (int f = 0; f < in.context_ids; f++) put(embedding + int64_t(rows.context_ids[context * in.context_ids + f]) * d, d);
+    std::vector<int64_t> ids;
+    const auto put_id = [&](int64_t id) { ids.push_back(id), put(tables.embedding + id * d, d); };
+    for (int f = 0; f < in.context_ids; f++) put_id(rows.context_ids[context * in.context_ids + f]);
     dense(rows.context_dense + context * in.context_dense, in.context_dense, 0);
     put(rows.z + context * in.z, in.z);
     put(rows.behaviour + context * in.behaviour, in.behaviour);
-    for (int f = 0; f < F; f++) put(embedding + int64_t(rows.ids[row * F + f]) * d, d);
+    for (int f = 0; f < F; f++) put_id(rows.ids[row * F + f]);
     dense(rows.dense + row * D, D, in.context_dense);
-    if (in.poi > 0) put(pois + int64_t(rows.poi[row]) * in.poi, in.poi);
+    if (in.poi > 0) put(tables.pois + int64_t(rows.poi[row]) * in.poi, in.poi);
 
     std::vector<std::vector<double>> registers(program.registers.size());
     for (const RankerStep& step : program.steps) {
@@ -51,7 +53,21 @@ void ranker_reference(const RankerProgram& program, const float* embedding, cons
       }
       registers[size_t(step.to[0])] = y;
     }
-    const auto sigmoid = [&](size_t task, double shift) { return 1 / (1 + std::exp(-(registers[size_t(program.logits[task])][0] + shift))); };
+    const auto shallow = [&](size_t task) {
+      const size_t tasks = program.logits.size();
+      double logit = 0;
+      if (tables.terms)
+        for (int64_t id : ids) logit += double(tables.terms[size_t(id) * tasks + task]);
+      for (int i = 0; program.second_order && i < d; i++) {
+        double sum = 0;
+        for (int64_t id : ids) sum += double(tables.embedding[id * d + i]);
+        logit += double(program.second_order[task * size_t(d) + size_t(i)]) * sum * sum / 2;
+      }
+      return logit;
+    };
+    const auto sigmoid = [&](size_t task, double shift) {
+      return 1 / (1 + std::exp(-(registers[size_t(program.logits[task])][0] + shallow(task) + shift)));
+    };
     click[row] = sigmoid(0, double(program.click_shift));
     if (program.logits.size() > 1) order[row] = click[row] * sigmoid(1, 0);
   }

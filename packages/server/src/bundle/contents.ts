@@ -88,6 +88,9 @@ export const RankerProgram = z.object({
   ),
   logits: z.array(register),
   clickShift: z.number(),
+  /** what IDs add to the logits beside the network: a table, and the weights of the squared sum of their embeddings; bundles of before have neither */
+  terms: z.string().nullable().default(null),
+  secondOrder: z.string().nullable().default(null),
 });
 export type RankerProgram = z.infer<typeof RankerProgram>;
 

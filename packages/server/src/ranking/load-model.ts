@@ -151,7 +151,7 @@ function rankerKind({ manifest }: Bundle, wanted: RankerKind | undefined): Ranke
   if (wanted !== 'native' || native) return wanted ?? (native ? 'native' : 'onnx');
   throw new BundleError(
     'NO_NATIVE_RANKER',
-    `the bundle has no program for the native ranker: ${manifest.model.name} is no network of experts and gates alone, or the bundle is of an earlier version. Serve it with the ranker "onnx", or export it again`,
+    `the bundle has no program for the native ranker: ${manifest.model.name} is of a network that it does not run, or the bundle is of an earlier version. Serve it with the ranker "onnx", or export it again`,
   );
 }
 
@@ -170,6 +170,13 @@ async function nativeRanker(
     const found = tables.find((one) => one.input === input);
     return found === undefined ? null : new Float32Array(mapFile(found.file), found.byteOffset, found.rows * found.dim);
   };
+  const terms = program.terms === null ? null : table(program.terms);
+  if (program.terms !== null && terms === null) {
+    throw new BundleError(
+      'BUNDLE_INVALID',
+      `ranker.json: terms: the manifest has no table "${program.terms}" among its inputs. Export the bundle again`,
+    );
+  }
   try {
     return nativeLanes(
       {
@@ -178,6 +185,7 @@ async function nativeRanker(
         weights: Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data as Float32Array])),
         embedding: table('table') ?? new Float32Array(0),
         pois: inputs.poi ? table('poi_vectors') : null,
+        terms,
         memory,
       },
       threads,

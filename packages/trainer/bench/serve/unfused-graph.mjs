@@ -3,14 +3,14 @@
 
 import { GraphWriter } from '../../dist/exporting/onnx/graph.js';
 import { ModelProto } from '../../dist/exporting/onnx/messages.js';
-import { rankerGraph, withFoldedPois } from '../../dist/exporting/ranker-graph.js';
+import { rankerGraph, withFoldedTables } from '../../dist/exporting/ranker-graph.js';
 import { exportModelState } from '../../dist/training/trained-model.js';
 
 /** The unfused graph of a run, and what must be fed to it. */
 export async function unfusedGraph(run) {
   const { description, tensors } = await exportModelState(run);
   const { model, inputs, config } = description;
-  const state = withFoldedPois(new Map(Object.entries(tensors)));
+  const state = withFoldedTables(new Map(Object.entries(tensors)));
   const each = { ids: inputs.categorical.map(() => false), dense: inputs.dense.map(() => false) };
   const ranker = rankerGraph(model, inputs, config, state, each);
   const encoder = sceneEncoder(state, inputs.scene.length, config.larr.heads);

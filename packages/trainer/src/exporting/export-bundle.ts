@@ -38,7 +38,7 @@ import {
   type SceneWeights,
   sceneWeights,
 } from './parity.js';
-import { type ContextFeatures, type RankerGraph, rankerGraph, withFoldedPois } from './ranker-graph.js';
+import { type ContextFeatures, type RankerGraph, rankerGraph, withFoldedTables } from './ranker-graph.js';
 import { type RankerProgram, rankerProgram } from './ranker-program.js';
 import { type RecallFiles, recallFiles } from './recall-files.js';
 import { trainedVectors } from './trained-vectors.js';
@@ -93,7 +93,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportResult
         'give the data it was trained on',
     );
   }
-  const state = withFoldedPois(new Map(Object.entries(tensors)));
+  const state = withFoldedTables(new Map(Object.entries(tensors)));
   const graph = rankerGraph(model, inputs, config, state, contextFeatures(dataset.schema));
   const vectors = options.vectors ?? (await trainedVectors(options.run, options.onNotice));
   const later = graph.inputs.z_s === null ? [] : await laterScene(vectors, dataset, inputs, state);

@@ -171,6 +171,7 @@ export async function programScores(
     weights: Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, floats(tensor)])),
     embedding: floats(tables.table!),
     pois: inputs.poi ? floats(tables.poi_vectors!) : null,
+    terms: program.terms === null ? null : floats(tables[program.terms]!),
     memory: 0,
   });
   return await ranker.score(rows);

@@ -2,7 +2,7 @@ import ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { modelConfigSchema } from '../models/config.js';
 import type { ModelInputs } from '../models/inputs.js';
-import { rankerGraph, withFoldedPois } from './ranker-graph.js';
+import { rankerGraph, withFoldedTables } from './ranker-graph.js';
 
 /*
  * The graphs against the formulas of models/README.md, written out in float64 with loops. Weights are random under the documented
@@ -154,7 +154,7 @@ describe('the ranker graph', () => {
         ]),
       ),
     });
-    const state = withFoldedPois(weights) as State;
+    const state = withFoldedTables(weights) as State;
 
     const expected = rows.map((row) => {
       const poi = at(state, 'pois.table').subarray(3 * row.poi, 3 * row.poi + 3);
@@ -230,7 +230,7 @@ describe('the ranker graph', () => {
 
   it('is a factorisation machine beside an MLP (DeepFM), the first-order weights a second table', async () => {
     const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
-    const state = randomState({
+    const weights = randomState({
       embedding: [7, 2],
       'dense.mean': [1],
       'dense.scale': [1],
@@ -243,6 +243,7 @@ describe('the ranker graph', () => {
       'tower.order.out.weight': [1, 3],
       'tower.order.out.bias': [1],
     });
+    const state = withFoldedTables(weights) as State;
     const expected = rows.map((row) => {
       const h = relu(linear(at(state, 'deep.0.weight'), at(state, 'deep.0.bias'), inputOf(state, row, 2)));
       const [u, p] = row.ids.map((id) => at(state, 'embedding').subarray(id * 2, id * 2 + 2)) as [
@@ -262,7 +263,7 @@ describe('the ranker graph', () => {
     const graph = rankerGraph('deepfm', { ...inputs, scene: [], sequences: [] }, config, state, shared);
     expect(graph.tables).toEqual({
       table: { weight: 'embedding', dim: 2 },
-      first_order: { weight: 'first_order', dim: 2 },
+      first_order: { weight: 'first_order.folded', dim: 2 },
     });
     const { ctr, ctcvr } = await run(graph.onnx, state, graph.tables, ['context_dense']);
     expected.forEach((row, i) => {
@@ -293,7 +294,7 @@ describe('the ranker graph', () => {
 
   it('gives rows that share a context the scores that each has alone', async () => {
     const config = modelConfigSchema.parse({ embeddingDim: 2, hidden: [3] });
-    const state = randomState({
+    const weights = randomState({
       embedding: [7, 2],
       'dense.mean': [1],
       'dense.scale': [1],
@@ -308,6 +309,7 @@ describe('the ranker graph', () => {
         ]),
       ),
     });
+    const state = withFoldedTables(weights) as State;
     const plain = { ...inputs, scene: [], sequences: [] };
     // every user with every POI, contexts out of order
     const pairs = [2, 0, 1].flatMap((context) => rows.map((poi) => ({ context, poi })));

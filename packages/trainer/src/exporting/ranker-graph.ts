@@ -5,6 +5,7 @@ import { GraphWriter, type Value } from './onnx/graph.js';
 import { linear, type ModelState, mlp, weightOf } from './onnx/layers.js';
 import { networkGraphs } from './onnx/networks.js';
 import { Source, type SourcePart } from './onnx/source.js';
+import { shallowTerms, withFoldedTerms } from './shallow-terms.js';
 
 /** Which features are the same for all POIs of a request. The others differ from row to row. */
 export interface ContextFeatures {
@@ -49,6 +50,7 @@ export interface RankerGraph {
  *
  * Inputs that would have no columns are left out. Standardisation of dense features, the linear map of the behaviour vector and the
  * correction for thinned negatives are inside. The scene encoder is not: the server folds it, and feeds z_s.
+ * @param state weights with what withFoldedTables puts beside them
  * @param shared which features come per context; what a first layer makes of them is computed once a context
  * @throws ConfigError `MODEL_NOT_EXPORTABLE` for a control of experiments, and for a vocabulary of POIs that sequences cannot point into; TrainingError
  * `CHECKPOINT_MISMATCH` where a weight is missing
@@ -144,7 +146,8 @@ export function rankerGraph(
     const place = order.map((_, feature) => order.indexOf(feature));
     return graph.select(all, 1, place);
   });
-  const { streams, shallow } = networkGraphs[networkOf(model, config)]({
+  const network = networkOf(model, config);
+  const { streams, shallow } = networkGraphs[network]({
     graph,
     state,
     inputs,
@@ -153,6 +156,7 @@ export function rankerGraph(
     v: once(() => graph.reshape(graph.slice(x.whole(), 1, 0, fields * dim), [-1, fields, dim])),
     x,
     rest: once(() => (x.width > fields * dim ? graph.slice(x.whole(), 1, fields * dim, x.width) : null)),
+    terms: shallowTerms(network, config),
     table,
     history: () => {
       optional.history = inputs.sequences.reduce((sum, { length }) => sum + length, 0);
@@ -179,11 +183,16 @@ export function rankerGraph(
   };
 }
 
+/** A model's weights, and beside them tables of what follows from one row of theirs alone, so that a ranker gathers it. */
+export function withFoldedTables(state: ModelState): ModelState {
+  return withFoldedTerms(withFoldedPois(state));
+}
+
 /** Name under which `withFoldedPois` puts its table. */
 const FOLDED_POIS = 'poi.folded';
 
 /** A model's weights, and beside them what its linear map makes of each POI's vector, W·e + b [1 + POIs, ·]: a candidate then costs one row. */
-export function withFoldedPois(state: ModelState): ModelState {
+function withFoldedPois(state: ModelState): ModelState {
   if (!state.has('poi.weight')) return state;
   const vectors = weightOf(state, 'pois.table');
   const weight = weightOf(state, 'poi.weight');

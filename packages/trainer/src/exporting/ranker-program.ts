@@ -1,6 +1,6 @@
 /**
- * The networks that are layers, experts and gates as a program of the native ranker (native-cuda's FusedRanker), from the names under which a checkpoint holds
- * their weights. The same networks as ONNX: onnx/networks.ts.
+ * The networks that are layers, experts and gates, and terms of a factorisation machine beside them, as a program of the native ranker (native-cuda's
+ * FusedRanker), from the names under which a checkpoint holds their weights. The same networks as ONNX: onnx/networks.ts.
  */
 import { encodeSafetensors } from '@larr/core';
 import { type LayerStep, type MixStep, MOST_EXPERTS } from '@larr/native-cuda';
@@ -9,6 +9,7 @@ import { networkOf } from '../models/index.js';
 import { clickLogitShift, type ModelInputs } from '../models/inputs.js';
 import { expertLinear, foldedLinear, type LinearWeights, type ModelState, weightOf } from './onnx/layers.js';
 import type { RankerGraph } from './ranker-graph.js';
+import { shallowTerms } from './shallow-terms.js';
 
 /** `ranker.json` of a bundle. */
 export interface RankerProgram {
@@ -19,6 +20,10 @@ export interface RankerProgram {
   /** registers of the click's logit, and of the order's */
   logits: number[];
   clickShift: number;
+  /** table of embeddings.safetensors [rows, logits], of which each ID adds its row to the logits; null: none */
+  terms: string | null;
+  /** name of the weights [logits, embedding] of the squared sum of the IDs' embeddings, which are added as well, halved; null: none */
+  secondOrder: string | null;
 }
 
 /** A program as files of a bundle. */
@@ -29,7 +34,7 @@ export interface RankerProgramFiles {
 
 /**
  * The program of a model over the inputs that its graph takes, as files of a bundle: `ranker.json` and `ranker.safetensors`, in which the columns of x come in the order
- * of FusedRanker's inputs. Null for a network that is not made of layers, experts and gates alone, or has more experts than the native ranker takes.
+ * of FusedRanker's inputs. Null for a network that is made of more than that, or has more experts than the native ranker takes.
  * @param graph what the ranker's graph takes (rankerGraph)
  */
 export function rankerProgram(
@@ -39,7 +44,8 @@ export function rankerProgram(
   state: ModelState,
   graph: RankerGraph,
 ): RankerProgramFiles | null {
-  const network = networkPrograms[networkOf(model, config)];
+  const name = networkOf(model, config);
+  const network = networkPrograms[name];
   if (network === undefined) return null;
   const program = new ProgramWriter(inputColumns(inputs, config, state, graph));
   const streams = network(program, state, inputs.tasks.length, config);
@@ -48,12 +54,16 @@ export function rankerProgram(
     return program.layer(`tower.${task}.out`, hidden, linearOf(state, `tower.${task}.out`), false);
   });
   if (program.steps.some((step) => step.kind === 'mix' && step.experts.length > MOST_EXPERTS)) return null;
+  const terms = shallowTerms(name, config);
   const written: RankerProgram = {
     registers: program.registers,
     steps: program.steps,
     logits,
     clickShift: clickLogitShift(inputs),
+    terms: terms?.table ?? null,
+    secondOrder: terms?.secondOrder ?? null,
   };
+  if (terms?.secondOrder) program.weights[terms.secondOrder] = weightOf(state, terms.secondOrder);
   const { context, row } = graph.inputs.dense;
   const dense = [...context, ...row];
   const ofDense = (weight: 'mean' | 'scale') => ({
@@ -77,15 +87,19 @@ type Read = Register | 'inputs';
 const networkPrograms: Partial<
   Record<NetworkName, (program: ProgramWriter, state: ModelState, tasks: number, config: ModelConfig) => Read[]>
 > = {
-  dnn: (program, state, tasks) => {
-    const stream = mlp(program, state, 'deep', 'inputs');
-    return Array.from({ length: tasks }, () => stream);
-  },
+  dnn: deep,
+  'wide-deep': deep,
+  deepfm: deep,
   esmm: (program, state, tasks) => experts(program, state, 'deep', new Array<Read>(tasks).fill('inputs')),
   mmoe: (program, state, tasks, config) =>
     extraction(program, state, 'extraction', { tasks, taskExperts: 0, sharedExperts: config.mmoe.experts }),
   ple: (program, state, tasks, config) => extraction(program, state, 'extraction', { tasks, ...config.ple }),
 };
+
+function deep(program: ProgramWriter, state: ModelState, tasks: number): Read[] {
+  const stream = mlp(program, state, 'deep', 'inputs');
+  return Array.from({ length: tasks }, () => stream);
+}
 
 /** Which columns of the network's input x are where in the program's, and the map that its behaviour input goes through before. */
 interface InputColumns {

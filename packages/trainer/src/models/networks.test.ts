@@ -3,7 +3,8 @@ import { manualSeed, noGrad, randn, type Tensor, tidy } from '@larr/torch';
 import ort from 'onnxruntime-node';
 import { expect, test } from 'vitest';
 import '../../test/synthetic-data.js';
-import { rankerGraph } from '../exporting/ranker-graph.js';
+import { weightOf } from '../exporting/onnx/layers.js';
+import { rankerGraph, withFoldedTables } from '../exporting/ranker-graph.js';
 import type { Parameters } from '../layers/parameters.js';
 import { recommendationLoss } from '../training/loss.js';
 import { ResidentPart } from '../training/resident-part.js';
@@ -120,7 +121,8 @@ class Reference {
     return h;
   }
 
-  towers(streams: Vector[], shallow?: Vector): Vector {
+  /** @param shallow what is added to the logits; by default what `interactions` says */
+  towers(streams: Vector[], shallow = this.config.interactions === 'fm' ? this.machine() : null): Vector {
     return this.of.tasks.map(
       (task, k) =>
         this.linear(`tower.${task}.out`, this.mlp(`tower.${task}.hidden`, streams[k]!))[0]! + (shallow?.[k] ?? 0),
@@ -133,6 +135,44 @@ class Reference {
 
   firstOrder(): Vector {
     return add(...this.row.ids.map((id) => this.line('first_order', id)));
+  }
+
+  /** A factorisation machine, pair by pair. */
+  machine(): Vector {
+    const pairs = this.#v.flatMap((left, i) => this.#v.slice(i + 1).map((right) => times(left, right)));
+    return add(
+      this.firstOrder(),
+      this.of.tasks.map((_, k) => dot(this.line('second_order.weight', k), add(...pairs))),
+    );
+  }
+
+  dnn(): Vector {
+    return this.towers(this.each(this.mlp('deep', this.#x)));
+  }
+
+  deepfm(): Vector {
+    return this.towers(this.each(this.mlp('deep', this.#x)), this.machine());
+  }
+
+  'wide-deep'(): Vector {
+    return this.towers(this.each(this.mlp('deep', this.#x)), add(...this.row.ids.map((id) => this.line('wide', id))));
+  }
+
+  /** One level: task k sees its own experts and the shared ones. */
+  ple(): Vector {
+    const { taskExperts, sharedExperts } = this.config.ple;
+    const own = this.of.tasks.length * taskExperts;
+    const count = own + sharedExperts;
+    const outputs = Array.from({ length: count }, (_, e) => this.expert('extraction.0.expert', e, this.#x));
+    const mixtures = this.of.tasks.map((_, k) => {
+      const seen = outputs.flatMap((output, e) => {
+        if (e < own && Math.floor(e / taskExperts) !== k) return [];
+        return [{ output, share: Math.exp(dot(this.line('extraction.0.gate.weight', k * count + e), this.#x)) }];
+      });
+      const total = seen.reduce((sum, { share }) => sum + share, 0);
+      return add(...seen.map(({ output, share }) => output.map((value) => (value * share) / total)));
+    });
+    return this.towers(mixtures);
   }
 
   mmoe(): Vector {
@@ -231,7 +271,7 @@ class Reference {
   }
 }
 
-type Written = 'mmoe' | 'esmm' | 'dcn-v2' | 'xdeepfm' | 'fibinet' | 'din';
+type Written = 'dnn' | 'wide-deep' | 'deepfm' | 'dcn-v2' | 'xdeepfm' | 'fibinet' | 'din' | 'esmm' | 'mmoe' | 'ple';
 const softplus = (x: number): number => Math.log1p(Math.exp(x));
 
 /** BCE(p_ctr, click) + BCE(p_ctcvr, order) of the written-out network, mean over the rows. */
@@ -287,8 +327,8 @@ function fill(parameters: Parameters): Weights {
 }
 
 async function scoresOfGraph(model: string, of: ModelInputs, config: ModelConfig, weights: Weights) {
-  const state = new Map(
-    Object.entries(weights).map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(data) }]),
+  const state = withFoldedTables(
+    new Map(Object.entries(weights).map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(data) }])),
   );
   // every feature comes with the row, and every row is a context of its own
   const graph = rankerGraph(model, of, config, state, {
@@ -313,7 +353,7 @@ async function scoresOfGraph(model: string, of: ModelInputs, config: ModelConfig
   };
   if (graph.inputs.history !== null) feeds.history = whole(rows.flatMap(({ history }) => history));
   for (const [input, { weight }] of Object.entries(graph.tables)) {
-    const { shape, data } = state.get(weight)!;
+    const { shape, data } = weightOf(state, weight);
     feeds[input] = new ort.Tensor('float32', data, shape);
   }
   const output = await session.run(feeds);
@@ -323,6 +363,15 @@ async function scoresOfGraph(model: string, of: ModelInputs, config: ModelConfig
 const cases: [Written, boolean, object][] = [
   ['mmoe', true, { mmoe: { experts: 3, layers: [4, 3], tower: [2] } }],
   ['mmoe', false, { mmoe: { experts: 2, layers: [4], tower: [] } }],
+  ['mmoe', true, { interactions: 'fm', mmoe: { experts: 2, layers: [4], tower: [2] } }],
+  ['ple', true, { ple: { levels: [[4]], taskExperts: 2, sharedExperts: 1, tower: [3] }, mmoe: { layers: [4] } }],
+  ['ple', true, { interactions: 'fm', ple: { levels: [[4]], tower: [3] }, mmoe: { layers: [4] } }],
+  ['ple', false, { interactions: 'fm', ple: { levels: [[4]], tower: [] }, mmoe: { layers: [4] } }],
+  ['dnn', true, { interactions: 'fm', hidden: [4, 3] }],
+  ['deepfm', true, { hidden: [4, 3] }],
+  ['deepfm', false, { interactions: 'fm', hidden: [4] }],
+  ['wide-deep', true, { hidden: [4] }],
+  ['esmm', true, { interactions: 'fm', hidden: [4, 3], mmoe: { layers: [4] } }],
   ['esmm', true, { hidden: [4, 3], mmoe: { layers: [4] } }],
   ['esmm', false, { hidden: [4], mmoe: { layers: [4] } }],
   ['dcn-v2', true, { hidden: [4, 3], dcnV2: { layers: 2, structure: 'parallel' } }],

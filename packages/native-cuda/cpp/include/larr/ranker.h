@@ -50,6 +50,18 @@ struct RankerProgram {
   std::vector<RankerStep> steps;
   std::vector<int> logits;              // registers of width 1: of the click, and of the order where the model learnt orders
   float click_shift = 0;                // added to the click's logit
+  // u [logits, embedding], or null. Logit k gains sum_d u_kd S_d^2 / 2, S the sum of the embeddings of all of a row's IDs, its context's too: the pairs of a
+  // factorisation machine and half of each ID's own square, which `RankerTables::terms` takes back.
+  const float* second_order = nullptr;
+};
+
+// What IDs and POIs are looked up in. Not copied: the tables must outlive the ranker.
+struct RankerTables {
+  const float* embedding = nullptr;     // [embedding_rows, embedding]
+  int64_t embedding_rows = 0;
+  const float* terms = nullptr;         // [embedding_rows, logits]: what each of a row's IDs adds to the logits by itself; may be null
+  const float* pois = nullptr;          // [poi_rows, poi]
+  int64_t poi_rows = 0;
 };
 
 // Candidates of one request. Arrays of inputs that the network has not may be null.
@@ -71,11 +83,9 @@ struct RankerRows {
 // Immutable but for what it keeps of POIs, which decides no result; any number of threads may score at once.
 class FusedRanker {
  public:
-  // The tables [rows, embedding] and [rows, poi] are not copied and must outlive the ranker. `memory`: most bytes kept of POIs (twice that for the
-  // moment in which a full one is replaced under calls that read it).
+  // `memory`: most bytes kept of POIs (twice that for the moment in which a full one is replaced under calls that read it).
   // Throws std::invalid_argument where the program makes no sense.
-  FusedRanker(const RankerProgram& program, const float* embedding, int64_t embedding_rows, const float* pois, int64_t poi_rows, size_t memory,
-              Isa isa = active_isa());
+  FusedRanker(const RankerProgram& program, const RankerTables& tables, size_t memory, Isa isa = active_isa());
   ~FusedRanker();
   FusedRanker(const FusedRanker&) = delete;
   FusedRanker& operator=(const FusedRanker&) = delete;
@@ -95,6 +105,6 @@ class FusedRanker {
 };
 
 // The same by the definition, in double, one row at a time.
-void ranker_reference(const RankerProgram& program, const float* embedding, const float* pois, const RankerRows& rows, double* click, double* order);
+void ranker_reference(const RankerProgram& program, const RankerTables& tables, const RankerRows& rows, double* click, double* order);
 
 }  // namespace larr

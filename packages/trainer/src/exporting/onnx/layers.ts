@@ -189,13 +189,6 @@ function expertWidth(state: ModelState, name: string, count: number): number {
   return weightOf(state, `${name}.${layer}.bias`).data.length / count;
 }
 
-/** Σ_{f<g} v_f ⊙ v_g over v [B, F, d] → [B, d], layers/factorization.ts */
-export function pairwiseInteractions(graph: GraphWriter, v: Value): Value {
-  const sum = graph.sum(v, 1);
-  const difference = graph.sub(graph.mul(sum, sum), graph.sum(graph.mul(v, v), 1));
-  return graph.mul(difference, graph.number(0.5));
-}
-
 /** x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l, layers/cross.ts */
 export function cross(graph: GraphWriter, state: ModelState, name: string, source: Source): Value {
   const x0 = source.whole();

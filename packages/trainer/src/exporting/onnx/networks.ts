@@ -6,6 +6,7 @@ import { ConfigError } from '@larr/core';
 import type { ModelConfig, NetworkName } from '../../models/config.js';
 import { sequenceTarget } from '../../models/din.js';
 import type { ModelInputs } from '../../models/inputs.js';
+import type { ShallowTerms } from '../shallow-terms.js';
 import type { GraphWriter, Value } from './graph.js';
 import {
   bilinearInteraction,
@@ -17,8 +18,8 @@ import {
   type ModelState,
   matrix,
   mlp,
-  pairwiseInteractions,
   targetAttention,
+  weightOf,
 } from './layers.js';
 import type { Source } from './source.js';
 
@@ -36,6 +37,8 @@ export interface NetworkGraph {
   x: Source;
   /** what stands in x behind the embeddings, [B, ·]; null where nothing does */
   rest: () => Value | null;
+  /** what it adds to the logits; null where that is nothing, or of another form */
+  terms: ShallowTerms | null;
   /** declares a weight as an input table of the graph: large ones stay outside */
   table(input: string, weight: string): Value;
   /** i64 [B, L of all sequences]: POIs from 1, 0 = padding; taken in by the network that reads it */
@@ -49,16 +52,9 @@ export interface NetworkOutput {
 }
 
 export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOutput> = {
-  dnn: ({ graph, state, x }) => ({ streams: mlp(graph, state, 'deep', x) }),
-  'wide-deep': (net) => ({
-    streams: mlp(net.graph, net.state, 'deep', net.x),
-    shallow: linearTerm(net, 'wide'),
-  }),
-  deepfm: (net) => {
-    const { graph, state, x, v } = net;
-    const fm = graph.linear(pairwiseInteractions(graph, v()), matrix(graph, state, 'second_order.weight'));
-    return { streams: mlp(graph, state, 'deep', x), shallow: graph.add(linearTerm(net, 'first_order'), fm) };
-  },
+  dnn: deep,
+  'wide-deep': deep,
+  deepfm: deep,
   'dcn-v2': ({ graph, state, config, x }) => {
     const crossed = cross(graph, state, 'cross', x);
     if (config.dcnV2.structure === 'stacked') return { streams: mlp(graph, state, 'deep', crossed) };
@@ -111,24 +107,42 @@ export const networkGraphs: Record<NetworkName, (net: NetworkGraph) => NetworkOu
     });
     return { streams: mlp(graph, state, 'deep', graph.concat([x.whole(), ...vectors], 1)) };
   },
-  esmm: ({ graph, state, inputs, x }) => {
-    return {
-      streams: experts(
-        graph,
-        state,
-        'deep',
-        inputs.tasks.map(() => x),
-      ),
-    };
+  esmm: (net) => {
+    const { graph, state, inputs, x } = net;
+    const reads = inputs.tasks.map(() => x);
+    return { streams: experts(graph, state, 'deep', reads), ...shallow(net) };
   },
-  mmoe: ({ graph, state, inputs, config, x }) => {
+  mmoe: (net) => {
+    const { graph, state, inputs, config, x } = net;
     const shape = { tasks: inputs.tasks.length, taskExperts: 0, sharedExperts: config.mmoe.experts };
-    return { streams: extraction(graph, state, 'extraction', x, shape) };
+    return { streams: extraction(graph, state, 'extraction', x, shape), ...shallow(net) };
   },
-  ple: ({ graph, state, inputs, config, x }) => ({
-    streams: extraction(graph, state, 'extraction', x, { tasks: inputs.tasks.length, ...config.ple }),
-  }),
+  ple: (net) => {
+    const { graph, state, inputs, config, x } = net;
+    const shape = { tasks: inputs.tasks.length, ...config.ple };
+    return { streams: extraction(graph, state, 'extraction', x, shape), ...shallow(net) };
+  },
 };
+
+function deep(net: NetworkGraph): NetworkOutput {
+  return { streams: mlp(net.graph, net.state, 'deep', net.x), ...shallow(net) };
+}
+
+/** Σ_f t_k(id_f) + ½ Σ_d u_{k,d} S_d² [B, tasks] (ShallowTerms) of a network that has them. S is linear in x, so a context's part of it is summed once. */
+function shallow(net: NetworkGraph): { shallow?: Value } {
+  const { graph, state, terms, inputs, config, x } = net;
+  if (terms === null) return {};
+  const first = linearTerm(net, terms.table, terms.weight);
+  if (terms.secondOrder === null) return { shallow: first };
+  const dim = config.embeddingDim;
+  const fields = inputs.categorical.length * dim;
+  const ones = new Float32Array(dim * x.width);
+  for (let d = 0; d < dim; d++) for (let column = d; column < fields; column += dim) ones[d * x.width + column] = 1;
+  const sum = x.linear('second_order.sum', ones, dim, null); // [B, dim]
+  const { shape, data } = weightOf(state, terms.secondOrder);
+  const half = data.map((u) => u / 2);
+  return { shallow: graph.linear(graph.mul(sum, sum), graph.weight('second_order.half', half, shape), first) };
+}
 
 /** The pairs i < j of so many fields, as their left and right halves. */
 function fieldPairs(fields: number): { left: number[]; right: number[] } {
@@ -142,6 +156,6 @@ function fieldPairs(fields: number): { left: number[]; right: number[] } {
 const EXACT_IN_F32 = 2 ** 24;
 
 /** Σ_f w_{k, id_f}: [B, tasks], from a table of one weight per id and task */
-function linearTerm({ graph, ids, table }: NetworkGraph, name: string): Value {
-  return graph.sum(graph.gather(table(name, name), ids()), 1);
+function linearTerm({ graph, ids, table }: NetworkGraph, input: string, weight = input): Value {
+  return graph.sum(graph.gather(table(input, weight), ids()), 1);
 }
