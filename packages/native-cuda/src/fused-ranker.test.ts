@@ -207,8 +207,11 @@ test('a POI that has changed is computed anew', async () => {
   expect((await ranker.score({ ...changed, kept })).pCtr).toEqual(fresh);
 });
 
-test('a value that is not a number makes its own row say so, and no other', async () => {
-  using ranker = new FusedRanker(options());
+test.each([
+  ['without terms', options()],
+  ['with terms', withMachine().given],
+])('a value that is not a number makes its own row say so, and no other: %s', async (_, given) => {
+  using ranker = new FusedRanker(given);
   const rows = request(20, 20);
   rows.context.forEach((_, i) => {
     rows.context[i] = i;
