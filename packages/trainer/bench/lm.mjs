@@ -226,13 +226,27 @@ export async function memory({ peer, ...one }, side) {
   return bytes;
 }
 
-const CASES = [
-  { task: 'train' },
-  { task: 'embed' }, // mean states
-  { task: 'embed', pooling: 'last' },
-].flatMap(({ task, ...rest }) =>
-  ['corpus', 'fixed'].flatMap((texts) => ['bf16', 'f32'].map((dtype) => ({ task, dtype, texts, ...rest }))),
-);
+const VALUES = {
+  task: ['train', 'embed'],
+  texts: ['corpus', 'fixed'],
+  dtype: ['bf16', 'f32'],
+  pooling: ['mean', 'last'],
+};
+
+/** Of mean states; of the last token's state where that is asked for, by texts and their embedding alone. */
+function cases(only) {
+  for (const [key, value] of Object.entries(only)) {
+    if (!VALUES[key].includes(value)) throw new Error(`--${key} is ${VALUES[key].join(' or ')}, not "${value}"`);
+  }
+  const { pooling = 'mean', ...wanted } = only;
+  const all = VALUES.task.flatMap((task) =>
+    VALUES.texts.flatMap((texts) => VALUES.dtype.map((dtype) => ({ task, dtype, texts }))),
+  );
+  return all
+    .filter((one) => Object.entries(wanted).every(([key, value]) => one[key] === value))
+    .filter(({ task }) => pooling === 'mean' || task === 'embed')
+    .map((one) => (pooling === 'mean' ? one : { ...one, pooling }));
+}
 
 /** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}; of the cases that have all of `only`. */
 export async function* run({ clock = 'wall', peers: wanted, only = {} } = {}) {
@@ -241,8 +255,7 @@ export async function* run({ clock = 'wall', peers: wanted, only = {} } = {}) {
   const peers = process.env.LARR_PYTHON ? ['libtorch', 'transformers'] : ['libtorch'];
   for (const peer of peers) {
     if (wanted !== undefined && wanted !== peer) continue;
-    for (const one of CASES) {
-      if (Object.entries(only).some(([key, value]) => (one[key] ?? 'mean') !== value)) continue;
+    for (const one of cases(only)) {
       const batches = one.texts === 'fixed' ? fixed : corpus[one.task];
       const own = ours(one, batches, corpus.bosId);
       const other = PEERS[peer](one, batches);

@@ -271,6 +271,9 @@ const Training = z
       .min(0)
       .describe('Epochs without a better validation AUC before training stops; 0 never stops early.'),
     align: z.strictObject({ lambda: z.number().min(0).describe('λ of L = L_rec + λ L_al (LARR).') }),
+    larr: z.strictObject({
+      gain: z.number().positive().describe('What the semantic inputs of LARR are multiplied with at first.'),
+    }),
   })
   .partial();
 

@@ -45,6 +45,7 @@ export function defaultSpace(model: string, network: NetworkName, configured: Tr
     };
   if (networksOfTowers.has(network)) space.interactions = { choices: ['none', 'fm'] };
   const { vectors, overrides = {} } = modelKind(model);
+  if (vectors !== null) space['larr.gain'] = { choices: [0.01, 0.1, 1] };
   if (vectors !== null && settingAt(overrides, 'align.lambda') === undefined) {
     space['align.lambda'] = { min: 0.0005, max: 0.1, log: true };
     space['align.temperature'] = { min: 0.05, max: 0.5, log: true };

@@ -183,9 +183,30 @@ export function rankerGraph(
   };
 }
 
-/** A model's weights, and beside them tables of what follows from one row of theirs alone, so that a ranker gathers it. */
+/** A model's weights, each semantic input's gain multiplied in, and beside them tables of what follows from one row of theirs alone, so that a ranker gathers it. */
 export function withFoldedTables(state: ModelState): ModelState {
-  return withFoldedTerms(withFoldedPois(state));
+  return withFoldedTerms(withFoldedPois(withFoldedGains(state)));
+}
+
+/** Weights of the last linear maps before each gain of models/larr.ts. */
+const GAINED: Record<string, readonly string[]> = {
+  'scene.gain': ['scene.head2_weight', 'scene.head2_bias', 'scene.concat.weight'],
+  'behaviour.gain': ['behaviour.weight', 'behaviour.bias'],
+  'poi.gain': ['poi.weight', 'poi.bias'],
+};
+
+/** g · (W x + b) = (g W) x + g b. */
+function withFoldedGains(state: ModelState): ModelState {
+  const folded = new Map(state);
+  for (const [gain, names] of Object.entries(GAINED)) {
+    if (!state.has(gain)) continue;
+    const factor = weightOf(state, gain).data[0]!;
+    for (const name of names.filter((name) => state.has(name))) {
+      const { shape, data } = weightOf(state, name);
+      folded.set(name, { shape, data: data.map((value) => value * factor) });
+    }
+  }
+  return folded;
 }
 
 /** Name under which `withFoldedPois` puts its table. */

@@ -275,7 +275,8 @@ function planned(
   // Read by the processor, which cuts the work by it: not on the device.
   const whole = (values: Int32Array) => tensor(values, [values.length], { dtype: 'i32' });
   const chosen = rows === undefined || rows.length === total ? null : whole(rows);
-  const few = rows !== undefined && rows.length <= ROWS_SHARE * total;
+  // Composed of LibTorch's operators elsewhere, attention at some rows costs what it costs at all.
+  const few = device === 'cpu' && rows !== undefined && rows.length <= ROWS_SHARE * total;
   const plan: Plan = {
     ids: batch.ids,
     places: null,

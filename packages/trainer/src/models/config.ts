@@ -106,6 +106,13 @@ export const modelConfigSchema = z.object({
       heads: z.number().int().positive().default(4).describe('Attention heads of the scene encoder.'),
       ffn: z.number().int().positive().default(256).describe("Width of the scene encoder's feed-forward layer."),
       headHidden: z.number().int().positive().default(256).describe('Hidden width of the head that makes z_s.'),
+      gain: z
+        .number()
+        .positive()
+        .default(0.01)
+        .describe(
+          'What z_s, the behaviour input and the POI input are multiplied with at first, each by a factor of its own that is learnt. ID embeddings start at .01: inputs of a hundred times that size can be learnt in their place (docs/real-data.md).',
+        ),
       aggregation: z
         .enum(['encoder', 'concat'])
         .default('encoder')

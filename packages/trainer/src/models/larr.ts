@@ -1,7 +1,7 @@
 import { arange, cat, embeddingBag, randint, stack, type Tensor, tensor, zeros } from '@larr/torch';
 import { embed } from '../layers/embedding-table.js';
 import { createLinear, linear } from '../layers/linear.js';
-import { glorot, type Parameters } from '../layers/parameters.js';
+import { constant, glorot, type Parameters } from '../layers/parameters.js';
 import { aggregationWeights, createSceneEncoder, encodeScene, type SceneTokens } from '../layers/scene-encoder.js';
 import type { ModelConfig } from './config.js';
 import { createFeatures, type Features, features } from './features.js';
@@ -21,13 +21,16 @@ const WHOLE_TABLE = 512;
  * z_t is part of the base's ID embeddings, so it is not put into the input a second time. The behaviour input is a linear map
  * of the mean vector of the POIs in the user's sequences, the POI input one of the vector of the candidate's own texts. The vectors
  * themselves are fixed buffers: `scene.table` [entries, d] and `pois.table` [1 + POIs, d], row 0 = padding or unknown, both
- * standardised (see installVectors).
+ * standardised (see installVectors). Each of these inputs has a learnt factor before the base, `scene.gain`, `behaviour.gain`,
+ * `poi.gain` [1], which starts at `larr.gain`: embeddings start at .01, and inputs a hundred times as large would be learnt in
+ * their place. z_s is aligned as it is.
  */
 export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConfig): RecommendationModel {
   const { larr, align, embeddingDim } = config;
   const fields = createFeatures(p, inputs, embeddingDim);
   const ids = inputs.categorical.flatMap(({ role }, f) => (role === 'user' || role === 'poi' ? [f] : []));
   const scene = createSceneInput(p, inputs, config, ids.length * embeddingDim);
+  const sceneGain = scene && createGain(p, 'scene', config);
   const semantic = [createBehaviour(p, inputs, config), createPoi(p, inputs, config)].filter((input) => input !== null);
   const width = fields.width + (scene?.width ?? 0) + semantic.reduce((sum, input) => sum + input.width, 0);
   const base = networks[config.base](p, inputs, config, fields, width);
@@ -37,7 +40,7 @@ export function createLarr(p: Parameters, inputs: ModelInputs, config: ModelConf
       const { v, x } = features(fields, batch); // [B, F, dim], [B, F·dim + dense]
       const parts = [x];
       const zs = scene?.forward(batch) ?? null; // [B, dim z_t]
-      if (zs) parts.push(zs.to(x.dtype));
+      if (zs) parts.push(zs.mul(sceneGain!).to(x.dtype));
       for (const input of semantic) parts.push(input.forward(batch).to(x.dtype));
       const [ctr, cvr] = base.logits({ batch, v, x: cat(parts, 1) }, training);
       const alignment =
@@ -162,16 +165,23 @@ function createPoi(p: Parameters, inputs: ModelInputs, config: ModelConfig): Sem
   return createPoiInput(p, inputs, config, 'poi', (table, batch) => table.indexSelect(0, batch.poi.to('i64').add(1)));
 }
 
-/** A linear map of one vector a row, `vectorOf` [B, d], from the table of POIs' vectors [1 + POIs, d], which all such inputs share. */
+/** What an input is multiplied with before the base, [1]. The exporter multiplies it into the input's weights (withFoldedTables). */
+function createGain(p: Parameters, name: string, { larr }: ModelConfig): Tensor {
+  return p.parameter(`${name}.gain`, [1], constant(larr.gain));
+}
+
+/** A linear map, times its gain, of one vector a row, `vectorOf` [B, d], from the table of POIs' vectors [1 + POIs, d], which all such inputs share. */
 function createPoiInput(
   p: Parameters,
   inputs: ModelInputs,
-  { larr: { vectorDim }, embeddingDim }: ModelConfig,
+  config: ModelConfig,
   name: string,
   vectorOf: (table: Tensor, batch: Batch) => Tensor,
 ): SemanticInput {
+  const { vectorDim } = config.larr;
   const table = p.buffers.get('pois.table') ?? p.buffer('pois.table', zeros([1 + inputs.pois, vectorDim]));
-  const width = 2 * embeddingDim;
+  const width = 2 * config.embeddingDim;
   const map = createLinear(p, name, vectorDim, width);
-  return { width, forward: (batch) => linear(map, vectorOf(table, batch)) };
+  const gain = createGain(p, name, config);
+  return { width, forward: (batch) => linear(map, vectorOf(table, batch)).mul(gain) };
 }

@@ -35,13 +35,14 @@ export const trainConfigSchema = modelConfigSchema
       .describe(
         'How the rate goes: cosine falls from the full rate to a twentieth over all epochs; plateau stays, and is multiplied by plateauFactor after each epoch without a better validation AUC, which wants more epochs than are needed and patience to stop.',
       ),
-    // without a default of its own, so that runs from before it was there are still the same runs
     plateauFactor: z
       .number()
       .positive()
       .lt(1)
       .optional()
-      .describe('What the rate is multiplied by on a plateau; without it, 0.1, as FuxiCTR has it.'),
+      .describe(
+        'What the rate is multiplied by on a plateau, for the schedule of that name alone; without it, 0.1. It does not fall below 1e-6. Both as FuxiCTR has it.',
+      ),
     weightDecay: z.number().min(0).default(0).describe('Decoupled weight decay of the dense parameters (AdamW).'),
     embeddingL2: z
       .number()

@@ -31,3 +31,8 @@ test('a model takes its own settings, a variant those of its model, and what mak
     expect.objectContaining({ code: 'UNKNOWN_MODEL' }),
   );
 });
+
+test('what only one schedule reads is refused beside another', () => {
+  expect(resolveTrainConfig('ple', {}, { schedule: 'plateau', plateauFactor: 0.5 }).plateauFactor).toBe(0.5);
+  expect(() => resolveTrainConfig('ple', {}, { plateauFactor: 0.5 })).toThrow(/schedule is "cosine"/);
+});

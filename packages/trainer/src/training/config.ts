@@ -35,6 +35,13 @@ export function resolveTrainConfig(
   ].reduce<object>(mergeDeep, {});
   const parsed = trainConfigSchema.safeParse(merged);
   if (parsed.success) {
+    const { schedule, plateauFactor } = parsed.data;
+    if (plateauFactor !== undefined && schedule !== 'plateau') {
+      throw new ConfigError(
+        'BAD_CONFIG',
+        `the training configuration is not valid: plateauFactor is of the schedule "plateau", and the schedule is "${schedule}"`,
+      );
+    }
     if (vectorDim !== undefined) checkHeads(parsed.data.larr, vectorDim);
     return parsed.data;
   }

@@ -383,7 +383,7 @@ async function runEpochs(
       position.row = 0;
       const metrics = measure(data.validation.samples, await predict(model, data.validation.part, data.inputs, config));
       const score = metrics.ctcvrAuc === null ? metrics.ctrAuc : (metrics.ctrAuc + metrics.ctcvrAuc) / 2;
-      if (!position.best || score > position.best.score) {
+      if (!position.best || score > position.best.score + LEAST_GAIN) {
         position.best = { score, epoch: position.epoch, since: 0 };
         saveSafetensors(paths.weights, state.parameters.state(), { format: 'larr-model', model: options.model });
       } else {
@@ -474,14 +474,21 @@ export function firstRows(inputs: ModelInputs, device: string): Tensor {
   return keep(tensor(offsets, [1, offsets.length], { dtype: 'i64', device }));
 }
 
+/** What a validation score must gain to count as better (FuxiCTR's min_delta). */
+const LEAST_GAIN = 1e-6;
+
+/** Below this no plateau takes the rate (FuxiCTR's min_lr). */
+const LEAST_RATE = 1e-6;
+
 function setLearningRate(state: TrainingState, config: TrainConfig, position: TrainingPosition, steps: number): void {
   if (config.schedule === 'constant') return;
-  const factor =
+  const rate =
     config.schedule === 'plateau'
-      ? (config.plateauFactor ?? 0.1) ** (position.plateaus ?? 0)
-      : 0.05 + 0.95 * 0.5 * (1 + Math.cos((Math.PI * position.step) / steps));
-  state.dense.lr = config.learningRate * factor;
-  state.tables.lr = (config.embeddingLearningRate ?? config.learningRate) * factor;
+      ? (peak: number) =>
+          Math.min(peak, Math.max(LEAST_RATE, peak * (config.plateauFactor ?? 0.1) ** (position.plateaus ?? 0)))
+      : (peak: number) => peak * (0.05 + 0.95 * 0.5 * (1 + Math.cos((Math.PI * position.step) / steps)));
+  state.dense.lr = rate(config.learningRate);
+  state.tables.lr = rate(config.embeddingLearningRate ?? config.learningRate);
 }
 
 function notFinite(loss: number, position: TrainingPosition, config: TrainConfig, last: string): TrainingError {
