@@ -133,3 +133,22 @@ it('closing goes on after a failure, says each, and fails with the first', async
   expect(closed).toEqual(['a', 'b', 'c', 'd']);
   expect(told).toEqual(['b could not be closed: b is stuck', 'c could not be closed: c is stuck']);
 });
+
+it('looks whether its ports are free before it reads a bundle or opens a log', async () => {
+  const taken = createNetServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => taken.once('listening', resolve));
+  const { port } = taken.address() as { port: number };
+  try {
+    for (const ports of [{ port }, { port: 0, front: { adminPort: port } }]) {
+      const starting = createServer({ bundle: directory, events, ...ports });
+      await expect(starting).rejects.toMatchObject({
+        code: 'PORT_IN_USE',
+        message: expect.stringContaining(`${port}`),
+      });
+    }
+    expect(readdirSync(directory)).toEqual([]);
+    expect(said).not.toContain('does not answer');
+  } finally {
+    taken.close();
+  }
+});

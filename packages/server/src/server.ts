@@ -1,4 +1,5 @@
-import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, createServer as createListener } from 'node:net';
 import { resolve } from 'node:path';
 import { type DirectoryLock, LarrError, lockDirectory, mustBeDirectory, namedBadLines, UsageError } from '@larr/core';
 import { createApp } from './api/app.js';
@@ -11,7 +12,7 @@ import { parseSink } from './events/sinks/sink.js';
 import { Experiments } from './experiments/experiments.js';
 import { createMetrics, type Metrics } from './observability/metrics.js';
 import { loadRankingModel } from './ranking/load-model.js';
-import { ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
+import { bundleStamp, ModelRegistry, type RegistryEvent, watchBundle } from './ranking/model-registry.js';
 import { DEFAULT_QUEUE, type QueueLimits } from './ranking/ranker.js';
 import type { RankerKind } from './ranking/ranker-lane.js';
 import { RunDirectory } from './run-directories/run-directory.js';
@@ -147,6 +148,22 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 }
 
 /**
+ * Whether an address can be listened on, before anything is loaded for it: a second server that was started by mistake should read no tables and
+ * write no users into a store first.
+ */
+async function mustBeFree(host: string, port: number): Promise<void> {
+  const listener = createListener();
+  try {
+    listener.listen({ host, port });
+    await once(listener, 'listening');
+    listener.close();
+    await once(listener, 'close');
+  } catch (error) {
+    throw cannotListen(error as NodeJS.ErrnoException, host, port);
+  }
+}
+
+/**
  * Loads the bundle and listens at once beside that, so that probes are answered.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
  * `events`, EVENTS_MISSING, SINK_INVALID; DataError EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
@@ -154,6 +171,14 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
   const host = options.host ?? '127.0.0.1';
+  const wanted = options.port ?? 8080;
+  const adminHost = options.front?.adminHost ?? '127.0.0.1';
+  const wantedAdmin = options.front?.adminPort ?? 0;
+  for (const [of, port] of [
+    [host, wanted],
+    [adminHost, wantedAdmin],
+  ] as const)
+    if (port !== 0) await mustBeFree(of, port);
   const runs = options.runs === undefined ? undefined : await RunDirectory.open(options.runs);
   if (options.events !== undefined) await mustBeDirectory(options.events);
   if (options.sinks !== undefined && options.sinks.length > 0) {
@@ -246,6 +271,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     console: options.console ?? true,
     stopping: false,
   };
+  const known = options.watch === true ? await bundleStamp(options.bundle) : null;
   // Before the application is made: files are read and checked by threads meanwhile.
   const ready = models.load(options.bundle).then(() => {
     if (!state.stopping) metrics.ready.set(1);
@@ -254,10 +280,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   });
   // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
   ready.catch(() => {});
-  const closeModels = () => ready.catch(() => {}).then(() => models.close());
   const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } }, front);
-  const wanted = options.port ?? 8080;
-  const adminHost = options.front?.adminHost ?? '127.0.0.1';
   let adminPort: number | null;
   let where: [string, number] = [host, wanted];
   const { level } = app.log;
@@ -266,10 +289,10 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     app.log.level = 'silent';
     await app.listen({ host, port: wanted });
     app.log.level = level;
-    where = [adminHost, options.front?.adminPort ?? 0];
+    where = [adminHost, wantedAdmin];
     adminPort = await front.listenAdmin(app);
   } catch (error) {
-    await giveUp(['the application', () => app.close()], ['the models', closeModels]);
+    await giveUp(['the application', () => app.close()], ['the models', () => models.close()]);
     throw cannotListen(error as NodeJS.ErrnoException, ...where);
   }
   front.attach(app);
@@ -277,7 +300,9 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
 
   // A failure is told where it happens, and the bundle that answers goes on.
   const stopWatching =
-    options.watch === true ? watchBundle(options.bundle, () => void models.load(options.bundle).catch(() => {})) : null;
+    options.watch === true
+      ? watchBundle(options.bundle, () => void models.load(options.bundle).catch(() => {}), { known })
+      : null;
 
   let closing: Promise<void> | null = null;
   return {
@@ -296,6 +321,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
         metrics.ready.set(0);
         const impatient = setTimeout(() => front.listeners.cutAll(), STOP_DEADLINE_MS);
         const ports = () => Promise.all([app.close(), front.close()]).finally(() => clearTimeout(impatient));
+        const closeModels = () => ready.catch(() => {}).then(() => models.close());
         await closeAll([['the ports', ports], ...closeLog, ['the models', closeModels], ...closeData], say);
       })();
       return closing;

@@ -134,7 +134,7 @@ it('notices a link that was moved and a directory that was replaced, not one tha
   const link = place('current');
   symlinkSync(place('a'), link);
   const changed = vi.fn();
-  const stop = watchBundle(link, changed, 10);
+  const stop = watchBundle(link, changed, { everyMs: 10 });
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(changed).not.toHaveBeenCalled();
   symlinkSync(place('b'), place('next'));

@@ -238,10 +238,15 @@ const LOOK_EVERY_MS = 1000;
 
 /**
  * Calls `changed` when another bundle lies at `path` than when it was looked at before: a symbolic link was moved, or the directory was
- * replaced. Looks rather than listens: moved links and network file systems send no events. @returns stops it
+ * replaced. Looks rather than listens: moved links and network file systems send no events.
+ * @param known what lay there before it was loaded, so that nothing is missed meanwhile (bundleStamp); by default what the first look finds
+ * @returns stops it
  */
-export function watchBundle(path: string, changed: () => void, everyMs = LOOK_EVERY_MS): () => void {
-  let known: string | null = null;
+export function watchBundle(
+  path: string,
+  changed: () => void,
+  { known = null, everyMs = LOOK_EVERY_MS }: { known?: string | null; everyMs?: number } = {},
+): () => void {
   let stopped = false;
   let timer: NodeJS.Timeout;
   const look = async (): Promise<void> => {
@@ -261,7 +266,8 @@ export function watchBundle(path: string, changed: () => void, everyMs = LOOK_EV
   };
 }
 
-async function bundleStamp(path: string): Promise<string | null> {
+/** Tells one state of the bundle at `path` from another; null where there is none, or one that is being written. */
+export async function bundleStamp(path: string): Promise<string | null> {
   try {
     const manifest = join(await realpath(path), 'manifest.json');
     const before = await stat(manifest);
