@@ -36,7 +36,13 @@ export function unit(vector: Float32Array): Float32Array {
   return length === 0 ? vector : vector.map((x) => x / length);
 }
 
-/** The mean of some POIs' vectors, of length 1; less the vector that `less` names of each, which is then of length 1 too. */
+/** Vectors of length 1 are rounded to about 1e-7: what is left of them below this is nothing but rounding. */
+const ROUNDING = 1e-5;
+
+/**
+ * The mean of some POIs' vectors, of length 1; less the vector that `less` names of each, which is then of length 1 too. Zeros where they cancel
+ * each other out, or nothing is left of them.
+ */
 export function meanOf(
   { vectors, dimension }: PoiSpace,
   pois: readonly number[],
@@ -46,10 +52,23 @@ export function meanOf(
   for (const poi of pois) {
     const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
     const other = less?.(poi) ?? null;
-    const part = other === null ? own : unit(own.map((x, i) => x - other[i]!));
+    const part =
+      other === null
+        ? own
+        : unit(
+            told(
+              own.map((x, i) => x - other[i]!),
+              1,
+            ),
+          );
     for (let i = 0; i < dimension; i++) sum[i]! += part[i]!;
   }
-  return unit(sum);
+  return unit(told(sum, pois.length));
+}
+
+/** Zeros in place of what is rounding alone, of a sum of so many vectors of length 1. */
+function told(sum: Float32Array, vectors: number): Float32Array {
+  return Math.hypot(...sum) < ROUNDING * vectors ? new Float32Array(sum.length) : sum;
 }
 
 /** Questions at a time. */

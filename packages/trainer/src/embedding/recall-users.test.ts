@@ -1,12 +1,20 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Dataset, DuckdbSession, literal, openDataset } from '@larr/core';
+import {
+  type Dataset,
+  type DatasetSchemaInput,
+  DuckdbSession,
+  defineSchema,
+  literal,
+  openDataset,
+  prepareInto,
+} from '@larr/core';
 import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { draws } from '../language-model/draws.js';
-import { nearestInSpace, type PoiSpace, poiSpace, unit } from './poi-space.js';
+import { meanOf, nearestInSpace, type PoiSpace, poiSpace, unit } from './poi-space.js';
 import { fulfilling, fulfilment, questionsOf, tastesOf } from './recall-users.js';
 import { questionByWords } from './recall-words.js';
 
@@ -122,6 +130,75 @@ describe('users of recall', () => {
     expect(one.users).toEqual([few.users[0]]);
   });
 
+  it.each(['feature', 'scene field', 'text'] as const)(
+    'are none who live there, though they saw nothing there, where a %s reads the home under another name',
+    async (reader) => {
+      const directory = join(root, reader);
+      mkdirSync(directory);
+      const schema = JSON.parse(readFileSync(join(root, 'schema.json'), 'utf8')) as DatasetSchemaInput;
+      // u0 sees POIs of one city as before, and lives in the other
+      const people = readFileSync(join(root, 'tables/users.jsonl'), 'utf8').trim().split('\n');
+      const { home, ...u0 } = JSON.parse(people[0]!) as { user: string; home: string };
+      const other = home === 'Northport' ? 'Southfield' : 'Northport';
+      people[0] = JSON.stringify({ ...u0, home: other });
+      writeFileSync(join(directory, 'users.jsonl'), people.join('\n'));
+      const lives = { name: 'lives_in', value: 'users.home' };
+      if (reader === 'feature') schema.features!.categorical!.push({ ...lives, role: 'user-feature' });
+      if (reader === 'scene field') schema.keywords!.scene!.push(lives);
+      const parsed = defineSchema({ ...schema, tables: { ...schema.tables, users: join(directory, 'users.jsonl') } });
+      await prepareInto(join(directory, 'data'), { schema: parsed, baseDirectory: root, seed: 1, threads: 1 });
+      const moved = await openDataset(join(directory, 'data'));
+      const idsOf = async (neverIn: string[]) =>
+        (await tastesOf(moved, space, { count: 100, seed: 1, neverIn })).users.map(({ user }) => user);
+      expect(u0.user).toBe('u0');
+      expect(await idsOf([])).toContain('u0');
+      expect(await idsOf([home])).not.toContain('u0');
+      // nothing but a text tells where users live: then it is not looked at
+      if (reader === 'text') expect(await idsOf([other])).toContain('u0');
+      else {
+        expect(await idsOf([other])).not.toContain('u0');
+        await expect(tastesOf(moved, space, { count: 1, seed: 1, neverIn: [other], user: 'u0' })).rejects.toMatchObject(
+          {
+            code: 'NO_USERS',
+            message: expect.stringContaining(`"u0" lives in ${other} or saw a POI there`),
+          },
+        );
+      }
+      expect((await idsOf([other])).length).toBeGreaterThan(10);
+    },
+  );
+
+  it('of whose clicks nothing is left without the places, are passed over and counted', async () => {
+    const places = (await dataset.poiPlaces())!;
+    // every POI of Southfield but one is in a place of its own
+    const first = places.indexOf('Southfield');
+    const alone = places.map((place, poi) => (place === 'Southfield' && poi !== first ? `hamlet ${poi}` : place));
+    const scattered = { ...dataset, poiPlaces: async () => alone };
+    const all = await tastesOf(dataset, space, { count: 100, seed: 1 });
+    const some = await tastesOf(scattered, space, { count: 100, seed: 1 });
+    const southerners = (await tastesOf(dataset, space, { count: 100, seed: 1, neverIn: ['Northport'] })).users;
+    expect(all.tasteless).toBe(0);
+    expect(some).toMatchObject({ fitting: all.fitting, tasteless: southerners.length });
+    expect(some.users.length).toBe(all.users.length - southerners.length);
+    // others come in their place, and no taste is zero
+    const few = await tastesOf(scattered, space, { count: 5, seed: 1 });
+    expect(few.users).toEqual(some.users.slice(0, 5));
+    for (const { taste } of some.users) expect(Math.hypot(...taste)).toBeCloseTo(1, 5);
+    await expect(tastesOf(scattered, space, { count: 1, seed: 1, user: southerners[0]!.user })).rejects.toMatchObject({
+      code: 'NO_USERS',
+      message: expect.stringContaining('nothing but the average'),
+    });
+  });
+
+  it('that cancel each other out leave no rounding behind', () => {
+    const one = unit(Float32Array.from({ length: 24 }, (_, i) => Math.sin(i)));
+    const same: PoiSpace = { vectors: one, dimension: 24, pois: 1, mean: new Float32Array(24) };
+    const nearly = same.vectors.map((x) => x + 3e-8);
+    expect([...meanOf(same, [0, 0], () => nearly)]).toEqual(Array(24).fill(0));
+    const opposite = { ...same, pois: 2, vectors: Float32Array.from([...same.vectors, ...nearly.map((x) => -x)]) };
+    expect([...meanOf(opposite, [0, 1])]).toEqual(Array(24).fill(0));
+  });
+
   it('like what they clicked, wherever it is, and the question says where', async () => {
     const { users } = await tastesOf(dataset, space, { count: 100, seed: 1, neverIn: ['Northport'] });
     // they live in Southfield: without the places' means their taste would lead back there
@@ -149,7 +226,18 @@ describe('users of recall', () => {
     });
     await expect(tastesOf(dataset, space, { ...one, neverIn: ['Northport', 'Southfield'] })).rejects.toMatchObject({
       code: 'NO_USERS',
-      message: expect.stringContaining('Northport, Southfield'),
+      message: expect.stringMatching(/^every user .* Northport or Southfield .*fewer places$/),
+    });
+    // no vector, no taste: that has nothing to do with places
+    const blank = { ...space, vectors: new Float32Array(space.vectors.length) };
+    for (const choice of [one, { ...one, neverIn: ['Northport'] }])
+      await expect(tastesOf(dataset, blank, choice)).rejects.toMatchObject({
+        code: 'NO_USERS',
+        message: expect.stringMatching(/^no user has a click in the train part of "random" on a POI with a text/),
+      });
+    await expect(tastesOf(dataset, blank, { ...one, user: 'u3' })).rejects.toMatchObject({
+      code: 'NO_USERS',
+      message: expect.stringMatching(/^user "u3" has no click in the train part/),
     });
   });
 });

@@ -1,6 +1,6 @@
 // Recall for users: whom to ask for, what they like, and whether what they get is as expected.
 import { join } from 'node:path';
-import { type Dataset, DuckdbSession, ident, literal, UsageError } from '@larr/core';
+import { canonicalSql, type Dataset, DuckdbSession, ident, literal, UsageError } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import { meanOf, type PoiSpace } from './poi-space.js';
 import { requirePlaces } from './recall.js';
@@ -27,80 +27,102 @@ export interface UserTaste {
 
 /**
  * Users with a click in the train part on a POI that has a text, and the mean vector of the POIs they clicked. Where the schema names places,
- * each POI's vector is taken less the mean of its place: what is left is what they like and not where they are.
- * @returns how many users fit, and those that were drawn
+ * each POI's vector is taken less the mean of its place: what is left is what they like and not where they are. A POI that is alone in its place, or
+ * like all others there, then tells nothing; a user of whom nothing is left is passed over, and the next of the draw comes in their place.
+ * With `neverIn`, where a user lives is known if a feature or a scene field reads the schema's `place.user`.
+ * @returns how many users fit, how many were passed over in drawing, and those that were drawn
  * @throws UsageError `NO_PLACES`, `UNKNOWN_PLACE`, `UNKNOWN_USER`, `NO_USERS`
  */
 export async function tastesOf(
   dataset: Dataset,
   space: PoiSpace,
   { count, seed, neverIn = [], user }: UserChoice,
-): Promise<{ fitting: number; users: UserTaste[] }> {
+): Promise<{ fitting: number; tasteless: number; users: UserTaste[] }> {
   const { directory, split } = dataset;
   using db = await DuckdbSession.open();
   const files = (parts: readonly (keyof typeof split.parts)[]) =>
     `read_parquet([${parts.flatMap((part) => split.parts[part].files.map((file) => literal(join(directory, file)))).join(', ')}])`;
   const places = neverIn.length > 0 ? await requirePlaces(dataset, neverIn) : await dataset.poiPlaces();
   const store = `read_parquet(${literal(join(directory, 'store', 'users.parquet'))})`;
-  const conditions: string[] = [];
+  const never: string[] = [];
   if (neverIn.length > 0) {
     const there = places!.flatMap((place, poi) => (place !== null && neverIn.includes(place) ? [poi] : []));
-    conditions.push(
+    never.push(
       `user_index NOT IN (SELECT user_index FROM ${files(['train', 'validation', 'test'])} WHERE poi_index IN (${there.join(', ')}))`,
     );
-    const home = dataset.schema.features.categorical.find(
-      ({ value }) => value === `users.${dataset.schema.place?.user}`,
-    );
-    if (home !== undefined)
-      conditions.push(
-        `user_index NOT IN (SELECT user_index FROM ${store} WHERE ${ident(home.name)} IN (${neverIn.map(literal).join(', ')}))`,
+    // the store has the columns of the user table that features and scene fields read, under their own names
+    const home = dataset.schema.place?.user;
+    const type = home === undefined ? undefined : (await db.columns(`SELECT * FROM ${store}`)).get(home);
+    if (home !== undefined && type !== undefined)
+      never.push(
+        `user_index NOT IN (SELECT user_index FROM ${store} WHERE ${canonicalSql({ sql: ident(home), type })} IN (${neverIn.map(literal).join(', ')}))`,
       );
   }
-  const described = Uint8Array.from({ length: space.pois }, (_, poi) =>
-    space.vectors.subarray(poi * space.dimension, (poi + 1) * space.dimension).some((x) => x !== 0) ? 1 : 0,
-  );
+  const one: string[] = [];
   if (user !== undefined) {
     const [found] = await db.rows<{ user_index: number }>(
       `SELECT user_index::INTEGER AS user_index FROM ${store} WHERE CAST("user" AS VARCHAR) = ${literal(user)}`,
     );
     if (found === undefined) throw new UsageError('UNKNOWN_USER', `the dataset has no user "${user}"`);
-    conditions.push(`user_index = ${found.user_index}`);
+    one.push(`user_index = ${found.user_index}`);
   }
-  const rows = await db.rows<{ user_index: number; poi_index: number; times: number }>(
-    `SELECT user_index::INTEGER AS user_index, poi_index::INTEGER AS poi_index, count(*)::INTEGER AS times
-     FROM ${files(['train'])} WHERE ${['click = 1', ...conditions].join(' AND ')} GROUP BY ALL ORDER BY ALL`,
+  const described = Uint8Array.from({ length: space.pois }, (_, poi) =>
+    space.vectors.subarray(poi * space.dimension, (poi + 1) * space.dimension).some((x) => x !== 0) ? 1 : 0,
   );
-  const clicked = new Map<number, number[]>();
-  for (const { user_index, poi_index, times } of rows) {
-    if (!described[poi_index]) continue;
-    const own = clicked.get(user_index) ?? [];
-    clicked.set(user_index, own);
-    for (let i = 0; i < times; i++) own.push(poi_index);
-  }
-  if (clicked.size === 0)
+  /** The POIs that each user clicked who fulfils the conditions, as often as they did. */
+  const clicksWhere = async (conditions: readonly string[]): Promise<Map<number, number[]>> => {
+    const rows = await db.rows<{ user_index: number; poi_index: number; times: number }>(
+      `SELECT user_index::INTEGER AS user_index, poi_index::INTEGER AS poi_index, count(*)::INTEGER AS times
+       FROM ${files(['train'])} WHERE ${['click = 1', ...conditions].join(' AND ')} GROUP BY ALL ORDER BY ALL`,
+    );
+    const clicked = new Map<number, number[]>();
+    for (const { user_index, poi_index, times } of rows) {
+      if (!described[poi_index]) continue;
+      const own = clicked.get(user_index) ?? [];
+      clicked.set(user_index, own);
+      for (let i = 0; i < times; i++) own.push(poi_index);
+    }
+    return clicked;
+  };
+  const clicked = await clicksWhere([...never, ...one]);
+  if (clicked.size === 0) {
+    if (never.length > 0 && (await clicksWhere(one)).size > 0)
+      throw new UsageError(
+        'NO_USERS',
+        user === undefined
+          ? `every user with a click in the train part lives in ${neverIn.join(' or ')} or saw a POI there: name fewer places`
+          : `user "${user}" lives in ${neverIn.join(' or ')} or saw a POI there: leave --never-in out`,
+      );
     throw new UsageError(
       'NO_USERS',
-      user === undefined
-        ? `no user with a click in the train part was never in ${neverIn.join(', ')}: name fewer places`
-        : `user "${user}" clicked nothing in the train part${neverIn.length > 0 ? `, or was in ${neverIn.join(', ')}` : ''}: nothing is known of their taste`,
+      `${user === undefined ? 'no user has a click' : `user "${user}" has no click`} in the train part of "${dataset.splitName}" on a POI with a text: nothing is known of what they like`,
     );
+  }
   const fitting = [...clicked.keys()];
-  const drawn = Array.from(
-    shuffled(fitting.length, draws(seed, 'users of recall')).subarray(0, count),
-    (i) => fitting[i]!,
-  );
+  const ofPlace = places === null ? null : placeMeans(space, places);
+  const drawn: { index: number; clicks: number; taste: Float32Array }[] = [];
+  let tasteless = 0;
+  for (const i of shuffled(fitting.length, draws(seed, 'users of recall'))) {
+    if (drawn.length === count) break;
+    const index = fitting[i]!;
+    const pois = clicked.get(index)!;
+    const taste = meanOf(space, pois, ofPlace === null ? undefined : (poi) => ofPlace.get(places![poi]!) ?? null);
+    if (taste.every((x) => x === 0)) tasteless++;
+    else drawn.push({ index, clicks: pois.length, taste });
+  }
+  if (drawn.length === 0)
+    throw new UsageError(
+      'NO_USERS',
+      `what ${user === undefined ? 'these users' : `user "${user}"`} clicked is nothing but the average of its place, as where a place has one POI: nothing is known of what they like`,
+    );
   const ids = await db.rows<{ user_index: number; user: string }>(
-    `SELECT user_index::INTEGER AS user_index, CAST("user" AS VARCHAR) AS "user" FROM ${store} WHERE user_index IN (${drawn.join(', ')})`,
+    `SELECT user_index::INTEGER AS user_index, CAST("user" AS VARCHAR) AS "user" FROM ${store} WHERE user_index IN (${drawn.map(({ index }) => index).join(', ')})`,
   );
   const idOf = new Map(ids.map((row) => [row.user_index, row.user]));
-  const ofPlace = places === null ? null : placeMeans(space, places);
   return {
     fitting: fitting.length,
-    users: drawn.map((index) => {
-      const pois = clicked.get(index)!;
-      const taste = meanOf(space, pois, ofPlace === null ? undefined : (poi) => ofPlace.get(places![poi]!) ?? null);
-      return { user: idOf.get(index)!, clicks: pois.length, taste };
-    }),
+    tasteless,
+    users: drawn.map(({ index, ...known }) => ({ user: idOf.get(index)!, ...known })),
   };
 }
 
