@@ -352,9 +352,14 @@ describe.runIf(redisInstalled)('a Redis that goes away', () => {
       await mortal.kill();
       await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
       expect(store.reachable).toBe(false);
-      const started = performance.now();
-      for (let i = 0; i < 1000; i++) await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
-      expect((performance.now() - started) / 1000).toBeLessThan(10);
+      const took: number[] = [];
+      for (let i = 0; i < 101; i++) {
+        const started = performance.now();
+        await expect(store.get('k')).rejects.toBeInstanceOf(StoreAway);
+        took.push(performance.now() - started);
+      }
+      // the median: other work on the machine delays some of them
+      expect(took.sort((a, b) => a - b)[50]).toBeLessThan(5);
       await mortal.start();
       await vi.waitFor(() => expect(store.reachable).toBe(true), 10_000);
       expect((await store.get('k'))?.toString()).toBe('v');
