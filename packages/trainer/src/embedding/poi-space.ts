@@ -1,6 +1,7 @@
 // Where recall for users happens: POIs' vectors less what all POIs share, so that questions, words and users' tastes can be added up.
-import { noGrad, tensor, tidy } from '@larr/torch';
-import type { PoiIndex, RecallHit } from './recall.js';
+import { UsageError } from '@larr/core';
+import { nearestOfEach, type PoiIndex, questionVector, type RecallHit, type RecallQuery } from './recall.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 /** POIs' vectors less their mean (method.md, section 7: what all share tells nothing apart), each of length 1; zeros where there is no text. */
 export interface PoiSpace {
@@ -71,51 +72,34 @@ function told(sum: Float32Array, vectors: number): Float32Array {
   return Math.hypot(...sum) < ROUNDING * vectors ? new Float32Array(sum.length) : sum;
 }
 
-/** Questions at a time. */
-const BATCH = 64;
-
 /**
  * The `k` POIs nearest to each of some questions by cosine, best first; POIs without a text are never found.
  * @param questions [n, dimension]
  * @param allowed [pois]: 1 for those that may be found; all where it is null
  */
 export function nearestInSpace(
-  { vectors, pois, dimension }: PoiSpace,
+  space: PoiSpace,
   questions: readonly Float32Array[],
   k: number,
   allowed: Uint8Array | null,
 ): RecallHit[][] {
-  const rows: number[] = [];
-  for (let poi = 0; poi < pois; poi++) {
-    const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
-    if (allowed?.[poi] !== 0 && own.some((x) => x !== 0)) rows.push(poi);
-  }
-  const found = Math.min(k, rows.length);
-  if (found === 0) return questions.map(() => []);
-  return noGrad(() =>
-    tidy(() => {
-      const all = tensor(vectors, [pois, dimension]);
-      const table = all.indexSelect(0, tensor(Int32Array.from(rows), [rows.length])).transpose(0, 1);
-      const out: RecallHit[][] = [];
-      for (let start = 0; start < questions.length; start += BATCH) {
-        const some = questions.slice(start, start + BATCH).map(unit);
-        const flat = new Float32Array(some.length * dimension);
-        for (const [i, one] of some.entries()) flat.set(one, i * dimension);
-        tidy(() => {
-          const scores = tensor(flat, [some.length, dimension]).matmul(table);
-          const [values, places] = scores.topk(found, 1, true, true) as [typeof scores, typeof scores];
-          const similarity = values.contiguous().toFloat32Array();
-          const place = places.contiguous().toArray() as BigInt64Array;
-          for (let i = 0; i < some.length; i++)
-            out.push(
-              Array.from({ length: found }, (_, j) => ({
-                poi: rows[Number(place[i * found + j])]!,
-                similarity: similarity[i * found + j]!,
-              })),
-            );
-        });
-      }
-      return out;
-    }),
-  );
+  return nearestOfEach(questions, space, k, 'cosine', allowed);
+}
+
+/**
+ * A question as the model reads it, [dimension], of length 1: less what all POIs share, as their vectors are.
+ * @throws UsageError `NOT_COSINE` where the model compares in another way, which the space knows nothing of; those of `questionVector`
+ */
+export async function questionInSpace(
+  embedder: TextEmbedder,
+  space: PoiSpace,
+  question: RecallQuery,
+): Promise<Float32Array> {
+  if (embedder.similarity !== 'cosine')
+    throw new UsageError(
+      'NOT_COSINE',
+      `this model compares vectors by "${embedder.similarity}", and for users questions and tastes are added up and compared by cosine: take --by words, or a model fine-tuned with "similarity": "cosine"`,
+    );
+  const vector = await questionVector(embedder, space, question);
+  return unit(vector.map((x, i) => x - space.mean[i]!));
 }

@@ -14,9 +14,10 @@ import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { draws } from '../language-model/draws.js';
-import { meanOf, nearestInSpace, type PoiSpace, poiSpace, unit } from './poi-space.js';
+import { meanOf, nearestInSpace, type PoiSpace, poiSpace, questionInSpace, unit } from './poi-space.js';
 import { fulfilling, fulfilment, questionsOf, tastesOf } from './recall-users.js';
 import { questionByWords } from './recall-words.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 const WORDS = [
   'Northport',
@@ -69,7 +70,7 @@ const has = (poi: number, keyword: string, text: string) =>
 
 describe('a question by words', () => {
   it('finds POIs like those whose texts have its words, and says which words it knows', () => {
-    const { vector, known, unknown } = questionByWords('the sushi, on a boat in NORTHPORT', texts, space);
+    const { vector, known, unknown } = questionByWords(['the sushi, on a boat in NORTHPORT'], texts, space);
     const count = (keyword: string, text: string) => texts.filter((_, poi) => has(poi, keyword, text)).length;
     expect(known).toEqual([{ text: 'sushi', pois: count('menu', 'sushi') }]);
     // more than three in ten are in either city, and function words are of no use
@@ -87,12 +88,46 @@ describe('a question by words', () => {
     const many = own[0]!.map((menu, poi) => [{ keyword: 'menu', token: 'menu', text: `${menu} ${own[1]![poi]}` }]);
     const vectors = Float32Array.from(own[0]!.flatMap((_, poi) => [poi < 2 ? 1 : 0, poi > 4 ? 1 : 0, 0.1 * poi]));
     const small = poiSpace({ vectors, pois: 7, dimension: 3 });
-    expect(questionByWords('hot pot', many, small).known).toEqual([{ text: 'hot pot', pois: 2 }]);
-    expect(questionByWords('and rice', many, small).known).toEqual([{ text: 'rice', pois: 2 }]);
-    expect(questionByWords('吃火锅吧', many, small).known).toEqual([{ text: '火锅', pois: 2 }]);
-    expect(() => questionByWords('on the moon', many, small)).toThrow(
+    expect(questionByWords(['hot pot'], many, small).known).toEqual([{ text: 'hot pot', pois: 2 }]);
+    expect(questionByWords(['and rice'], many, small).known).toEqual([{ text: 'rice', pois: 2 }]);
+    expect(questionByWords(['吃火锅吧'], many, small).known).toEqual([{ text: '火锅', pois: 2 }]);
+    expect(() => questionByWords(['on the moon'], many, small)).toThrow(
       expect.objectContaining({ code: 'NOTHING_KNOWN', message: expect.stringContaining('on the moon') }),
     );
+  });
+});
+
+describe('a question of several parts', () => {
+  const menus = [
+    'hot pot',
+    'hot pot',
+    'pot curry',
+    'tuna sushi, sushi roll',
+    'salmon sushi, sushi rice',
+    'curry',
+    'tea',
+    'soup',
+  ];
+  const many = [...menus, 'jam', 'ham', 'egg', 'eel'].map((menu) => [{ keyword: 'menu', token: 'menu', text: menu }]);
+  const vectors = Float32Array.from(many.flatMap((_, poi) => [Math.sin(poi), Math.cos(poi), Math.sin(2 * poi)]));
+  const small = poiSpace({ vectors, pois: many.length, dimension: 3 });
+
+  it('has no phrase that spans two of them', () => {
+    expect(questionByWords(['hot pot'], many, small).known).toEqual([{ text: 'hot pot', pois: 2 }]);
+    expect(questionByWords(['hot', 'pot'], many, small).known).toEqual([
+      { text: 'hot', pois: 2 },
+      { text: 'pot', pois: 3 },
+    ]);
+  });
+
+  it('takes each phrase once, however often it is said', () => {
+    const once = questionByWords(['sushi curry'], many, small);
+    expect(once.known).toEqual([
+      { text: 'sushi', pois: 2 },
+      { text: 'curry', pois: 2 },
+    ]);
+    expect(questionByWords(['sushi sushi sushi curry', 'Curry', 'sushi'], many, small)).toEqual(once);
+    expect(questionByWords(['moon sushi moon'], many, small).unknown).toEqual(['moon']);
   });
 });
 
@@ -203,7 +238,7 @@ describe('users of recall', () => {
     const { users } = await tastesOf(dataset, space, { count: 100, seed: 1, neverIn: ['Northport'] });
     // they live in Southfield: without the places' means their taste would lead back there
     const places = (await dataset.poiPlaces())!;
-    const northport = questionByWords('sushi', texts, space).vector;
+    const northport = questionByWords(['sushi'], texts, space).vector;
     const lists = nearestInSpace(space, questionsOf(null, users, 0.25), 10, null);
     const there = lists.flat().filter(({ poi }) => places[poi] === 'Northport').length / lists.flat().length;
     expect(there).toBeGreaterThan(0.3);
@@ -238,6 +273,33 @@ describe('users of recall', () => {
     await expect(tastesOf(dataset, blank, { ...one, user: 'u3' })).rejects.toMatchObject({
       code: 'NO_USERS',
       message: expect.stringMatching(/^user "u3" has no click in the train part/),
+    });
+  });
+});
+
+describe('a question that a model reads', () => {
+  const embedder = (similarity: 'cosine' | 'dot'): TextEmbedder => ({
+    dimension: 24,
+    similarity,
+    contextLength: 8,
+    phrase: (keywords) => keywords.map(({ text }) => text).join(' '),
+    tokens: (text) => ({ ids: Int32Array.of(text.length), truncated: false }),
+    embed: async () => space.mean.map((x, i) => x + i),
+    dispose: () => {},
+  });
+
+  it('goes where POIs do: less what they share, of length 1', async () => {
+    const vector = await questionInSpace(embedder('cosine'), space, { text: 'sushi' });
+    const length = Math.sqrt(Array.from({ length: 24 }, (_, i) => i * i).reduce((a, b) => a + b));
+    vector.forEach((x, i) => {
+      expect(x).toBeCloseTo(i / length, 5);
+    });
+  });
+
+  it('is refused for users where the model compares in another way', async () => {
+    await expect(questionInSpace(embedder('dot'), space, { text: 'sushi' })).rejects.toMatchObject({
+      code: 'NOT_COSINE',
+      message: expect.stringContaining('"dot"'),
     });
   });
 });
@@ -280,6 +342,10 @@ describe('what is expected', () => {
       question: 1,
       users: { mean: 1, error: expect.closeTo(1 / Math.sqrt(3), 12), least: 0 },
     });
-    expect(fulfilment(fulfils, null, null, [])).toEqual({ chance: 0.6, question: null, users: null });
+    expect(fulfilment(fulfils, new Uint8Array(5).fill(1), null, [])).toEqual({
+      chance: 0.6,
+      question: null,
+      users: null,
+    });
   });
 });

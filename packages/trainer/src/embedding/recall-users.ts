@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { canonicalSql, type Dataset, DuckdbSession, ident, literal, UsageError } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import { meanOf, type PoiSpace } from './poi-space.js';
-import { requirePlaces } from './recall.js';
+import { findable, requirePlaces } from './recall.js';
 
 /** Which users recall is for. */
 export interface UserChoice {
@@ -66,9 +66,7 @@ export async function tastesOf(
     if (found === undefined) throw new UsageError('UNKNOWN_USER', `the dataset has no user "${user}"`);
     one.push(`user_index = ${found.user_index}`);
   }
-  const described = Uint8Array.from({ length: space.pois }, (_, poi) =>
-    space.vectors.subarray(poi * space.dimension, (poi + 1) * space.dimension).some((x) => x !== 0) ? 1 : 0,
-  );
+  const described = findable(space, null);
   /** The POIs that each user clicked who fulfils the conditions, as often as they did. */
   const clicksWhere = async (conditions: readonly string[]): Promise<Map<number, number[]>> => {
     const rows = await db.rows<{ user_index: number; poi_index: number; times: number }>(
@@ -198,7 +196,7 @@ export async function fulfilling(dataset: Dataset, expectations: readonly Expect
 
 /** How many of the POIs that were found are as expected. */
 export interface Fulfilment {
-  /** share of the POIs that were searched: what chance gives */
+  /** share of the POIs that can be found: what chance gives */
   chance: number;
   /** of the question's own k; null without one */
   question: number | null;
@@ -206,17 +204,20 @@ export interface Fulfilment {
   users: { mean: number; error: number | null; least: number } | null;
 }
 
-/** @param found the POIs found for each user */
+/**
+ * @param searched [pois]: 1 for those that can be found (`findable`)
+ * @param found the POIs found for each user
+ */
 export function fulfilment(
   fulfils: Uint8Array,
-  searched: Uint8Array | null,
+  searched: Uint8Array,
   question: readonly number[] | null,
   found: readonly (readonly number[])[],
 ): Fulfilment {
   const count = (pois: readonly number[]) => pois.filter((poi) => fulfils[poi] === 1).length;
   let [all, good] = [0, 0];
   fulfils.forEach((one, poi) => {
-    if (searched?.[poi] === 0) return;
+    if (searched[poi] === 0) return;
     all++;
     good += one;
   });

@@ -1,10 +1,7 @@
 // A question looked up in POIs' texts instead of read by a language model.
-import { hanPairsOf, isHan, type KeywordText, PHRASE_WORDS, phrasesOf, UsageError, wordsOf } from '@larr/core';
+import { hanPairsOf, isHan, type KeywordText, PHRASE_WORDS, UsageError, wordsOf } from '@larr/core';
+import { FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from './phrase-index.js';
 import { meanOf, type PoiSpace, unit } from './poi-space.js';
-
-/** A phrase says something about a POI where so many have it at least, and at most this share: as in what `larr export` gives a server. */
-const FEWEST_POIS = 2;
-const LARGEST_SHARE = 0.3;
 
 /** English words that say how others belong together: a POI whose text has one is like no other for it. Longer phrases may hold them. */
 const FUNCTION_WORDS = new Set(
@@ -32,65 +29,68 @@ export interface WordQuestion {
 
 /**
  * What POIs have in common whose texts have the words of a question: the mean vector of the POIs that have a phrase, whichever keyword it is
- * in, summed over the longest known phrases, each of length 1. The vector finds POIs that are *like* those, whatever words their own texts use.
+ * in, summed over the longest known phrases, each once and of length 1. The vector finds POIs that are *like* those, whatever words their own
+ * texts use.
+ * @param parts the question's texts, a free one and keywords: no phrase spans two of them
  * @throws UsageError `NOTHING_KNOWN` where no word tells anything
  */
 export function questionByWords(
-  text: string,
+  parts: readonly string[],
   texts: readonly (readonly KeywordText[])[],
   space: PoiSpace,
 ): WordQuestion {
-  const words = wordsOf(text);
-  const having = poisHaving(new Set([...phrasesOf(words), ...hanPairsOf(words)]), texts);
+  const cut = parts.map(wordsOf);
+  const having = poisHaving(new Set(cut.flatMap((words) => [...phrasesIn(words)])), texts);
   const most = LARGEST_SHARE * texts.filter((keywords) => keywords.length > 0).length;
-  const known: KnownWords[] = [];
-  const unknown: string[] = [];
+  const known = new Map<string, KnownWords>();
+  const unknown = new Set<string>();
   const vector = new Float32Array(space.dimension);
+  /** Whether the phrase is known; the first time it is added. */
   const take = (phrase: string): boolean => {
+    if (known.has(phrase)) return true;
     const own = phrase.split(' ');
-    // "hot and" says no more than "hot"
+    // "hot and" says no more than "hot", and "sushi sushi" no more than "sushi"
     if (FUNCTION_WORDS.has(own[0]!) || FUNCTION_WORDS.has(own.at(-1)!)) return false;
+    if (own.length > 1 && new Set(own).size === 1) return false;
     const pois = having.get(phrase) ?? [];
     if (pois.length < FEWEST_POIS || pois.length > most) return false;
     meanOf(space, pois).forEach((x, i) => {
       vector[i]! += x;
     });
-    known.push({ text: phrase, pois: pois.length });
+    known.set(phrase, { text: phrase, pois: pois.length });
     return true;
   };
-  for (let at = 0; at < words.length; ) {
-    let length = Math.min(PHRASE_WORDS, words.length - at);
-    while (length > 0 && !take(words.slice(at, at + length).join(' '))) length--;
-    if (length === 0) {
-      const word = words[at]!;
-      // A run of Han characters may hold a shorter word that is known.
-      const inside = isHan(word) ? [...new Set(hanPairsOf([word]))].filter((two) => two !== word && take(two)) : [];
-      if (inside.length === 0 && !FUNCTION_WORDS.has(word)) unknown.push(word);
+  for (const words of cut) {
+    for (let at = 0; at < words.length; ) {
+      let length = Math.min(PHRASE_WORDS, words.length - at);
+      while (length > 0 && !take(words.slice(at, at + length).join(' '))) length--;
+      if (length === 0) {
+        const word = words[at]!;
+        // A run of Han characters may hold a shorter word that is known.
+        const inside = isHan(word) ? hanPairsOf([word]).filter((two) => two !== word && take(two)) : [];
+        if (inside.length === 0 && !FUNCTION_WORDS.has(word)) unknown.add(word);
+      }
+      at += Math.max(1, length);
     }
-    at += Math.max(1, length);
   }
-  if (known.length === 0)
+  if (known.size === 0)
     throw new UsageError(
       'NOTHING_KNOWN',
-      `no word of "${text}" tells POIs apart: hardly any POI's text has it, or nearly all have. Use words of POIs' texts, or --by model`,
+      `no word of "${parts.join(' ')}" tells POIs apart: hardly any POI's text has it, or nearly all have. Use words of POIs' texts, or --by model`,
     );
-  return { vector: unit(vector), known, unknown };
+  return { vector: unit(vector), known: [...known.values()], unknown: [...unknown] };
 }
 
 /** For each wanted phrase the POIs with a text that has it, in order. */
 function poisHaving(wanted: ReadonlySet<string>, texts: readonly (readonly KeywordText[])[]): Map<string, number[]> {
   const having = new Map<string, number[]>();
   texts.forEach((keywords, poi) => {
-    const own = keywords.flatMap(({ text }) => {
-      const words = wordsOf(text);
-      return [...phrasesOf(words), ...hanPairsOf(words)];
-    });
-    for (const phrase of new Set(own)) {
-      if (!wanted.has(phrase)) continue;
-      const pois = having.get(phrase);
-      if (pois === undefined) having.set(phrase, [poi]);
-      else pois.push(poi);
-    }
+    for (const { text } of keywords)
+      notePhrases(
+        having,
+        poi,
+        [...phrasesIn(wordsOf(text))].filter((phrase) => wanted.has(phrase)),
+      );
   });
   return having;
 }

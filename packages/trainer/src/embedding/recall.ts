@@ -167,26 +167,57 @@ export function nearest(
   similarity: Similarity,
   allowed: Uint8Array | null = null,
 ): RecallHit[] {
-  const { dimension } = index;
-  const rows = allowed && Int32Array.from([...allowed.keys()].filter((poi) => allowed[poi]));
-  const pois = rows?.length ?? index.pois;
-  if (pois === 0) return [];
+  return nearestOfEach([vector], index, k, similarity, allowed)[0]!;
+}
+
+/** [pois]: 1 for the POIs that can be found: those that have a vector, and are allowed. */
+export function findable({ vectors, pois, dimension }: PoiIndex, allowed: Uint8Array | null): Uint8Array {
+  return Uint8Array.from({ length: pois }, (_, poi) => {
+    const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
+    return +(allowed?.[poi] !== 0 && own.some((x) => x !== 0));
+  });
+}
+
+/** Questions at a time. */
+const BATCH = 64;
+
+/** `nearest` of each of some vectors, [dimension] each. */
+export function nearestOfEach(
+  questions: readonly Float32Array[],
+  index: PoiIndex,
+  k: number,
+  similarity: Similarity,
+  allowed: Uint8Array | null = null,
+): RecallHit[][] {
+  const { vectors, pois, dimension } = index;
+  const can = findable(index, allowed);
+  const rows = Int32Array.from([...can.keys()].filter((poi) => can[poi]));
+  const found = Math.min(k, rows.length);
+  if (found === 0) return questions.map(() => []);
   return noGrad(() =>
     tidy(() => {
-      const all = tensor(index.vectors, [index.pois, dimension]);
-      const table = rows === null ? all : all.indexSelect(0, tensor(rows, [pois]));
-      const scores = similarities(tensor(vector, [1, dimension]), table, similarity).reshape([pois]);
-      const empty = table.abs().sum([1]).eq(0);
-      const found = pois - empty.to('i64').sum().item();
-      const [values, indices] = scores
-        .maskedFill(empty, Number.NEGATIVE_INFINITY)
-        .topk(Math.min(k, found), 0, true, true) as [typeof scores, typeof scores];
-      const similarity_ = values.toFloat32Array();
-      const numbers = indices.toArray() as BigInt64Array;
-      return Array.from(numbers, (row, i) => ({
-        poi: rows === null ? Number(row) : rows[Number(row)]!,
-        similarity: similarity_[i]!,
-      }));
+      const all = tensor(vectors, [pois, dimension]);
+      const table = rows.length === pois ? all : all.indexSelect(0, tensor(rows, [rows.length]));
+      const out: RecallHit[][] = [];
+      for (let start = 0; start < questions.length; start += BATCH) {
+        const some = questions.slice(start, start + BATCH);
+        const flat = new Float32Array(some.length * dimension);
+        for (const [i, one] of some.entries()) flat.set(one, i * dimension);
+        tidy(() => {
+          const scores = similarities(tensor(flat, [some.length, dimension]), table, similarity);
+          const [values, places] = scores.topk(found, 1, true, true) as [typeof scores, typeof scores];
+          const similar = values.contiguous().toFloat32Array();
+          const place = places.contiguous().toArray() as BigInt64Array;
+          for (let i = 0; i < some.length; i++)
+            out.push(
+              Array.from({ length: found }, (_, j) => ({
+                poi: rows[Number(place[i * found + j])]!,
+                similarity: similar[i * found + j]!,
+              })),
+            );
+        });
+      }
+      return out;
     }),
   );
 }

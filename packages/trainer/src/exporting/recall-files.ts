@@ -4,13 +4,12 @@ import {
   DataError,
   type Dataset,
   encodeSafetensors,
-  hanPairsOf,
   isHan,
   type KeywordText,
-  phrasesOf,
   readSafetensors,
   unitsOf,
 } from '@larr/core';
+import { FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from '../embedding/phrase-index.js';
 import { checkVectors } from '../embedding/vectors-manifest.js';
 import { GraphWriter } from './onnx/graph.js';
 
@@ -18,9 +17,6 @@ import { GraphWriter } from './onnx/graph.js';
 const SAMPLED_POIS = 50_000;
 /** Terms that a bundle carries at most, the most frequent ones. */
 const MOST_TERMS = 20_000;
-/** A term says something about a POI where at least so many have it, and at most this share. */
-const FEWEST_POIS = 2;
-const LARGEST_SHARE = 0.3;
 /** A word of more POIs than that is known as common; what those have in common that have it, still tells something up to this share. */
 const COMMON_SHARE = 0.9;
 
@@ -156,12 +152,7 @@ export function termVectors(
       }
       const units = unitsOf(text);
       for (const unit of units) if (unit.length > 1) joined.add(unit.join(' '));
-      const words = units.flat();
-      for (const phrase of new Set([...phrasesOf(words), ...hanPairsOf(words)])) {
-        const having = terms.get(phrase);
-        if (having === undefined) terms.set(phrase, [poi]);
-        else having.push(poi);
-      }
+      notePhrases(terms, poi, phrasesIn(units.flat()));
     }
   }
   const most = LARGEST_SHARE * sampled.length;

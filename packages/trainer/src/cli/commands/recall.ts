@@ -44,15 +44,23 @@ interface Hit {
   fulfils?: boolean;
 }
 
+/** Of `fitting` users, `found.length` were drawn; `tasteless` were passed over, since their clicks tell no taste; `weight`: null without a question. */
+interface UsersFound<H> {
+  fitting: number;
+  tasteless: number;
+  weight: number | null;
+  found: { user: string; clicks: number; hits: H[] }[];
+}
+
 interface RecallAnswer {
-  /** How the POIs were looked for; `recallAt10` of an HNSW index against exact search, measured when it was built. */
+  /** How the POIs were looked for, and how many that can be found; `recallAt10` of an HNSW index against exact search, measured when it was built. */
   search: { index: 'exact' | 'hnsw'; pois: number; recallAt10: number | null };
   /** What --by words knows of the question. */
   words?: { known: KnownWords[]; unknown: string[] };
   /** Of the question; none without one. */
   hits: Hit[];
-  /** Of the question together with what each user likes: `fitting` users, of whom `found.length` were drawn. */
-  users?: { fitting: number; weight: number; found: { user: string; clicks: number; hits: Hit[] }[] };
+  /** Of the question together with what each user likes. */
+  users?: UsersFound<Hit>;
   /** How many of the k are as expected: all expectations at once, and each of them. */
   expected?: Fulfilment & { k: number; each: (Fulfilment & Expectation)[] };
 }
@@ -147,7 +155,7 @@ export function registerRecall(program: Command): void {
 }
 
 async function answer(options: RecallCommandOptions, context: CommandContext): Promise<RecallAnswer> {
-  const { allowedPois, loadPoiIds, loadPoiIndex } = await import('../../embedding/recall.js');
+  const { allowedPois, findable, loadPoiIds, loadPoiIndex } = await import('../../embedding/recall.js');
   const { fulfilling, fulfilment } = await import('../../embedding/recall-users.js');
   const { checkVectors } = await import('../../embedding/vectors-manifest.js');
   requireTogether(options);
@@ -155,6 +163,11 @@ async function answer(options: RecallCommandOptions, context: CommandContext): P
   const question = questionOf(options, dataset);
   if (question === null && options.user === undefined && options.users === undefined)
     throw new UsageError('EMPTY_QUERY', 'there is nothing to look for: give --text, --scene, or users');
+  if (question === null && options.userWeight !== undefined)
+    throw new UsageError(
+      'WEIGHT_UNREAD',
+      '--user-weight says how much what users like counts beside a question, and there is none: give --text or --scene too, or leave it out',
+    );
   const allowed = await allowedPois(dataset, { place: options.place, keywords: options.where });
   const each = await fulfilling(dataset, options.expect);
   const fulfils =
@@ -162,6 +175,7 @@ async function answer(options: RecallCommandOptions, context: CommandContext): P
   await checkVectors(options.vectors, dataset);
   const index = await loadPoiIndex(options.vectors);
   const texts = await dataset.poiTexts();
+  const searched = findable(index, allowed);
   const found = await search(options, context, dataset, index, { question, allowed, texts });
   const ids = await loadPoiIds(dataset);
   const hits = (some: readonly RecallHit[]): Hit[] =>
@@ -177,14 +191,14 @@ async function answer(options: RecallCommandOptions, context: CommandContext): P
   const counted = (those: Uint8Array): Fulfilment =>
     fulfilment(
       those,
-      allowed,
+      searched,
       found.hits === null ? null : pois(found.hits),
       (found.users?.found ?? []).map((one) => pois(one.hits)),
     );
   return {
     search: {
       index: found.recallAt10 === null ? 'exact' : 'hnsw',
-      pois: allowed?.reduce((sum, one) => sum + one, 0) ?? index.pois,
+      pois: searched.reduce((sum, one) => sum + one, 0),
       recallAt10: found.recallAt10,
     },
     ...(found.words && { words: found.words }),
@@ -246,7 +260,7 @@ interface Found {
   /** null where nothing was asked */
   hits: RecallHit[] | null;
   words?: RecallAnswer['words'];
-  users?: { fitting: number; weight: number; found: { user: string; clicks: number; hits: RecallHit[] }[] };
+  users?: UsersFound<RecallHit>;
 }
 
 async function search(
@@ -259,35 +273,33 @@ async function search(
   const { question, allowed, texts } = asked;
   const forUsers = options.user !== undefined || options.users !== undefined;
   if (options.by === 'model' && !forUsers) return searchByModel(options, context, dataset, index, asked);
-  const { nearestInSpace, poiSpace, unit } = await import('../../embedding/poi-space.js');
+  const { nearestInSpace, poiSpace, questionInSpace } = await import('../../embedding/poi-space.js');
   const space = poiSpace(index);
   const { k, seed, userWeight: weight = USER_WEIGHT } = options;
   let vector: Float32Array | null = null;
   let words: RecallAnswer['words'];
   if (question !== null && options.by === 'words') {
     const { questionByWords } = await import('../../embedding/recall-words.js');
-    const said = [question.text ?? '', ...question.keywords.map(({ text }) => text)].join(' ');
+    const said = [...(question.text ? [question.text] : []), ...question.keywords.map(({ text }) => text)];
     const { known, unknown, ...read } = questionByWords(said, texts, space);
     vector = read.vector;
     words = { known, unknown };
   } else if (question !== null) {
-    const { questionVector } = await import('../../embedding/recall.js');
-    const read = await withEmbedder(options, context, dataset, (embedder) => questionVector(embedder, index, question));
-    vector = unit(read.map((x, i) => x - space.mean[i]!));
+    vector = await withEmbedder(options, context, dataset, (embedder) => questionInSpace(embedder, space, question));
   }
   const [hits = null] = vector === null ? [] : nearestInSpace(space, [vector], k, allowed);
   if (!forUsers) return { recallAt10: null, hits, ...(words && { words }) };
   const { questionsOf, tastesOf } = await import('../../embedding/recall-users.js');
   const { user, users: count = 1, neverIn } = options;
-  const { fitting, users } = await tastesOf(dataset, space, { count, seed, neverIn, user });
+  const { users, ...fit } = await tastesOf(dataset, space, { count, seed, neverIn, user });
   const lists = nearestInSpace(space, questionsOf(vector, users, weight), k, allowed);
   return {
     recallAt10: null,
     hits,
     ...(words && { words }),
     users: {
-      fitting,
-      weight,
+      ...fit,
+      weight: question === null ? null : weight,
       found: users.map(({ user: id, clicks }, i) => ({ user: id, clicks, hits: lists[i]! })),
     },
   };
@@ -355,6 +367,7 @@ function shown({ search: { pois, recallAt10 }, words, hits, users, expected }: R
       (known ? `\nknown of the question: ${known.join(', ')}` : '') +
       (words?.unknown.length ? `\nnot known, or of nearly all: ${words.unknown.join(', ')}` : ''),
     ...(hits.length > 0 ? [list(hits)] : []),
+    ...(users ? [caption(users)] : []),
     ...(users?.found ?? [])
       .slice(0, SHOWN_USERS)
       .map(
@@ -362,6 +375,18 @@ function shown({ search: { pois, recallAt10 }, words, hits, users, expected }: R
       ),
     ...(expected ? [expectedTable(expected, users)] : []),
   ].join('\n\n');
+}
+
+/** Which users were drawn, and what was asked for each. */
+function caption({ found, fitting, tasteless, weight }: UsersFound<unknown>): string {
+  const drawn = `${found.length.toLocaleString('en')} of the ${fitting.toLocaleString('en')} users that fit`;
+  const passed =
+    tasteless === 0 ? '' : ` (${tasteless.toLocaleString('en')} passed over: what they clicked tells no taste)`;
+  const asked =
+    weight === null
+      ? 'asked by what they like alone, without a question'
+      : `what they like counting ${weight} beside the question`;
+  return `${drawn}${passed}, ${asked}`;
 }
 
 function expectedTable(
@@ -378,9 +403,7 @@ function expectedTable(
     'question alone',
     ...(users ? ['with users, mean', 'fewest'] : []),
   ];
-  const of = users
-    ? `\n${users.found.length.toLocaleString('en')} of the ${users.fitting.toLocaleString('en')} users that fit, what they like counting ${users.weight} beside the question; ± is the standard error`
-    : '';
+  const of = users ? '\n± is the standard error over the users' : '';
   return (
     textTable(
       head,
