@@ -5,7 +5,7 @@ import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from 
 import { fullAttention, type SceneEncoder } from '../layers/scene-encoder.js';
 import { createModel } from '../models/index.js';
 import { resolveTrainConfig } from './config.js';
-import { ATTENTION_ROWS, sceneAttention, summariseAttention } from './scene-attention.js';
+import { ATTENTION_ROWS, requireAttention, sceneAttention, summariseAttention } from './scene-attention.js';
 import { trainModel } from './train.js';
 import { evaluateTrained, loadTrainedModel } from './trained-model.js';
 
@@ -114,17 +114,30 @@ test('attention is told apart by the texts of a field, and by whether users are 
 test('models without an aggregation token have no attention to tell', () => {
   const data = syntheticData({ rows: 100 });
   const { dataset, inputs, test: part } = data;
-  for (const [name, larr] of [
-    ['ple', {}],
-    ['larr', { pooling: 'mean' }],
-    ['larr', { aggregation: 'concat' }],
+  for (const [name, larr, why] of [
+    ['ple', {}, 'ple has no attention over scene fields: it reads no vectors'],
+    ['larr', { pooling: 'mean' }, 'larr.pooling "mean"'],
+    ['larr', { aggregation: 'concat' }, 'larr.aggregation is "concat"'],
+    ['larr-no-al', {}, 'larr.aggregation is "concat"'],
   ] as const) {
     const config = resolveTrainConfig(name, undefined, { ...tinyConfig, larr: { ...tinyConfig.larr, ...larr } }, 16);
     const { model, parameters } = createModel(name, inputs, config, 'cpu');
     expect(sceneAttention(model, inputs, part.samples)).toBeNull();
     expect(summariseAttention(model, part, dataset.split, inputs)).toBeNull();
+    expect(() => requireAttention(model, { model: name, config, inputs })).toThrow(
+      expect.objectContaining({ code: 'NO_ATTENTION', message: expect.stringContaining(why) }),
+    );
     parameters.dispose();
   }
+  data.dispose();
+});
+
+test('asking a model for attention that it does not have is refused', async () => {
+  const data = syntheticData({ rows: 300 });
+  const out = temporaryDirectory();
+  await trainModel(data, { model: 'ple', out, seed: 1, config: tinyConfig });
+  await expect(evaluateTrained(out, data, 'weather')).rejects.toMatchObject({ code: 'NO_ATTENTION' });
+  expect((await evaluateTrained(out, data)).attention).toBeNull();
   data.dispose();
 });
 

@@ -1,8 +1,10 @@
 // What a trained model's aggregation token looks at: attention per scene field, of single rows and over many (method.md, section 5).
 import { type SplitManifest, UsageError } from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
+import { modelKind } from '../models/index.js';
 import type { ModelInputs, RecommendationModel } from '../models/inputs.js';
 import type { EvaluatedPart, EvaluationSamples } from './part.js';
+import type { ModelDescription } from './train.js';
 
 /** Rows at a time. */
 const BATCH = 8192;
@@ -90,6 +92,23 @@ export function sceneAttention(
     for (let h = 0; h < heads; h++)
       for (let t = 0; t < tokens; t++) mean[row * tokens + t]! += byHead[(row * heads + h) * tokens + t]! / heads;
   return { fields: inputs.scene.map(({ field }) => field), heads, byHead, mean };
+}
+
+/**
+ * Makes sure that a trained model has an aggregation token to look at.
+ * @throws UsageError `NO_ATTENTION` saying why it has none
+ */
+export function requireAttention(
+  { sceneAttention }: Pick<RecommendationModel, 'sceneAttention'>,
+  { model, config, inputs }: Pick<ModelDescription, 'model' | 'config' | 'inputs'>,
+): void {
+  if (sceneAttention !== undefined) return;
+  let why = `it was trained with larr.pooling "${config.larr.pooling}", where every token counts the same`;
+  if (modelKind(model).vectors === null) why = 'it reads no vectors of scene keywords: train larr';
+  else if (inputs.scene.length === 0) why = 'its data have no scene keywords';
+  else if (config.larr.aggregation === 'concat')
+    why = 'larr.aggregation is "concat" in it: vectors of scene keywords stand side by side, and nothing weighs them';
+  throw new UsageError('NO_ATTENTION', `${model} has no attention over scene fields: ${why}. Leave --attention out`);
 }
 
 /**

@@ -8,6 +8,7 @@ import { trainConfigSchema } from './config-schema.js';
 import type { TrainingData } from './data.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { readRunFile } from './run-files.js';
+import { requireAttention } from './scene-attention.js';
 import { type ModelDescription, runPaths, type TrainResult } from './train.js';
 
 /** The best weights of a finished run under their stable names (models/README.md), and what they are of. */
@@ -60,7 +61,8 @@ export async function loadTrainedModel(run: string, device = 'cpu'): Promise<Tra
 /**
  * Measures a trained model on the test part of `data`.
  * @param attentionBy the scene field for each of whose texts attention is told apart
- * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema or other vocabularies than the model; UsageError `UNKNOWN_FIELD`
+ * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema or other vocabularies than the model; UsageError `UNKNOWN_FIELD`,
+ * `NO_ATTENTION`
  */
 export async function evaluateTrained(run: string, data: TrainingData, attentionBy?: string): Promise<Evaluation> {
   const trained = await loadTrainedModel(run, data.device);
@@ -79,6 +81,7 @@ export async function evaluateTrained(run: string, data: TrainingData, attention
           'A model knows the ids of its own split only',
       );
     }
+    if (attentionBy !== undefined) requireAttention(trained.model, trained.description);
     return await evaluate(trained.model, data.test, data.dataset.split, inputs, config, attentionBy);
   } finally {
     trained.parameters.dispose();
