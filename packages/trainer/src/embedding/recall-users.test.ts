@@ -319,6 +319,13 @@ describe('what is expected', () => {
       code: 'UNKNOWN_COLUMN',
       message: expect.stringContaining('name, location, menu, introduction'),
     });
+    // a column that a feature reads, of data that are prepared for it
+    const schema = JSON.parse(readFileSync(join(root, 'schema.json'), 'utf8')) as DatasetSchemaInput;
+    schema.features!.categorical!.push({ name: 'town', value: 'pois.city', role: 'poi-feature' });
+    const data = join(root, 'with a column');
+    await prepareInto(data, { schema: defineSchema(schema), baseDirectory: root, seed: 1, threads: 1 });
+    const [city] = await fulfilling(await openDataset(data), [{ column: 'city', values: ['Northport'] }]);
+    expect(city).toEqual(place);
     await expect(fulfilling(dataset, [{ column: 'menu', values: ['haggis'] }])).rejects.toMatchObject({
       code: 'NONE_FULFILS',
     });
