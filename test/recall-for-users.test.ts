@@ -97,15 +97,17 @@ test('the weight is of users beside a question, and people are told which', asyn
   expect(shown.stdout + shown.stderr).toMatch(/6 of the \d+ users that fit, what they like counting 2 beside/);
 });
 
-test.each([
-  ['WEIGHT_UNREAD', ...strangers, '--user-weight', '1'],
-  ['USERS_MISSING', '--by', 'words', '--text', 'sushi', '--user-weight', '1'],
-  ['UNKNOWN_COLUMN', ...strangers, '--expect', 'cuisine=x'],
-  ['MODEL_UNREAD', ...strangers, '--model', 'm'],
-])('%s is wrong usage of recall', async (code, ...args) => {
-  const { code: exit, stdout } = await recall(...args, '--json');
-  expect(exit).toBe(2);
-  expect(JSON.parse(stdout).error.code).toBe(code);
+test('options that contradict each other, or say nothing, are wrong usage of recall', async () => {
+  const cases = [
+    ['WEIGHT_UNREAD', ...strangers, '--user-weight', '1'],
+    ['USERS_MISSING', '--by', 'words', '--text', 'sushi', '--user-weight', '1'],
+    ['UNKNOWN_COLUMN', ...strangers, '--expect', 'cuisine=x'],
+    ['MODEL_UNREAD', ...strangers, '--model', 'm'],
+  ] as const;
+  const told = await Promise.all(cases.map(([, ...args]) => recall(...args, '--json')));
+  expect(told.map(({ code, stdout }) => [code, JSON.parse(stdout).error.code])).toEqual(
+    cases.map(([code]) => [2, code]),
+  );
 });
 
 test('attention by the texts of a field is shown for larr, and refused for a model without', async () => {

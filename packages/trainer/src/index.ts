@@ -2,9 +2,10 @@ export { FinetuneConfig, type FinetuneConfigInput } from './embedding/config.js'
 export { disposeEmbedder, type Embedder, loadEmbedder } from './embedding/embedder.js';
 export { type FinetuneOptions, type FinetuneResult, finetune } from './embedding/finetune.js';
 export type { Gate, GateCheck, Verdict } from './embedding/gate.js';
-export { nearestInSpace, type PoiSpace, poiSpace } from './embedding/poi-space.js';
+export { nearestInSpace, type PoiSpace, poiSpace, questionInSpace } from './embedding/poi-space.js';
 export type { EmbeddingQuality } from './embedding/quality.js';
 export {
+  findable,
   loadPoiIndex,
   type PoiIndex,
   questionVector,
