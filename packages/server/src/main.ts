@@ -16,7 +16,8 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
 
   --bundle DIR            bundle written by "larr export"
   --bundles DIR           let POST /v1/admin/reload load other bundles below this directory
-  --watch                 load what lies at --bundle again when another bundle is put there
+  --watch                 load what lies at --bundle again when another bundle is put there: by a rename or a moved link,
+                          never by writing into the files of the one that is served, which are mapped
   --store DIR|URL         online store of users' and POIs' features: a directory, or redis://HOST:PORT, rediss://…, redis-cluster://H:P,H:P
                           (by default one of this process alone, filled from the bundle at every start)
   --host HOST             address to listen on (127.0.0.1)

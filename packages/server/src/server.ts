@@ -300,9 +300,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
 
   // A failure is told where it happens, and the bundle that answers goes on.
   const stopWatching =
-    options.watch === true
-      ? watchBundle(options.bundle, () => void models.load(options.bundle).catch(() => {}), { known })
-      : null;
+    options.watch === true ? watchBundle(options.bundle, () => models.load(options.bundle), { known }) : null;
 
   let closing: Promise<void> | null = null;
   return {

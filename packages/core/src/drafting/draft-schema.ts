@@ -235,6 +235,10 @@ function compose(draft: Draft): Composed {
     keys,
     timeColumn !== undefined,
   );
+  if (timeColumn !== undefined && timeColumn.unit !== null)
+    remarks.push(
+      `events.${timeColumn.name} counts from 1970, which is mostly done by UTC, and is taken for the local clock of the place: hours and mealtimes are off by the time zone then. A query as tables.events can add it.`,
+    );
   const others = poiWords.map((k) => k.name).filter((k) => !titles.includes(k));
   if (poiWords.length === 0)
     remarks.push(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DuckdbSession, literal } from '../duckdb/session.js';
 import { filesFrom } from '../prepare/files-in-sql.js';
-import { defineSchema } from '../schema/validate.js';
+import { defineSchema, parseSchema } from '../schema/validate.js';
 import { type CompactOptions, compactEvents } from './compact.js';
 
 const schema = defineSchema({
@@ -223,6 +223,29 @@ describe('compacting an event log', () => {
     expect(await readdir(join(output, 'events'))).toEqual(['2026-01-02.parquet']);
     expect((await readdir(output)).filter((name) => name.startsWith('.'))).toEqual([]);
     expect(await compact()).toMatchObject({ written: ['2026-01-04', '2026-01-06'], impressions: 3 });
+  });
+
+  it.each(['CSV', 'Parquet'])('puts the days behind a history, %s, whose times count milliseconds', async (form) => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'));
+    const history = join(folder, `history.${form.toLowerCase()}`);
+    const ms = Date.UTC(2026, 0, 1, 10);
+    using db = await DuckdbSession.open();
+    await db.run(`COPY (SELECT 'u' AS who, 'p' AS "where", 7 AS "row", ${ms} AS time, 1 AS click, 0 AS bought,
+      'rain' AS weather, 3 AS temperature) TO ${literal(history)} (FORMAT ${form})`);
+    const tables = { ...schema.tables, events: history };
+    const given = { ...schema, time: { column: 'time', unit: 'ms' as const }, tables };
+    const read = async () => {
+      const written = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8'));
+      return db.rows<{ time: string }>(
+        `SELECT strftime(time, '%d %H') AS time FROM (${filesFrom(written.tables.events.query, output)}) ORDER BY time`,
+      );
+    };
+    await compact({ history: true, schema: given });
+    expect(await read()).toEqual([{ time: '01 10' }, { time: '03 12' }]);
+    // and again by the schema that was written
+    const again = parseSchema(JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')), 'schema.json');
+    await compact({ history: true, schema: again, baseDirectory: output });
+    expect(await read()).toEqual([{ time: '01 10' }, { time: '03 12' }]);
   });
 
   it.each([

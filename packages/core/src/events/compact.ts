@@ -622,10 +622,15 @@ function withHistory(
   const names = [user, poi, row, timeColumn(schema), ...labels, ...momentColumns(schema).map(({ name }) => name)];
   // Labels of 0 and 1 meet as texts: a common type of numbers would be asked of a CSV file's "true" too.
   const texts = new Set(Object.values(schema.labels).filter((label) => typeof label === 'string'));
+  // Numbers that count from 1970 meet the days' timestamps as timestamps.
+  const counted = typeof schema.time === 'object' && schema.time.unit !== 'timestamp' ? schema.time : null;
   const columns = [...new Set(names.filter((name) => name !== undefined))]
-    .map((name) =>
-      texts.has(name) ? `regexp_replace(${ident(name)}::VARCHAR, '\\.0+$', '') AS ${ident(name)}` : ident(name),
-    )
+    .map((name) => {
+      const column = ident(name);
+      if (texts.has(name)) return `regexp_replace(${column}::VARCHAR, '\\.0+$', '') AS ${column}`;
+      if (name !== counted?.column) return column;
+      return `${timeSql({ sql: `${column}::VARCHAR`, type: 'VARCHAR' }, counted.unit)} AS ${column}`;
+    })
     .join(', ');
   const days = `read_parquet('events/*.parquet')`;
   return { query: `SELECT ${columns} FROM ${old} UNION ALL BY NAME SELECT ${columns} FROM ${days}` };

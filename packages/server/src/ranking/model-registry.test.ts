@@ -147,3 +147,15 @@ it('notices a link that was moved and a directory that was replaced, not one tha
   await vi.waitFor(() => expect(changed).toHaveBeenCalledTimes(2), 5000);
   stop();
 });
+
+it('tries a bundle again that did not load, until it does: its files may come after its manifest', async () => {
+  let refusals = 2;
+  const changed = vi.fn(async () => {
+    if (refusals-- > 0) throw new Error('a file is missing yet');
+  });
+  const stop = watchBundle(place('a'), changed, { known: 'another', everyMs: 5, retryMs: 10 });
+  await vi.waitFor(() => expect(changed).toHaveBeenCalledTimes(3), 5000);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(changed).toHaveBeenCalledTimes(3);
+  stop();
+});

@@ -236,26 +236,47 @@ export class ModelRegistry {
 /** How often a watched bundle is looked at, milliseconds. */
 const LOOK_EVERY_MS = 1000;
 
+/** How long after a load that failed it is tried again, at first and at most, milliseconds. */
+const [RETRY_MS, RETRY_AT_MOST_MS] = [2000, 60_000];
+
 /**
  * Calls `changed` when another bundle lies at `path` than when it was looked at before: a symbolic link was moved, or the directory was
- * replaced. Looks rather than listens: moved links and network file systems send no events.
+ * replaced; and again, ever more rarely, while that rejects: files of a copy may come after the manifest. Looks rather than listens: moved
+ * links and network file systems send no events.
  * @param known what lay there before it was loaded, so that nothing is missed meanwhile (bundleStamp); by default what the first look finds
  * @returns stops it
  */
 export function watchBundle(
   path: string,
-  changed: () => void,
-  { known = null, everyMs = LOOK_EVERY_MS }: { known?: string | null; everyMs?: number } = {},
+  changed: () => unknown,
+  {
+    known = null,
+    everyMs = LOOK_EVERY_MS,
+    retryMs = RETRY_MS,
+  }: { known?: string | null; everyMs?: number; retryMs?: number } = {},
 ): () => void {
   let stopped = false;
   let timer: NodeJS.Timeout;
+  let wait = retryMs;
+  let tryAgain = Number.POSITIVE_INFINITY;
   const look = async (): Promise<void> => {
     const found = await bundleStamp(path);
     if (stopped) return;
     // One that is gone is not a change: something is being put in its place.
     if (found !== null) {
-      if (known !== null && known !== found) changed();
+      const another = known !== null && known !== found;
+      if (another) wait = retryMs;
       known = found;
+      if (another || performance.now() >= tryAgain) {
+        tryAgain = Number.POSITIVE_INFINITY;
+        try {
+          await changed();
+        } catch {
+          tryAgain = performance.now() + wait;
+          wait = Math.min(RETRY_AT_MOST_MS, 2 * wait);
+        }
+        if (stopped) return;
+      }
     }
     timer = setTimeout(look, everyMs).unref();
   };
