@@ -1,12 +1,14 @@
 // What `serve` measures on: a bundle of the built-in world (3,000 POIs, 8,000 users) with LARR at its default sizes, trained on a few rows with made-up
 // language vectors, as weights do not decide speed; and requests of 500 POIs each for users and moments of the world's own log.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DuckdbSession, openDataset, writeSafetensors } from '@larr/core';
+import { resolveTrainConfig } from '../../dist/training/config.js';
 
 const LARR = fileURLToPath(new URL('../../bin/larr.mjs', import.meta.url));
 export const CANDIDATES = 500;
@@ -23,9 +25,11 @@ async function larr(...args) {
   if (code !== 0) throw new Error(`larr ${args[0]} ended with ${code}: ${said.slice(-2000)}`);
 }
 
-/** @returns {{ bundle, run, bodies }} made once and kept in the temporary directory */
+/** @returns {{ bundle, run, bodies }} made once for the model's default settings and kept in the temporary directory */
 export async function setting() {
-  const directory = join(tmpdir(), 'larr-bench-serve-1');
+  const settings = JSON.stringify(resolveTrainConfig('larr', {}, {}, DIMENSION));
+  const name = createHash('sha256').update(settings).digest('hex').slice(0, 12);
+  const directory = join(tmpdir(), `larr-bench-serve-${name}`);
   const [data, run, bundle, vectors] = ['data', 'run', 'bundle', 'vectors'].map((name) => join(directory, name));
   const bodies = join(directory, 'bodies.jsonl');
   const whole = join(directory, 'whole');
