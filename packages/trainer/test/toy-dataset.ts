@@ -4,7 +4,7 @@ import { type DatasetSchemaInput, defineSchema, prepareInto } from '@larr/core';
 import { draws } from '../src/language-model/draws.js';
 
 /** Dishes and what people say of them: two vocabularies without a common word, so that only learning connects them. */
-const DISHES = [
+export const DISHES = [
   'noodles',
   'dumplings',
   'curry',
@@ -32,7 +32,7 @@ const SAYINGS = [
   'bubbling',
   'salty',
 ];
-const CITIES = ['Northport', 'Southfield'];
+export const CITIES = ['Northport', 'Southfield'];
 
 export interface ToyOptions {
   pois?: number;

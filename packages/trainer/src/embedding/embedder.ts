@@ -13,7 +13,7 @@ import {
   tidy,
   zeros,
 } from '@larr/torch';
-import { type PackedBatch, packSequences } from '../language-model/batch.js';
+import { lastPlaces, type PackedBatch, packSequences } from '../language-model/batch.js';
 import { disposeDecoder, hiddenStates, type TrainingStates, trainingStates } from '../language-model/decoder.js';
 import { saveTrained, type TrainedForm } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
@@ -81,8 +81,8 @@ export function pooledTrainingStates(
 }
 
 /** The places whose states a pooling reads; undefined for all. */
-function pooledRows({ sequences }: PackedBatch, pooling: Pooling): Int32Array | undefined {
-  return pooling === 'last' ? Int32Array.from(sequences, ({ start, length }) => start + length - 1) : undefined;
+function pooledRows(batch: PackedBatch, pooling: Pooling): Int32Array | undefined {
+  return pooling === 'last' ? lastPlaces(batch) : undefined;
 }
 
 /** Of the states at `pooledRows`. */

@@ -1,5 +1,6 @@
 // Where recall for users happens: POIs' vectors less what all POIs share, so that questions, words and users' tastes can be added up.
 import { UsageError } from '@larr/core';
+import { centreAndNormalise } from './centring.js';
 import { nearestOfEach, type PoiIndex, questionVector, type RecallHit, type RecallQuery } from './recall.js';
 import type { TextEmbedder } from './text-embedder.js';
 
@@ -13,22 +14,10 @@ export interface PoiSpace {
   mean: Float32Array;
 }
 
-export function poiSpace({ vectors, pois, dimension }: PoiIndex): PoiSpace {
-  const sum = new Float64Array(dimension);
-  const present: number[] = [];
-  for (let poi = 0; poi < pois; poi++) {
-    const own = vectors.subarray(poi * dimension, (poi + 1) * dimension);
-    if (own.every((x) => x === 0)) continue;
-    present.push(poi);
-    for (let i = 0; i < dimension; i++) sum[i]! += own[i]!;
-  }
-  const mean = Float32Array.from(sum, (x) => (present.length === 0 ? 0 : x / present.length));
-  const out = new Float32Array(vectors.length);
-  for (const poi of present) {
-    const at = poi * dimension;
-    out.set(unit(vectors.subarray(at, at + dimension).map((x, i) => x - mean[i]!)), at);
-  }
-  return { vectors: out, pois, dimension, mean };
+export function poiSpace({ vectors: given, pois, dimension }: PoiIndex): PoiSpace {
+  const vectors = given.slice();
+  const mean = centreAndNormalise({ data: vectors, shape: [pois, dimension] });
+  return { vectors, pois, dimension, mean: Float32Array.from(mean) };
 }
 
 /** A vector of length 1; the zero vector stays what it is. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { canonicalSql, type Dataset, DuckdbSession, ident, literal, UsageError } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import { meanOf, type PoiSpace } from './poi-space.js';
-import { findable, requirePlaces } from './recall.js';
+import { findable, holdsText, requirePlaces } from './recall.js';
 
 /** Which users recall is for. */
 export interface UserChoice {
@@ -161,10 +161,8 @@ export async function fulfilling(dataset: Dataset, expectations: readonly Expect
   for (const { column, values } of expectations) {
     const found = new Uint8Array(dataset.manifest.pois);
     if (keywords.includes(column)) {
-      const wanted = values.map((value) => value.toLowerCase());
       (await dataset.poiTexts()).forEach((texts, poi) => {
-        const own = texts.filter(({ keyword }) => keyword === column).map(({ text }) => text.toLowerCase());
-        if (own.some((text) => wanted.some((value) => text.includes(value)))) found[poi] = 1;
+        found[poi] = +holdsText(texts, column, values);
       });
     } else if (column === 'place' || kept.includes(column)) {
       const of =

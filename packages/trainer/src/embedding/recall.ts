@@ -1,5 +1,13 @@
 import { join } from 'node:path';
-import { DataError, type Dataset, DuckdbSession, literal, readSafetensors, UsageError } from '@larr/core';
+import {
+  DataError,
+  type Dataset,
+  DuckdbSession,
+  type KeywordText,
+  literal,
+  readSafetensors,
+  UsageError,
+} from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
 import type { Similarity } from './embedder.js';
 import type { NearestIndex } from './nearest-index.js';
@@ -84,13 +92,16 @@ export async function allowedPois(
     throw new UsageError('UNKNOWN_KEYWORD', `POIs have no keyword "${unknown[0]}"; they have ${names.join(', ')}`);
   if (wanted.length > 0) {
     (await dataset.poiTexts()).forEach((texts, poi) => {
-      const holds = wanted.every(([name, part]) =>
-        texts.some(({ keyword, text }) => keyword === name && text.toLowerCase().includes(part.toLowerCase())),
-      );
-      if (!holds) allowed[poi] = 0;
+      if (!wanted.every(([name, part]) => holdsText(texts, name, [part]))) allowed[poi] = 0;
     });
   }
   return allowed;
+}
+
+/** Whether one of a POI's texts of this keyword holds one of some texts; upper and lower case are the same. */
+export function holdsText(texts: readonly KeywordText[], keyword: string, wanted: readonly string[]): boolean {
+  const parts = wanted.map((part) => part.toLowerCase());
+  return texts.some((own) => own.keyword === keyword && parts.some((part) => own.text.toLowerCase().includes(part)));
 }
 
 /** [pois]: the place of each POI. @throws UsageError `NO_PLACES`; `UNKNOWN_PLACE` where one of `wanted` has no POI */

@@ -9,6 +9,7 @@ import {
   readSafetensors,
   unitsOf,
 } from '@larr/core';
+import { centreAndNormalise, type Rows } from '../embedding/centring.js';
 import { FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from '../embedding/phrase-index.js';
 import { checkVectors } from '../embedding/vectors-manifest.js';
 import { GraphWriter } from './onnx/graph.js';
@@ -25,11 +26,6 @@ export interface RecallFiles {
   files: Record<string, BundleFile>;
   pois: number;
   terms: number;
-}
-
-interface Matrix {
-  data: Float32Array;
-  shape: readonly [number, number];
 }
 
 /**
@@ -81,7 +77,7 @@ function searchGraph(d: number): Uint8Array {
   return graph.encode('larr-recall');
 }
 
-async function embeddings(file: string): Promise<Matrix> {
+async function embeddings(file: string): Promise<Rows> {
   const { tensors } = await readSafetensors(file);
   const table = tensors.embeddings;
   if (table === undefined || table.dtype !== 'F32' || table.shape.length !== 2)
@@ -90,34 +86,10 @@ async function embeddings(file: string): Promise<Matrix> {
   return { data: (table.data as Float32Array).slice(), shape: [table.shape[0]!, table.shape[1]!] };
 }
 
-const rowsOf = ({ data, shape: [, d] }: Matrix, from: number, to: number): Matrix => ({
+const rowsOf = ({ data, shape: [, d] }: Rows, from: number, to: number): Rows => ({
   data: data.subarray(from * d, to * d),
   shape: [to - from, d],
 });
-
-/** In place: takes the mean of the rows that are not all zeros off each of them, and makes it of length 1. */
-function centreAndNormalise({ data, shape: [rows, d] }: Matrix): void {
-  const mean = new Float64Array(d);
-  const present: number[] = [];
-  for (let row = 0; row < rows; row++) {
-    const own = data.subarray(row * d, (row + 1) * d);
-    if (own.every((x) => x === 0)) continue;
-    present.push(row);
-    own.forEach((x, i) => {
-      mean[i]! += x;
-    });
-  }
-  for (const row of present) {
-    const own = data.subarray(row * d, (row + 1) * d);
-    let square = 0;
-    for (let i = 0; i < d; i++) {
-      own[i]! -= mean[i]! / present.length;
-      square += own[i]! ** 2;
-    }
-    const scale = square > 0 ? 1 / Math.sqrt(square) : 0;
-    for (let i = 0; i < d; i++) own[i]! *= scale;
-  }
-}
 
 /** Terms of the texts of one keyword. */
 interface FieldTerms {
@@ -135,8 +107,8 @@ interface Term {
 /** Terms of each keyword's texts, and the unit vector of the mean of the POIs that have each; the words that are too common behind the others. */
 export function termVectors(
   texts: readonly (readonly KeywordText[])[],
-  pois: Matrix,
-): { vectors: Matrix; fields: FieldTerms[]; common: FieldTerms[] } {
+  pois: Rows,
+): { vectors: Rows; fields: FieldTerms[]; common: FieldTerms[] } {
   const d = pois.shape[1];
   const step = Math.max(1, Math.ceil(texts.length / SAMPLED_POIS));
   const sampled = texts.map((keywords, poi) => ({ keywords, poi })).filter(({ poi }) => poi % step === 0);

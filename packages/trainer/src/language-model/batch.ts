@@ -11,6 +11,11 @@ export interface PackedBatch {
   sequences: { start: number; length: number }[];
 }
 
+/** The place of each sequence's last token, rising. */
+export function lastPlaces({ sequences }: PackedBatch): Int32Array {
+  return Int32Array.from(sequences, ({ start, length }) => start + length - 1);
+}
+
 /** Lays sequences out for the decoder. Empty sequences are refused: they have no state to read. */
 export function packSequences(sequences: readonly Int32Array[]): PackedBatch {
   const starts = new Int32Array(sequences.length + 1);

@@ -145,8 +145,9 @@ export function disposeCache(cache: KeyValueCache): void {
 /** What is wanted of a batch. */
 export interface StatesWanted {
   /**
-   * The places in the batch whose states are wanted, rising, with none twice. Of the last layer keys and values are computed at every token, and all else
-   * (queries, attention, its output, the feed-forward layer, the final norm) at these alone: up to a layer less, but for its keys and values. Default: all places.
+   * The places in the batch whose states are wanted, rising, with none twice. On the processor keys and values of the last layer are computed at every token, and
+   * all else (queries, attention, its output, the feed-forward layer, the final norm) at these alone: up to a layer less, but for its keys and values. On a GPU the
+   * layer is computed whole, and these are taken of it. Default: all places.
    */
   rows?: Int32Array | undefined;
 }
@@ -238,9 +239,9 @@ interface Plan {
   /** Where sequences begin, and the number of tokens. */
   starts: Tensor;
   total: number;
-  /** [rows] the places that go on from the last layer's keys and values; null for all. */
+  /** [rows] the places that go on from the last layer's keys and values, on the CPU alone; null for all. */
   rows: Tensor | null;
-  /** [rows] the places that are taken of the last layer's states, where nearly all are wanted; null for all. */
+  /** [rows] the places that are taken of the last layer's states, where nearly all are wanted, or elsewhere; null for all. */
   kept: Tensor | null;
   cache: KeyValueCache | undefined;
   /** Whether adapters drop of their inputs. */
@@ -362,7 +363,7 @@ function attendedStates(
   normed: Tensor,
   { starts, cache, places, rows, training }: Plan,
 ): { x: Tensor; attended: Tensor } {
-  const { config, rotary, device, layers } = decoder;
+  const { config, rotary, layers } = decoder;
   const { heads, keyValueHeads } = config;
   const fromTokens = index === 0 ? places : null;
   const atPlaces = (t: Tensor) => (fromTokens === null ? t : takeRows(t, fromTokens));
@@ -375,8 +376,7 @@ function attendedStates(
         : cachedAttention(decoder, fused, cache, index);
     return { x: atPlaces(sum), attended };
   }
-  const onDevice = wanted.to({ device });
-  const atRows = (t: Tensor) => takeRows(atPlaces(t), onDevice);
+  const atRows = (t: Tensor) => takeRows(atPlaces(t), wanted);
   const keysValues = atPlaces(keysAndValues(decoder, index, normed, training));
   const queries = queriesOf(decoder, index, atRows(normed), training);
   return {

@@ -1,5 +1,5 @@
-import { noGrad, type Tensor, tensor, tidy } from '@larr/torch';
-import { packSequences } from './batch.js';
+import { noGrad, tensor, tidy } from '@larr/torch';
+import { lastPlaces, packSequences } from './batch.js';
 import { type Decoder, disposeCache, hiddenStates, type KeyValueCache, logits } from './decoder.js';
 import type { LanguageModel } from './model-directory.js';
 
@@ -70,15 +70,9 @@ export function nextTokenProbabilities(
   return noGrad(() =>
     tidy(() => {
       const batch = packSequences(sequences);
-      const last = Int32Array.from(batch.sequences, ({ start, length }) => start + length - 1);
-      const index = (values: Int32Array): Tensor =>
-        tensor(values, [values.length], { dtype: 'i32', device: decoder.device });
-      const states = hiddenStates(decoder, batch, { rows: last });
-      return logits(decoder, states)
-        .to('f32')
-        .softmax(1)
-        .indexSelect(1, index(Int32Array.from(candidates)))
-        .toFloat32Array();
+      const wanted = tensor(Int32Array.from(candidates), [candidates.length], { dtype: 'i32', device: decoder.device });
+      const states = hiddenStates(decoder, batch, { rows: lastPlaces(batch) });
+      return logits(decoder, states).to('f32').softmax(1).indexSelect(1, wanted).toFloat32Array();
     }),
   );
 }
