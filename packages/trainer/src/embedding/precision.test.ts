@@ -1,28 +1,20 @@
 import { manualSeed, randn } from '@larr/torch';
 import { describe, expect, it } from 'vitest';
+import { decoderShape } from '../../test/decoder-shape.js';
 import { createDecoder } from '../language-model/decoder.js';
 import type { Tokenizer } from '../language-model/tokenizer.js';
 import type { Embedder } from './embedder.js';
 import { languageModelEmbedder } from './text-embedder.js';
 
-const SHAPE = {
-  family: 'llama',
-  vocabularySize: 60,
+const SHAPE = decoderShape({
   hiddenSize: 64,
   layers: 2,
   heads: 2,
-  keyValueHeads: 2,
   headSize: 32,
   feedForwardSize: 96,
   contextLength: 64,
-  rotaryBase: 10_000,
-  rotaryStretch: null,
   normEpsilon: 1e-5,
-  tiedHead: true,
-  attentionBias: false,
-  queryKeyNorm: false,
-  normalisedHead: false,
-} as const;
+});
 
 function embedder(): Embedder {
   manualSeed(3);

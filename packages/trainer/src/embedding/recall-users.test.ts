@@ -12,25 +12,14 @@ import {
 } from '@larr/core';
 import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeToyDataset } from '../../test/toy-dataset.js';
+import { CITIES, DISHES, makeToyDataset } from '../../test/toy-dataset.js';
 import { draws } from '../language-model/draws.js';
 import { meanOf, nearestInSpace, type PoiSpace, poiSpace, questionInSpace, unit } from './poi-space.js';
 import { fulfilling, fulfilment, questionsOf, tastesOf } from './recall-users.js';
 import { questionByWords } from './recall-words.js';
 import type { TextEmbedder } from './text-embedder.js';
 
-const WORDS = [
-  'Northport',
-  'Southfield',
-  'noodles',
-  'dumplings',
-  'curry',
-  'sushi',
-  'pizza',
-  'congee',
-  'kebab',
-  'tacos',
-];
+const WORDS = [...CITIES, ...DISHES.slice(0, 8)];
 
 let root: string;
 let dataset: Dataset;

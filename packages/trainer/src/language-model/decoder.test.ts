@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadSafetensors, manualSeed, memoryStats, noGrad, saveSafetensors, type Tensor, tidy } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decoderShape } from '../../test/decoder-shape.js';
 import { packSequences } from './batch.js';
 import { fromHuggingFace, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
 import {
@@ -31,24 +32,15 @@ import { type TokenizerJson, trainTokenizer } from './tokenizer-training.js';
 const reference = join(import.meta.dirname, 'reference');
 const families = ['llama', 'llama3', 'qwen2', 'qwen3', 'baichuan'] as const;
 
-const tiny = {
-  family: 'llama',
+const tiny = decoderShape({
   vocabularySize: 50,
   hiddenSize: 16,
   layers: 2,
-  heads: 4,
-  keyValueHeads: 2,
   headSize: 4,
   feedForwardSize: 24,
   contextLength: 32,
-  rotaryBase: 10_000,
-  rotaryStretch: null,
   normEpsilon: 1e-5,
-  tiedHead: true,
-  attentionBias: false,
-  queryKeyNorm: false,
-  normalisedHead: false,
-} as const;
+});
 
 async function referenceDecoder(name: string): Promise<Decoder> {
   const directory = join(reference, name);

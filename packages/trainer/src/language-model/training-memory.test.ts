@@ -16,6 +16,7 @@ import {
   tidy,
 } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decoderShape } from '../../test/decoder-shape.js';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { finetune } from '../embedding/finetune.js';
 import type { Document } from '../pretraining/documents.js';
@@ -37,24 +38,13 @@ import { LoraConfig } from './lora-config.js';
 import { loadLanguageModel } from './model-directory.js';
 import { runStageLoop, type StageCursor } from './stage-loop.js';
 
-const shape: DecoderConfig = {
+const shape = decoderShape({
   family: 'qwen3',
   vocabularySize: 50,
-  hiddenSize: 24,
-  layers: 3,
-  heads: 4,
-  keyValueHeads: 2,
-  headSize: 6,
-  feedForwardSize: 40,
   contextLength: 32,
-  rotaryBase: 10_000,
-  rotaryStretch: null,
-  normEpsilon: 1e-6,
   tiedHead: false,
-  attentionBias: false,
   queryKeyNorm: true,
-  normalisedHead: false,
-};
+});
 
 let root: string;
 beforeAll(() => {

@@ -2,7 +2,8 @@
 // which computes everything at every place with LibTorch's attention.
 import { autocast, manualSeed, memoryStats, noGrad, setNumThreads, type Tensor, tensor, tidy } from '@larr/torch';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { packSequences } from './batch.js';
+import { decoderShape } from '../../test/decoder-shape.js';
+import { lastPlaces, packSequences } from './batch.js';
 import type { DecoderConfig } from './configuration.js';
 import {
   createDecoder,
@@ -18,24 +19,7 @@ import { addLora } from './lora.js';
 import { LoraConfig } from './lora-config.js';
 import { stepFlops } from './step-flops.js';
 
-const shape: DecoderConfig = {
-  family: 'llama',
-  vocabularySize: 60,
-  hiddenSize: 24,
-  layers: 3,
-  heads: 4,
-  keyValueHeads: 2,
-  headSize: 6,
-  feedForwardSize: 40,
-  contextLength: 128,
-  rotaryBase: 10_000,
-  rotaryStretch: null,
-  normEpsilon: 1e-6,
-  tiedHead: true,
-  attentionBias: false,
-  queryKeyNorm: false,
-  normalisedHead: false,
-};
+const shape = decoderShape();
 
 beforeAll(() => setNumThreads(1));
 
@@ -48,8 +32,7 @@ const ALONE = [text(20, 1, 60), text(1, 2, 60)]; // hardly a token twice: not sh
 
 /** Places by how they are chosen. */
 const CHOICES = {
-  'the last of each': (batch: ReturnType<typeof packSequences>) =>
-    Int32Array.from(batch.sequences, ({ start, length }) => start + length - 1),
+  'the last of each': lastPlaces,
   'all but the first three of each': (batch: ReturnType<typeof packSequences>) =>
     Int32Array.from(
       batch.sequences.flatMap(({ start, length }) => Array.from({ length }, (_, i) => start + i).slice(3)),
