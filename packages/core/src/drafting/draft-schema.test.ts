@@ -336,6 +336,53 @@ test('what is known only after the event is left out by its values and by its na
   );
 });
 
+describe('columns that are named for an outcome', () => {
+  const log = (names: string[], label?: string) => {
+    const draw = draws(7);
+    let events = `user,poi,time,weather,${names.join(',')}\n`;
+    for (let i = 0; i < 900; i++) {
+      const liked = draw() < 0.3;
+      const values = names.map((name) =>
+        /count|num|past/.test(name) ? Math.floor(draw() * (liked ? 6 : 3)) : draw() < (liked ? 0.6 : 0.15) ? 1 : 0,
+      );
+      events += `u${Math.floor(draw() * 30)},p${Math.floor(draw() * 20)},2026-01-${String(1 + Math.floor(i / 75)).padStart(2, '0')} 12:00,${of(['sun', 'rain'], draw())},${values.join(',')}\n`;
+    }
+    return drafted({ 'events.csv': events }, label === undefined ? {} : { label });
+  };
+  const featured = ({ schema }: Awaited<ReturnType<typeof drafted>>, names: string[]) =>
+    names.filter((name) => JSON.stringify([schema.features, schema.keywords]).includes(`events.${name}"`));
+
+  test.each([
+    [['is_click', 'purchased', 'liked', 'add_cart', 'userShared', 'order_count', 'num_clicks', '收藏'], undefined],
+    [['clk', 'buy', 'paid', 'target', 'purchase_count', 'chosen_one'], 'chosen_one'],
+  ])('are never features beside a label, and each is named: %j, label %s', async (names, label) => {
+    const draft = await log(names, label);
+    expect(featured(draft, names)).toEqual([]);
+    for (const name of names.filter((name) => name !== label)) expect(draft.said).toContain(`events.${name} `);
+  });
+
+  test.each([
+    ['purchased', { order: 'purchased' }],
+    ['was_bought', { order: 'was_bought' }],
+    ['clicked_flag', { click: 'clicked_flag' }],
+    ['outcome', { click: 'outcome' }],
+    ['是否购买', { order: '是否购买' }],
+  ])('become the label where they stand alone, which is said: %s', async (name, labels) => {
+    const { schema, said } = await log([name]);
+    expect(schema.labels).toEqual(labels);
+    expect(schema.negatives).toBeUndefined();
+    expect(said).toContain(`events.${name} is taken for the ${Object.keys(labels)[0]}, by its name`);
+  });
+
+  test('stay features where they are of the time before, which is said, or only share a word with one', async () => {
+    const names = ['click', 'past_orders', 'target_group', 'sort_order_type', 'border'];
+    const draft = await log(names);
+    expect(featured(draft, names)).toEqual(names.slice(1).filter((name) => name !== 'sort_order_type'));
+    expect(draft.said).toContain('events.past_orders is used');
+    expect(draft.said).toContain('events.sort_order_type looks like an outcome and is left out');
+  });
+});
+
 test('all columns that give the label away are named at once', async () => {
   const draw = draws(5);
   let events = 'user,poi,a,b,click\n';

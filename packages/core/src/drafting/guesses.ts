@@ -4,6 +4,7 @@ import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
 import type { DraftOptions } from './draft-schema.js';
 import type { OddTimes } from './odd-times.js';
+import { outcomeNamed, saysBefore } from './outcome-names.js';
 import type { ColumnSketch, Sketches, Table } from './sketch.js';
 
 /** Key columns that were found by their values. */
@@ -386,6 +387,7 @@ export function guessLabels(draft: Draft): Labels {
   const ordered = namedLabel(draft, options.order);
   for (const c of [named, ordered]) if (c !== undefined) take(draft, 'events', c.name);
   const byName = { click: named, order: ordered };
+  const guessed: string[] = [];
   for (const [label, pattern] of [
     ['click', patterns.click],
     ['order', patterns.order],
@@ -393,9 +395,21 @@ export function guessLabels(draft: Draft): Labels {
     if (byName[label] !== undefined || alone) continue;
     byName[label] = binary(pattern);
     if (byName[label] !== undefined) take(draft, 'events', byName[label].name);
+    if (byName[label] !== undefined) guessed.push(`events.${byName[label].name} is taken for the ${label}`);
     const almost = byName[label] === undefined ? free(draft, 'events').find((c) => says(c.name, pattern)) : undefined;
     if (almost !== undefined) almostLabel(draft, labels, label, almost);
   }
+  if (!alone && [byName.click, byName.order, labels.click, labels.order].every((found) => found === undefined)) {
+    for (const [label, column] of labelsByWords(draft)) {
+      byName[label] = column;
+      take(draft, 'events', column.name);
+      guessed.push(`events.${column.name} is taken for the ${label}`);
+    }
+  }
+  if (guessed.length > 0)
+    remarks.push(
+      `${guessed.join(', and ')}, by ${guessed.length === 1 ? 'its name' : 'their names'}. If something else is to be predicted, say so with --label, or --click and --order.`,
+    );
   const order = byName.order;
   if (order?.binary === false) {
     const atLeast = order.min === 0 ? 1 : Math.ceil(order.min! + 0.75 * (order.max! - order.min!));
@@ -480,10 +494,16 @@ export function guessLabels(draft: Draft): Labels {
       remarks.push(
         `events.${c.name} ${how}, so it is left out: an outcome is not known when POIs are ranked. If it is known by then, see why it goes with the label without exception.`,
       );
-    } else if (c.binary && /click|order|purchase|conver/i.test(c.name)) {
+    } else if (looksLikeOutcome(c)) {
+      if (saysBefore(c.name)) {
+        remarks.push(
+          `events.${c.name} is used, for its name says that it is of the time before the event. If what came of the event itself is counted in, take it out: it would give the label away.`,
+        );
+        continue;
+      }
       take(draft, 'events', c.name);
       remarks.push(
-        `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away.`,
+        `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away. If it is known before POIs are ranked, put it under "features"; if it is what is to be predicted, name it under "labels".`,
       );
     } else if (says(c.name, patterns.after) || says(c.name, patterns.rating) || says(c.name, patterns.position)) {
       take(draft, 'events', c.name);
@@ -493,6 +513,27 @@ export function guessLabels(draft: Draft): Labels {
     }
   }
   return { labels, negatives };
+}
+
+/** Whether a column that is no label is named for what came of the event. Texts and codes that only speak of it, as the kind of an order does, are left to their values. */
+function looksLikeOutcome(c: ColumnSketch): boolean {
+  if (says(c.name, patterns.click) || says(c.name, patterns.order)) return true;
+  if (c.kind !== 'number' && c.kind !== 'boolean' && !c.binary) return false;
+  if (!c.binary && says(c.name, patterns.code)) return false;
+  return outcomeNamed(c.name) !== null;
+}
+
+/** Columns of 0 and 1 that some word of their names makes the click or the order, where no column is called just so, and there is one such alone of its kind. */
+function labelsByWords(draft: Draft): ['click' | 'order', ColumnSketch][] {
+  const columns = free(draft, 'events').filter((c) => c.binary && !saysBefore(c.name));
+  const of = (kind: string) => columns.filter((c) => outcomeNamed(c.name) === kind);
+  const [clicks, orders, others] = [of('click'), of('order'), of('other')];
+  const found: ['click' | 'order', ColumnSketch][] = [];
+  if (clicks.length === 1) found.push(['click', clicks[0]!]);
+  if (orders.length === 1) found.push(['order', orders[0]!]);
+  const rated = free(draft, 'events').some((c) => says(c.name, patterns.rating) && c.kind === 'number');
+  if (clicks.length + orders.length === 0 && others.length === 1 && !rated) found.push(['click', others[0]!]);
+  return found;
 }
 
 /** A column that is called as a label and is none as it stands: counts reach 1, or it has to be decided what is meant. */
