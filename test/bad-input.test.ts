@@ -32,11 +32,14 @@ function project(change: { schema?: object; events?: string | Buffer | null } = 
   return { schema: join(folder, 'schema.json'), out: join(folder, 'data') };
 }
 
+/** What the schema has to be changed for; of everything else it is the data. */
+const ofTheSchema = ['FILE_MISSING', 'COLUMN_MISSING', 'BAD_DELIMITER', 'SCHEMA_INVALID'];
+
 async function refused(change: Parameters<typeof project>[0], code: string, ...words: string[]): Promise<void> {
   const { schema, out } = project(change);
   const before = readdirSync(join(out, '..')).sort();
   const { code: exit, stdout, stderr } = await larr('prepare', '--schema', schema, '--out', out, '--json');
-  expect(exit).toBe(1);
+  expect(exit).toBe(ofTheSchema.includes(code) ? 2 : 1);
   expect(JSON.parse(stdout).error.code).toBe(code);
   for (const word of words) expect(stderr).toContain(word);
   expect(existsSync(out)).toBe(false);
@@ -308,7 +311,28 @@ test('a dataset directory that is none is an error with its path', async () => {
     join(folder, 'run'),
     '--json',
   );
-  expect(code).toBe(1);
+  expect(code).toBe(2);
   expect(JSON.parse(stdout).error.message).toContain(folder);
   expect(existsSync(join(folder, 'run'))).toBe(false);
+});
+
+test.each([
+  ['DATASET_MISSING', ['train', '--data', 'nowhere', '--model', 'ple', '--out', 'y']],
+  ['SPLIT_UNKNOWN', ['train', '--split', 'nowhere', '--model', 'ple', '--out', 'y']],
+  ['NO_VECTORS', ['train', '--model', 'larr', '--vectors', 'nowhere', '--out', 'y']],
+  ['NOT_TRAINED', ['evaluate', '--run', 'nowhere']],
+  ['MISSING_FILE', ['finetune', '--model', 'nowhere', '--out', 'y']],
+  ['FILE_MISSING', ['prepare', '--schema', 'nowhere.json', '--check']],
+  ['FILE_MISSING', ['init', '--events', 'nowhere.csv', '--out', 'y']],
+  ['BUNDLE_MISSING', ['serve', '--bundle', 'nowhere', '--port', '0']],
+])('what a command names and is not there is wrong usage, whatever it is: %s, %j', async (code, args) => {
+  const { schema, out } = project();
+  const needsData = ['train', 'evaluate', 'finetune'].includes(args[0]!) && !args.includes('--data');
+  if (needsData) expect((await larr('prepare', '--schema', schema, '--out', out)).code).toBe(0);
+  const there = args.map((arg) =>
+    /^(nowhere(\.\w+)?|y)$/.test(arg) && args[1] !== '--split' ? join(out, '..', arg) : arg,
+  );
+  const ended = await larr(...there, ...(needsData ? ['--data', out] : []), '--json');
+  expect([ended.code, JSON.parse(ended.stdout).error.code]).toEqual([2, code]);
+  expect(ended.stderr).not.toContain('    at ');
 });

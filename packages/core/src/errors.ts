@@ -25,7 +25,7 @@ export class LarrError extends Error {
   }
 }
 
-/** The command was called wrongly: a missing or contradictory argument. Exit status 2. */
+/** The command was called wrongly: a missing or contradictory argument. */
 export class UsageError extends LarrError {}
 /** The user's data are not what the schema says, or cannot be read. */
 export class DataError extends LarrError {}
@@ -36,9 +36,41 @@ export class ConfigError extends LarrError {}
 /** Training went wrong: not a number, no progress, an exhausted budget. */
 export class TrainingError extends LarrError {}
 
-/** Exit status of the `larr` command for an error: 2 for wrong usage, 1 for everything else. */
+/**
+ * Codes of errors in which a command, or a file of settings that it was given, names what is not there, is of another sort, or belongs to
+ * other data or settings. Whoever reads them finds it out, whatever class they throw.
+ */
+const wronglyNamed: ReadonlySet<string> = new Set([
+  'BAD_DELIMITER',
+  'BUNDLE_MISSING',
+  'CHECKPOINT_MISMATCH',
+  'COLUMN_MISSING',
+  'DATASET_MISMATCH',
+  'DATASET_MISSING',
+  'DIMENSION_MISMATCH',
+  'FILE_MISSING',
+  'FINE_TUNED_MODEL',
+  'FORMAT_UNKNOWN',
+  'HUB_NOT_FOUND',
+  'MISSING_FILE',
+  'MODEL_OF_OTHER_SPLIT',
+  'NOT_A_WORLD',
+  'NOT_TRAINED',
+  'NO_VECTORS',
+  'SCHEMA_MISMATCH',
+  'SPLIT_UNKNOWN',
+  'TABLE_UNKNOWN',
+  'VECTORS_MISMATCH',
+]);
+
+/**
+ * Exit status of LARR's commands for an error (docs/operations.md): 2 where the command or its settings have to be changed (options, a
+ * schema or configuration, names of what is not there or belongs to something else), 1 where they were right and the work failed: what
+ * a file holds, the training, the machine.
+ */
 export function exitCode(error: unknown): 1 | 2 {
-  return error instanceof UsageError ? 2 : 1;
+  if (error instanceof UsageError || error instanceof ConfigError) return 2;
+  return error instanceof LarrError && wronglyNamed.has(error.code) ? 2 : 1;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { LarrError, UsageError } from '@larr/core';
+import { exitCode, LarrError, UsageError } from '@larr/core';
 import { DEFAULT_RANKER_MEMORY_MIB, RANKER_KINDS, type RankerKind } from './ranking/ranker-lane.js';
 import { FRONT_OPTIONS, FRONT_USAGE, readFrontOptions } from './security/front-options.js';
 import { runKeysCommand } from './security/key-commands.js';
@@ -37,9 +37,11 @@ Serves a bundle over HTTP: POST /v1/rank, /healthz, /readyz, /metrics, /openapi.
 ${FRONT_USAGE}  --json                  print {"host","port","url","adminUrl","model"} on stdout when ready,
                           {"error":{"code","message"}} on failure
   --help                  this text
+
+Exit status: 0 stopped on request, 1 failed, 2 the command or a file of settings has to be changed.
 `;
 
-/** Exit codes as everywhere in LARR: 0 stopped on request, 1 failed, 2 wrong usage. */
+/** @returns 0, stopped on request; what is thrown has its status by `exitCode` */
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   if (args[0] === 'keys' || args[0] === 'store') {
@@ -196,5 +198,5 @@ try {
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(`larr-server: ${code}: ${message}\n`);
   if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  process.exitCode = exitCode(error);
 }

@@ -215,7 +215,7 @@ const farewells = {
 
 /**
  * Makes a commander action of `work`: its result is printed as JSON with `--json`, else handed to `present`, whose text
- * goes to stderr. Errors end the program with exit code 2 (wrong usage) or 1 (failed), an interruption with 1.
+ * goes to stderr. Errors end the program with their exit code (`exitCode`), an interruption with 1.
  */
 export function action<O extends ActionOptions, R>(
   work: (options: O, context: CommandContext) => Promise<R>,

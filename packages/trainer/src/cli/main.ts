@@ -32,6 +32,10 @@ const program = new Command('larr')
   .version(version)
   .showSuggestionAfterError()
   .showHelpAfterError('(`larr <command> --help` lists the options)')
+  .addHelpText(
+    'after',
+    '\nExit status: 0 done; 1 the work failed (what a file holds, the training, the machine); 2 the command or a file of settings has to be changed.',
+  )
   .enablePositionalOptions();
 
 for (const register of [
@@ -58,7 +62,7 @@ for (const register of [
 ])
   register(program);
 
-// Commander would exit with 1 on wrong usage; the contract says 2. Sub-commands need the same.
+// Commander would exit with 1 on wrong usage, which is 2 (`exitCode`). Sub-commands need the same.
 for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)])
   command.exitOverride();
 

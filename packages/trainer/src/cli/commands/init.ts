@@ -1,7 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import {
-  DataError,
   type DraftOptions,
   datasetJsonSchemaFile,
   draftSchema,
@@ -87,12 +86,7 @@ export function registerInit(program: Command): void {
             ...(click === undefined ? {} : { click }),
             ...(order === undefined ? {} : { order }),
           };
-          const { schema, text, remarks } = await draftSchema(draft).catch((error) => {
-            // All its files are named on the command line.
-            if (error instanceof DataError && error.code === 'FILE_MISSING')
-              throw new UsageError(error.code, error.message, { cause: error });
-            throw error;
-          });
+          const { schema, text, remarks } = await draftSchema(draft);
           await writeFileAtomic(out, text);
           return { out, schema, remarks };
         },
