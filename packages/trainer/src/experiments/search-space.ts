@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { UsageError } from '@larr/core';
+import { didYouMean, problemsOf, UsageError } from '@larr/core';
 import { z } from 'zod';
 import { draws } from '../language-model/draws.js';
 import { type NetworkName, networksOfTowers } from '../models/config.js';
 import { modelKind } from '../models/index.js';
 import type { TrainConfig } from '../training/config.js';
-import { settingAt } from './settings.js';
+import { problemsOfSetting, settingAt, settingTypes, whyUnread } from './settings.js';
 
 /** What a setting is drawn from: a range of numbers, evenly or (`log`) evenly in its logarithm, or some values. */
 export type Dimension =
@@ -53,37 +53,62 @@ export function defaultSpace(model: string, network: NetworkName, configured: Tr
   return space;
 }
 
+/** Why a space cannot be searched: names that are no settings, and what they cannot be. */
+function problemsOfSpace(space: SearchSpace): string[] {
+  const types = settingTypes();
+  return Object.entries(space).flatMap(([name, dimension]) => {
+    if (!types.has(name))
+      return [`${name}: train has no such setting that can be searched.${didYouMean(name, types.keys())}`];
+    if ('choices' in dimension)
+      return [...new Set(dimension.choices.flatMap((value) => problemsOfSetting(name, value)))];
+    const { min, max, log, whole } = dimension;
+    const type = types.get(name);
+    if (type !== 'number' && type !== 'integer')
+      return [`${name}: it is no number, so it has no range: give {"choices": […]}`];
+    if (min >= max) return [`${name}: min must be below max, and ${min} is not below ${max}`];
+    if (log && min <= 0) return [`${name}: a logarithmic range begins above 0, not at ${min}`];
+    if (type === 'integer' && !whole) return [`${name}: it is a whole number: add "whole": true`];
+    return [...problemsOfSetting(name, min), ...problemsOfSetting(name, max)];
+  });
+}
+
+/**
+ * Refuses a space with a setting that none of the models reads: all its trials would be the same.
+ * @throws UsageError `SETTING_UNREAD`
+ */
+export function checkSpaceIsRead(space: SearchSpace, models: readonly string[]): void {
+  for (const name of Object.keys(space)) {
+    const unread = models.map((model) => whyUnread(model, name));
+    if (unread.every((why) => why !== null))
+      throw new UsageError('SETTING_UNREAD', `${unread.join(', ')}: take it out of --space, or search another model`);
+  }
+}
+
 /**
  * Reads a search space from a JSON file: `{ "learningRate": { "min": 1e-4, "max": 1e-2, "log": true }, "hidden": { "choices": [[64], [128]] } }`.
- * @throws UsageError `SPACE_MISSING`, `SPACE_INVALID`
+ * @throws UsageError `SPACE_MISSING`; `SPACE_INVALID` with every name that is no setting and every value that one cannot have
  */
 export async function readSpace(file: string): Promise<SearchSpace> {
   const text = await readFile(file, 'utf8').catch(() => {
     throw new UsageError('SPACE_MISSING', `the search space ${file} can't be read; check the path given to --space`);
   });
-  const invalid = (what: string) =>
+  const invalid = (...problems: string[]) =>
     new UsageError(
       'SPACE_INVALID',
-      `${file} is no search space: ${what}. Each setting has {"min", "max"} with "log" or "whole" where wanted, or {"choices": [at least two]}`,
+      `${file} is no search space: ${problems.length === 1 ? problems[0] : `\n${problems.map((problem) => `  ${problem}`).join('\n')}\n`}. ` +
+        'Each setting has {"min", "max"} with "log" or "whole" where wanted, or {"choices": [at least two]}',
     );
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw invalid((error as Error).message);
+    throw invalid(`it is not JSON: ${(error as Error).message}`);
   }
   const parsed = SpaceSchema.safeParse(value);
-  if (!parsed.success)
-    throw invalid(
-      parsed.error.issues.map(({ path, message }) => `${path.join('.') || '(top)'}: ${message}`).join('; '),
-    );
-  const entries = Object.entries(parsed.data);
-  if (entries.length === 0) throw invalid('it names no setting');
-  for (const [name, dimension] of entries) {
-    if ('choices' in dimension) continue;
-    if (dimension.min >= dimension.max) throw invalid(`${name}: min must be below max`);
-    if (dimension.log && dimension.min <= 0) throw invalid(`${name}: a logarithmic range begins above 0`);
-  }
+  if (!parsed.success) throw invalid(...problemsOf(SpaceSchema, parsed.error, value));
+  if (Object.keys(parsed.data).length === 0) throw invalid('it names no setting');
+  const problems = problemsOfSpace(parsed.data);
+  if (problems.length > 0) throw invalid(...problems);
   return parsed.data;
 }
 

@@ -1,5 +1,7 @@
 // Settings of training by their dotted names, as people write them: align.temperature.
+import { problemsOf } from '@larr/core';
 import { z } from 'zod';
+import { modelKind } from '../models/index.js';
 import { ownSettings, type TrainConfigInput, trainConfigSchema } from '../training/config.js';
 
 interface Node {
@@ -7,16 +9,38 @@ interface Node {
   properties?: Record<string, Node>;
 }
 
-/** The dotted names of the settings that are a number, but for those that decide no figure. */
-export function numericSettings(): string[] {
-  const idle = ['memoryBudgetMiB', 'checkpointSeconds', 'logEvery', 'larr.vectorDim'];
-  const walk = (node: Node, path: string): string[] =>
-    Object.entries(node.properties ?? {}).flatMap(([name, inner]) => {
+/** Settings that decide no figure, or follow from something else. */
+const idle = ['memoryBudgetMiB', 'checkpointSeconds', 'logEvery', 'larr.vectorDim'];
+
+/** Every setting of training by its dotted name, and its type in JSON Schema; none that decide no figure. */
+export function settingTypes(): Map<string, string | undefined> {
+  const walk = (node: Node, path: string): [string, string | undefined][] =>
+    Object.entries(node.properties ?? {}).flatMap(([name, inner]): [string, string | undefined][] => {
       const at = path === '' ? name : `${path}.${name}`;
       if (inner.properties !== undefined) return walk(inner, at);
-      return (inner.type === 'number' || inner.type === 'integer') && !idle.includes(at) ? [at] : [];
+      return idle.includes(at) ? [] : [[at, inner.type]];
     });
-  return walk(z.toJSONSchema(trainConfigSchema, { io: 'input' }) as Node, '');
+  return new Map(walk(z.toJSONSchema(trainConfigSchema, { io: 'input', unrepresentable: 'any' }) as Node, ''));
+}
+
+/** The dotted names of the settings that are a number, but for those that decide no figure. */
+export function numericSettings(): string[] {
+  return [...settingTypes()].flatMap(([name, type]) => (type === 'number' || type === 'integer' ? [name] : []));
+}
+
+/** Why a setting cannot have a value, each reason with the setting's name; none where it can. */
+export function problemsOfSetting(path: string, value: unknown): string[] {
+  const config = replaced({}, path.split('.'), value);
+  const parsed = trainConfigSchema.safeParse(config);
+  return parsed.success ? [] : problemsOf(trainConfigSchema, parsed.error, config);
+}
+
+/** Why it would mean nothing to give a model another value of a setting; null where it reads it. */
+export function whyUnread(model: string, path: string): string | null {
+  const { vectors, overrides } = modelKind(model);
+  if (overrides && settingAt(overrides, path) !== undefined) return `${model} is what it is by its own ${path}`;
+  const semantic = path.startsWith('align.') || path.startsWith('larr.');
+  return semantic && vectors === null ? `${model} does not read ${path}` : null;
 }
 
 /** The value at a dotted name; undefined where there is none. */

@@ -1,5 +1,4 @@
 import { UsageError } from '@larr/core';
-import { modelKind } from '../models/index.js';
 import { writeSweepReport } from '../report/sweep-report.js';
 import { resolveTrainConfig, type TrainConfigInput } from '../training/config.js';
 import { loadTrainingData, type TrainingData } from '../training/data.js';
@@ -17,7 +16,7 @@ import {
   type VectorsGiven,
   vectorsOf,
 } from './runs.js';
-import { numericSettings, settingAt, withSetting } from './settings.js';
+import { numericSettings, settingAt, whyUnread, withSetting } from './settings.js';
 
 export interface SweepOptions extends ExperimentOptions {
   data: string;
@@ -157,15 +156,8 @@ export function checkSweep(options: Pick<SweepOptions, 'param' | 'values' | 'mod
   }
   if (values.length < 2 || values.some((value) => !Number.isFinite(value)) || new Set(values).size < values.length)
     throw new UsageError('BAD_VALUES', `a sweep takes two or more different numbers, not ${values.join(', ')}`);
-  const { vectors, overrides } = modelKind(model);
-  const fixed = overrides && settingAt(overrides, param) !== undefined;
-  const semantic = param.startsWith('align.') || param.startsWith('larr.');
-  if (fixed || (semantic && vectors === null)) {
-    throw new UsageError(
-      'SETTING_UNREAD',
-      `${model} ${fixed ? 'is what it is by its own' : 'does not read'} ${param}: sweep another model, or another setting`,
-    );
-  }
+  const unread = whyUnread(model, param);
+  if (unread !== null) throw new UsageError('SETTING_UNREAD', `${unread}: sweep another model, or another setting`);
   // Refused before anything is loaded, and not after half of the values were trained.
   for (const value of values) resolveTrainConfig(model, {}, withSetting(options.config ?? {}, model, param, value));
   return { seeds: seedList(options.seeds), model, values };

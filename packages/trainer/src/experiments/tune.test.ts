@@ -7,7 +7,7 @@ import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from 
 import { resolveTrainConfig } from '../training/config.js';
 import type { LearningData } from '../training/data.js';
 import type { TrainProgress } from '../training/train.js';
-import { readSpace } from './search-space.js';
+import { checkSpaceIsRead, readSpace } from './search-space.js';
 import { type TuneOptions, tuneOn } from './tune.js';
 
 /** Data whose test part nobody may look at. */
@@ -183,6 +183,26 @@ test('search spaces and budgets that make no sense are refused, with the place',
   await expect(read({})).rejects.toThrow(/names no setting/);
   await expect(readSpace(join(directory, 'nowhere.json'))).rejects.toMatchObject({ code: 'SPACE_MISSING' });
   expect(await read(space)).toEqual(space);
+  await expect(read({ 'align.temprature': { min: 0.1, max: 0.2 } })).rejects.toThrow(
+    /space\.json is no search space: align\.temprature: .*Did you mean "align\.temperature"\?/,
+  );
+  await expect(
+    read({ dropuot: { min: 0, max: 0.1 }, learningRate: { min: -1, max: 1 }, hidden: { choices: [[64], 'wide'] } }),
+  ).rejects.toThrow(/dropuot: .*"dropout".*\n.*learningRate: .*-1\n.*hidden: "wide" is not an array/s);
+  for (const [wrong, said] of [
+    [{ hidden: { min: 1, max: 2 } }, /hidden: it is no number.*choices/],
+    [{ batchSize: { min: 64, max: 512 } }, /batchSize: it is a whole number: add "whole": true/],
+    [{ interactions: { choices: ['none', 'fn'] } }, /interactions: "fn" is not valid. Did you mean "fm"\?/],
+    [{ dropout: { min: 0, max: 1 } }, /dropout: .*<1, not 1/],
+    [{ 'larr.vectorDim': { choices: [64, 128] } }, /larr\.vectorDim: train has no such setting that can be searched/],
+    [{ ple: { choices: [{}, {}] } }, /ple: train has no such setting/],
+    [[1], /is no search space/],
+  ] as const)
+    await expect(read(wrong)).rejects.toThrow(said);
+  expect(() => checkSpaceIsRead({ 'align.lambda': { min: 0.1, max: 1 } }, ['ple', 'dnn'])).toThrow(
+    /ple does not read align\.lambda, dnn does not/,
+  );
+  expect(() => checkSpaceIsRead({ 'align.lambda': { min: 0.1, max: 1 } }, ['ple', 'larr'])).not.toThrow();
 
   const data = withoutTest();
   const run = (budget: TuneOptions['budget'], wrong: TuneOptions['space'] = space) =>

@@ -88,11 +88,12 @@ export function registerTune(program: Command): void {
           if (trials !== undefined && minutes !== undefined)
             throw new UsageError('TWO_BUDGETS', '--trials and --minutes are two budgets: give one');
           const { checkTune, tune } = await import('../../experiments/tune.js');
-          const { readSpace } = await import('../../experiments/search-space.js');
+          const { checkSpaceIsRead, readSpace } = await import('../../experiments/search-space.js');
           const budget = minutes === undefined ? { trials: trials ?? DEFAULT_TRIALS } : { minutes };
           checkTune({ ...options, budget });
           const config = await withBase(readConfig(options.config), options.base, options.models);
           const space = options.space === undefined ? undefined : await readSpace(options.space);
+          if (space !== undefined) checkSpaceIsRead(space, options.models);
           const vectors = await vectorsFor({ ...options, config }, context);
           return tune({
             ...experimentOptions(options, config, vectors, context),
