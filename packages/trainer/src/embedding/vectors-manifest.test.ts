@@ -58,8 +58,14 @@ describe('vectors', () => {
         message: expect.stringMatching(new RegExp(`${words.source}.*larr embed --data`, 's')),
       });
     await refused(/other content/, at('vectors'), await openDataset(at('other')));
-    await refused(/split "random", not "time"/, at('vectors'), { ...dataset, splitName: 'time' });
-    await refused(/another model/, at('vectors'), dataset, await of('model-2', 1));
+    await refused(/split differs: .*--split random, not of --split time.*say --split random/, at('vectors'), {
+      ...dataset,
+      splitName: 'time',
+    });
+    const other = await openDataset(at('other'));
+    await refused(/the data differ: .*the language model differs: /, at('vectors'), other, await of('model-2', 1));
+    await refused(/data differ: .*split differs: /, at('vectors'), { ...other, splitName: 'time' });
+    await refused(/language model differs: .*another model/, at('vectors'), dataset, await of('model-2', 1));
     // Without a projection of its own, the seed decides the vectors.
     await refused(/another model/, at('vectors'), dataset, await of('model', 2));
     cpSync(at('vectors'), at('mixed'), { recursive: true });

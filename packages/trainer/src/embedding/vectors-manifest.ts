@@ -61,29 +61,42 @@ export async function checkVectors(
   }
   const embed = (embedder: string) =>
     `larr embed --data ${directory} --split ${splitName} --model ${embedder} --out ${dir}`;
-  const mismatch = (what: string) =>
+  const mismatch = (what: string, instead = '') =>
     new DataError(
       'VECTORS_MISMATCH',
-      `${dir}: ${what}. Make them again (what has not changed is kept): ${embed(model?.directory ?? '<what finetune wrote on it>')}`,
+      `${dir}: ${what}. ${instead}Make them again (what has not changed is kept): ${embed(model?.directory ?? '<what finetune wrote on it>')}`,
       { file: path },
     );
   // A model that has learnt other pairs can't make them: embedding again would be refused, and rightly.
-  const mismatchOfPairs = (what: string) =>
+  const mismatchOfPairs = (what: string, instead = '') =>
     new DataError(
       'VECTORS_MISMATCH',
-      `${dir}: ${what}: their model may have learnt from rows that "${splitName}" tests on. Fine-tune on this split, ${howToFinetune(dataset)}, and embed with that: ${embed('<that directory>')}`,
+      `${dir}: ${what}: their model may have learnt from rows that "${splitName}" tests on. ${instead}Fine-tune on this split, ${howToFinetune(dataset)}, and embed with that: ${embed('<that directory>')}`,
       { file: path },
     );
   if (found.format !== 'larr-vectors' || found.version !== 3 || typeof found.dimension !== 'number')
     throw mismatch('vectors.json is not one of this version');
   const finetuned = found.finetuned ?? null;
   const ofOthers = finetuned !== null && !isOf(finetuned, dataset);
-  if (found.dataset !== manifest.contentDigest || found.split !== splitName) {
-    const what =
-      found.dataset !== manifest.contentDigest
-        ? `the vectors were made for data of other content than ${directory}`
-        : `the vectors were made for the split "${found.split}", not "${splitName}"`;
-    throw ofOthers ? mismatchOfPairs(what) : mismatch(what);
+  const otherData = found.dataset !== manifest.contentDigest;
+  const otherSplit = found.split !== splitName;
+  const otherModel = model !== undefined && model.digest !== found.model;
+  if (otherData || otherSplit) {
+    // Everything that differs at once: who mends one should not meet the next.
+    const what = [
+      ...(otherData ? [`the data differ: the vectors were made for data of other content than ${directory}`] : []),
+      ...(otherSplit
+        ? [`the split differs: the vectors are of --split ${found.split}, not of --split ${splitName}`]
+        : []),
+      ...(otherModel ? [`the language model differs: they are not by ${model.directory} as it is now`] : []),
+    ].join('; ');
+    const instead =
+      !otherData && found.split! in manifest.splits
+        ? `If that split is meant, say --split ${found.split}; if not, give vectors of this one. `
+        : otherData
+          ? 'Give the --data that they are of, or vectors of these data. '
+          : '';
+    throw ofOthers ? mismatchOfPairs(what, instead) : mismatch(what, instead);
   }
   if (ofOthers)
     throw mismatchOfPairs(`the vectors' model was fine-tuned on other pairs (those of the split "${finetuned.split}")`);
@@ -91,8 +104,11 @@ export async function checkVectors(
     if (!existsSync(join(dir, file))) throw mismatch(`${file} is missing`);
     if (modelOf(join(dir, file)) !== found.model) throw mismatch(`${file} is of another model than vectors.json says`);
   }
-  if (model !== undefined && model.digest !== found.model)
-    throw mismatch(`the vectors are of another model, or an earlier state of it, than ${model.directory}`);
+  if (otherModel)
+    throw mismatch(
+      `the language model differs: the vectors are of another model, or an earlier state of it, than ${model.directory}`,
+      'Give the model that they are of, or make others. ',
+    );
   return found as VectorsManifest;
 }
 

@@ -6,7 +6,7 @@ import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from 
 import { predict } from './evaluate.js';
 import type { ResidentPart } from './resident-part.js';
 import { trainModel } from './train.js';
-import { evaluateTrained, exportModelState, loadTrainedModel } from './trained-model.js';
+import { evaluateTrained, exportModelState, loadTrainedModel, splitOfRun } from './trained-model.js';
 
 test('a trained LARR is read back, without the vectors it was made from, and scores as it did', async () => {
   const data = syntheticData();
@@ -71,8 +71,27 @@ test('data of another schema, or of other vocabularies, are refused', async () =
       message: expect.stringContaining('another'),
     });
   }
+  const split = { ...data, dataset: { ...data.dataset, splitName: 'time' } } as typeof data;
+  await expect(evaluateTrained(run, split)).rejects.toMatchObject({
+    code: 'SCHEMA_MISMATCH',
+    message: expect.stringMatching(/split random.*split time/),
+  });
   data.dispose();
   other.dispose();
+});
+
+test('a run knows its split, and contradicts who names another one', async () => {
+  const data = syntheticData({ rows: 300 });
+  const run = temporaryDirectory();
+  await trainModel(data, { model: 'dnn', out: run, seed: 1, config: tinyConfig });
+  expect(await splitOfRun(run)).toBe('random');
+  expect(await splitOfRun(run, 'random')).toBe('random');
+  await expect(splitOfRun(run, 'time')).rejects.toMatchObject({
+    code: 'SPLIT_OF_RUN',
+    message: expect.stringMatching(/trained on the split "random".*"time".*Leave --split out/),
+  });
+  await expect(splitOfRun(temporaryDirectory(), 'time')).rejects.toMatchObject({ code: 'NOT_TRAINED' });
+  data.dispose();
 });
 
 test('a directory without a finished run says so', async () => {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { TrainingError } from '@larr/core';
+import { TrainingError, UsageError } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
 import { createModel } from '../models/index.js';
@@ -59,9 +59,23 @@ export async function loadTrainedModel(run: string, device = 'cpu'): Promise<Tra
 }
 
 /**
+ * The split that a finished run was trained on: its model knows no other split's ids, and has learnt from rows that others test on.
+ * @param asked what somebody says that it is
+ * @throws TrainingError `NOT_TRAINED`; UsageError `SPLIT_OF_RUN` where another one is asked for
+ */
+export async function splitOfRun(run: string, asked?: string): Promise<string> {
+  const { split } = (await finishedRun(run)).description.dataset;
+  if (asked === undefined || asked === split) return split;
+  throw new UsageError(
+    'SPLIT_OF_RUN',
+    `${run} was trained on the split "${split}", and --split says "${asked}": a model knows the ids of its own split only, and has learnt from rows that others test on. Leave --split out, or train on "${asked}"`,
+  );
+}
+
+/**
  * Measures a trained model on the test part of `data`.
  * @param attentionBy the scene field for each of whose texts attention is told apart
- * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema or other vocabularies than the model; UsageError `UNKNOWN_FIELD`,
+ * @throws TrainingError `SCHEMA_MISMATCH` where the data are of another schema, split or other vocabularies than the model; UsageError `UNKNOWN_FIELD`,
  * `NO_ATTENTION`
  */
 export async function evaluateTrained(run: string, data: TrainingData, attentionBy?: string): Promise<Evaluation> {
@@ -70,6 +84,7 @@ export async function evaluateTrained(run: string, data: TrainingData, attention
     const { dataset, inputs, config } = trained.description;
     const { schemaDigest, contentDigest } = data.dataset.manifest;
     if (
+      dataset.split !== data.dataset.splitName ||
       dataset.schemaDigest !== schemaDigest ||
       dataset.contentDigest !== contentDigest ||
       JSON.stringify({ ...inputs, truth: undefined }) !== JSON.stringify(data.inputs)
@@ -78,7 +93,7 @@ export async function evaluateTrained(run: string, data: TrainingData, attention
         'SCHEMA_MISMATCH',
         `${run} was trained on ${dataset.name}, split ${dataset.split}, schema ${dataset.schemaDigest.slice(0, 12)}, content ${dataset.contentDigest.slice(0, 12)}; ` +
           `the data are ${data.dataset.manifest.name}, split ${data.dataset.splitName}, schema ${schemaDigest.slice(0, 12)}, content ${contentDigest.slice(0, 12)}. ` +
-          'A model knows the ids of its own split only',
+          'A model knows the ids of its own data and split only: give the --data that it was trained on',
       );
     }
     if (attentionBy !== undefined) requireAttention(trained.model, trained.description);
