@@ -123,7 +123,8 @@ describe('recall', () => {
     const refused: [object, string][] = [
       [{ text: 'xyzzy' }, 'RECALL_EMPTY'],
       [{}, 'RECALL_EMPTY'],
-      [{ user: 'nobody' }, 'RECALL_EMPTY'],
+      [{ user: 'nobody' }, 'USER_WITHOUT_HISTORY'],
+      [{ user: 'nobody', text: 'xyzzy' }, 'RECALL_EMPTY'],
       [{ text: 'hotpot', within: { colour: 'red' } }, 'COLUMN_UNKNOWN'],
     ];
     for (const [body, code] of refused) {

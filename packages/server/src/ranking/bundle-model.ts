@@ -5,7 +5,7 @@ import type { BundleFeatures } from '../bundle/contents.js';
 import type { HeldFiles } from '../bundle/held-files.js';
 import type { ScoreDrift } from '../observability/drift.js';
 import type { RankStage } from '../observability/metrics.js';
-import type { Recall } from '../recall/recall.js';
+import type { Recall, RecallQuery } from '../recall/recall.js';
 import type { Attention, SceneVectors } from '../scene/scene-vectors.js';
 import { type FeatureStore, StoreAway } from '../store/feature-store.js';
 import type { UserRecord } from '../store/user-record.js';
@@ -174,7 +174,7 @@ export class BundleModel implements RankingModel {
       );
     }
     const { event, texts } = this.#input.read(request.scene);
-    const { user } = request.user === undefined ? { user: null } : await this.#user(request.user);
+    const { user, away } = request.user === undefined ? { user: null, away: false } : await this.#user(request.user);
     if (request.user !== undefined) event[schema.keys.user] = request.user;
     const follows = assembly.sharedScene(event, user?.row);
     const scene = new Map<string, string>();
@@ -182,7 +182,10 @@ export class BundleModel implements RankingModel {
       const text = texts.has(field) ? texts.get(field)! : follows[i];
       if (text !== null && text !== undefined) scene.set(field, text);
     });
-    const query = { text: request.text, scene, history: historyOf(user, this.store.pois) };
+    const history = historyOf(user, this.store.pois);
+    const query: RecallQuery = { text: request.text, scene, history };
+    if (request.user !== undefined && history.length === 0)
+      query.lacking = away ? 'store' : { user: this.#whyWithoutHistory(request.user, user) };
     const found = await recall.nearest(query, request.k, pois, request.within);
     return {
       pois: found.rows.map((row, i) => ({ poi: pois.idOf(row), similarity: found.similarities[i]! })),
@@ -190,6 +193,14 @@ export class BundleModel implements RankingModel {
       common: found.common,
       unmatched: found.unmatched,
     };
+  }
+
+  #whyWithoutHistory(id: string, user: UserRecord | null): string {
+    const name = `user ${JSON.stringify(id)}`;
+    if (user === null) return `${name} is not known`;
+    return this.#parts.features.sequences.length === 0
+      ? `${name} has no history: the model's data have no sequences, and no statistics of users with POIs`
+      : `${name} has no history: their sequences are empty`;
   }
 
   poiNumber(id: string): number | null {

@@ -74,7 +74,7 @@ export interface RankingModel {
   ): Promise<ScoredCandidates[]>;
   /**
    * POIs that suit a text, a scene or a user, without a language model.
-   * @throws ApiError NO_RECALL, RECALL_EMPTY, COLUMN_UNKNOWN and those of scenes (400)
+   * @throws ApiError NO_RECALL, RECALL_EMPTY, USER_WITHOUT_HISTORY, COLUMN_UNKNOWN and those of scenes (400), STORE_AWAY (503)
    */
   recall(request: RecallRequest): Promise<RecallAnswer>;
   /**

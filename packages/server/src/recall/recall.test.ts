@@ -6,7 +6,7 @@ import { mapFile } from '@larr/native-cuda';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { HeldFiles } from '../bundle/held-files.js';
 import { PoiTable } from '../ranking/poi-table.js';
-import { Recall } from './recall.js';
+import { Recall, type RecallQuery } from './recall.js';
 
 /** similarities = vectors [pois, 2] · query [2, 1], as `larr export` writes it */
 const SEARCH =
@@ -95,6 +95,34 @@ it('looks for what too many POIs have where nothing else is known, and says so',
       code: 'RECALL_EMPTY',
       message: expect.stringContaining('nothing is known of: xyzzy; nearly all POIs have: the'),
     });
+  } finally {
+    await recall.close();
+    await held.close();
+  }
+});
+
+it('says of a user alone what is missing, and goes by the rest of the question where there is one', async () => {
+  const held = new HeldFiles();
+  const recall = (await Recall.open(await bundleIn(join(root, 'user')), held, mapFile, 1, async (last) => ({
+    last,
+    rows: [],
+  })))!;
+  const lacking = { user: 'user "u1" has no history: their sequences are empty' };
+  const asked = (query: RecallQuery) => recall.nearest(query, 2, table, {});
+  try {
+    await expect(asked({ lacking })).rejects.toMatchObject({
+      status: 400,
+      code: 'USER_WITHOUT_HISTORY',
+      field: 'user',
+      message: expect.stringMatching(/"u1" has no history.*give a text or a scene/),
+    });
+    await expect(asked({ lacking: 'store' })).rejects.toMatchObject({ status: 503, code: 'STORE_AWAY' });
+    await expect(asked({ lacking, text: 'xyzzy' })).rejects.toMatchObject({
+      code: 'RECALL_EMPTY',
+      message: expect.stringMatching(/nothing is known of: xyzzy; user "u1" has no history/),
+    });
+    expect((await asked({ lacking, text: 'east' })).rows).toEqual([0, 2]);
+    await expect(asked({})).rejects.toMatchObject({ code: 'RECALL_EMPTY' });
   } finally {
     await recall.close();
     await held.close();

@@ -23,6 +23,8 @@ export interface RecallQuery {
   scene?: ReadonlyMap<string, string>;
   /** POIs that the user chose before, by their number in the data */
   history?: readonly number[];
+  /** Of a user that was asked for and adds nothing: why, as `user "u1" has no history`; or that the store which would know does not answer. */
+  lacking?: { user: string } | 'store';
 }
 
 export interface Recalled {
@@ -114,7 +116,8 @@ export class Recall {
   /**
    * The `k` POIs nearest to the query, best first.
    * @param within POI columns and the value each must have
-   * @throws ApiError RECALL_EMPTY (400) where nothing of the query is known; COLUMN_UNKNOWN (400)
+   * @throws ApiError RECALL_EMPTY (400) where nothing of the query is known; USER_WITHOUT_HISTORY (400), STORE_AWAY (503) where nothing but a user
+   *   is asked for; COLUMN_UNKNOWN (400)
    */
   async nearest(
     query: RecallQuery,
@@ -139,7 +142,7 @@ export class Recall {
     return this.#search.close();
   }
 
-  #vectorOf({ text, scene, history }: RecallQuery): {
+  #vectorOf({ text, scene, history, lacking }: RecallQuery): {
     vector: Float32Array;
     matched: Omit<MatchedTerm, 'row'>[];
     common: string[];
@@ -189,18 +192,40 @@ export class Recall {
     for (const poi of chosen) add(this.#poiVectors, poi, 1 / chosen.length);
     const length = Math.hypot(...vector);
     if (length === 0) {
-      const what = [
+      const unknown = [
         ...(unmatched.length === 0 ? [] : [`nothing is known of: ${unmatched.join(', ')}`]),
         ...(common.length === 0 ? [] : [`nearly all POIs have: ${common.join(', ')}`]),
-      ].join('; ');
-      throw new ApiError(
-        400,
-        'RECALL_EMPTY',
-        `${what || 'there is nothing to look for'}; give a text, a scene, or a user with a history`,
-      );
+        ...(chosen.length === 0 ? [] : ["the POIs of the user's history have no vectors"]),
+      ];
+      throw emptyRecall(unknown, lacking);
     }
     return { vector: vector.map((x) => x / length), matched, common, unmatched };
   }
+}
+
+/** Why there is nothing to compare POIs with, and what to give. @param unknown what is known of the rest of the query to tell nothing */
+function emptyRecall(unknown: readonly string[], lacking: RecallQuery['lacking']): ApiError {
+  if (lacking === 'store')
+    return new ApiError(
+      503,
+      'STORE_AWAY',
+      "the online store, which knows the user's history, does not answer",
+      'user',
+      1,
+    );
+  const said = [...unknown, ...(lacking === undefined ? [] : [lacking.user])].join('; ');
+  if (unknown.length === 0 && lacking !== undefined)
+    return new ApiError(
+      400,
+      'USER_WITHOUT_HISTORY',
+      `${said}, so nothing is known that they like: give a text or a scene, with or without the user`,
+      'user',
+    );
+  return new ApiError(
+    400,
+    'RECALL_EMPTY',
+    `${said || 'there is nothing to look for'}; give a text, a scene, or a user with a history`,
+  );
 }
 
 /** The best `k` of the POIs that have a vector and are allowed, best first; equal ones by their row. */
