@@ -5,10 +5,22 @@ export const PHRASE_WORDS = 3;
 const UNITS =
   /\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+(?:[-\u2010\u2011](?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+)*/gu;
 
+/** Other scripts that are written without blanks: their words are found by a dictionary. */
+const WITHOUT_BLANKS =
+  /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+const dictionary = new Intl.Segmenter('und', { granularity: 'word' });
+
+/** A run of such letters, word by word. */
+function wordsInRun(run: string): string[][] {
+  // Compatibility forms take these vowels apart, and the dictionary has them whole.
+  const whole = run.replaceAll('\u0e4d\u0e32', '\u0e33').replaceAll('\u0ecd\u0eb2', '\u0eb3');
+  return [...dictionary.segment(whole)].flatMap(({ segment, isWordLike }) => (isWordLike ? [[segment]] : []));
+}
+
 /**
  * The words of a text as recall compares them: letters and digits in one writing (NFKC, lower case, without accents). Words that were
  * written with hyphens between them come together. A run of Han characters, which are written without blanks, is one word; other letters
- * beside it are another.
+ * beside it are another. Kana, Thai, Lao, Khmer and Burmese, written without blanks too, are cut by ICU's dictionaries.
  */
 export function unitsOf(text: string): string[][] {
   const plain = text
@@ -16,7 +28,9 @@ export function unitsOf(text: string): string[][] {
     .replace(/[\u0300-\u036f]/g, '')
     .normalize('NFKC')
     .toLowerCase();
-  return (plain.match(UNITS) ?? []).map((unit) => unit.split(/[-\u2010\u2011]/));
+  return (plain.match(UNITS) ?? []).flatMap((unit) =>
+    WITHOUT_BLANKS.test(unit) ? wordsInRun(unit) : [unit.split(/[-\u2010\u2011]/)],
+  );
 }
 
 /** The same, word by word. */

@@ -26,6 +26,13 @@ it('finds terms inside text that is written without blanks', () => {
   expect(found('spicy麻辣hot')).toEqual([['麻辣'], ['spicy', 'hot']]);
 });
 
+it('finds words of other scripts that are written without blanks', () => {
+  const words = new Terms(['ラーメン', 'กาแฟ'].map((term, row) => ({ field: 'menu', term, row })));
+  const of = (text: string) => words.match(text).matched.map((term) => term.text);
+  expect(of('おいしいラーメンが食べたい')).toEqual(['ラーメン']);
+  expect(of('ฉันอยากกินกาแฟ')).toEqual(['กาแฟ']);
+});
+
 it('gives every keyword that has the term, and nothing for a text without words', () => {
   const both = new Terms([
     { field: 'name', term: 'pizza', row: 0 },

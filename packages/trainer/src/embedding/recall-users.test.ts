@@ -86,6 +86,76 @@ describe('a question by words', () => {
   });
 });
 
+describe('a question in another language than English', () => {
+  /** 80 POIs of four kinds, whose vectors are of their kind; every fourth of each kind has the second text. */
+  const kinds = (of: readonly (readonly [text: string, other: string])[]) => {
+    const own = Array.from({ length: 80 }, (_, poi) => of[poi % 4]![Math.floor(poi / 4) % 4 === 0 ? 1 : 0]);
+    const next = draws(5, 'kinds');
+    const vectors = Float32Array.from(
+      own.flatMap((_, poi) => [0, 1, 2, 3].map((i) => +(poi % 4 === i) + 0.2 * next())),
+    );
+    const texts = own.map((text) => [{ keyword: 'menu', token: 'menu', text }]);
+    const space = poiSpace({ vectors, pois: 80, dimension: 4 });
+    return (question: string) => {
+      const { vector, ...told } = questionByWords([question], texts, space);
+      const found = nearestInSpace(space, [vector], 5, null)[0]!.map(({ poi }) => poi % 4);
+      return { ...told, found: [...new Set(found)] };
+    };
+  };
+
+  it('is looked up in runs of Han characters, the longest piece first, none beginning or ending with a particle', () => {
+    const asked = kinds([
+      ['招牌麻辣烫的店', '麻辣烫，热的汤'],
+      ['广东早茶', '广东早茶的点心'],
+      ['手冲咖啡的店', '咖啡，热的'],
+      ['花店', '花'],
+    ]);
+    expect(asked('我想吃麻辣烫')).toMatchObject({
+      known: [{ text: '麻辣烫', pois: 20 }],
+      unknown: ['吃'],
+      found: [0],
+    });
+    expect(asked('哪里有广东早茶的店')).toMatchObject({ known: [{ text: '广东早茶', pois: 20 }], found: [1] });
+    expect(asked('请问哪里有早茶')).toMatchObject({ known: [{ text: '早茶', pois: 20 }], found: [1] });
+    // 热的 is in texts of two kinds, and ends with a particle
+    expect(asked('热的咖啡')).toMatchObject({ known: [{ text: '咖啡', pois: 20 }], unknown: ['热'], found: [2] });
+    expect(() => asked('我们的')).toThrow(expect.objectContaining({ code: 'NOTHING_KNOWN' }));
+  });
+
+  it.each([
+    ['おいしいラーメンが食べたい', 'ラーメン', 'とんこつラーメン', 'カレーライスの店', 'ホットコーヒー'],
+    ['ฉันอยากกินกาแฟ', 'กาแฟ', 'ร้านกาแฟเย็น', 'ต้มยำกุ้ง', 'ข้าวผัดไก่'],
+  ])('is cut into words where it is written without blanks: %s', (question, word, first, second, third) => {
+    const asked = kinds([
+      [first, first],
+      [second, second],
+      [third, third],
+      ['–', '–'],
+    ]);
+    const { known, found } = asked(question);
+    expect(known).toEqual([{ text: word, pois: 20 }]);
+    expect(found).toEqual([0]);
+  });
+
+  it('goes without words of POIs of all sorts, which the catalogue tells, unless it has no others', () => {
+    const asked = kinds([
+      ['Suppe', 'Suppe mit Brot'],
+      ['Kuchen', 'Kuchen mit Sahne'],
+      ['Fisch', 'Fisch mit Reis'],
+      ['Tee', 'Tee mit Milch'],
+    ]);
+    expect(asked('etwas mit Suppe')).toMatchObject({
+      known: [{ text: 'suppe', pois: 20 }],
+      little: [{ text: 'mit', pois: 20 }],
+      unknown: ['etwas'],
+      found: [0],
+    });
+    // "suppe mit" says no more than "suppe"
+    expect(asked('Suppe mit Nudeln')).toMatchObject({ known: [{ text: 'suppe' }], little: [{ text: 'mit' }] });
+    expect(asked('mit Nudeln')).toMatchObject({ known: [{ text: 'mit', pois: 20 }], little: [], unknown: ['nudeln'] });
+  });
+});
+
 describe('a question of several parts', () => {
   const menus = [
     'hot pot',

@@ -1,9 +1,12 @@
 // A question looked up in POIs' texts instead of read by a language model.
-import { hanPairsOf, isHan, type KeywordText, PHRASE_WORDS, UsageError, wordsOf } from '@larr/core';
+import { isHan, type KeywordText, PHRASE_WORDS, UsageError, wordsOf } from '@larr/core';
 import { FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from './phrase-index.js';
 import { meanOf, type PoiSpace, unit } from './poi-space.js';
 
-/** English words that say how others belong together: a POI whose text has one is like no other for it. Longer phrases may hold them. */
+/**
+ * English words that say how others belong together: a POI whose text has one is like no other for it. Longer phrases may hold them. Of most
+ * such words, in any language, the catalogue itself tells (`areOfAllSorts`); these are too rare in short texts, or go with one kind of text.
+ */
 const FUNCTION_WORDS = new Set(
   `a an the this that these those some any each every all no not
   i me my we us our you your he him his she her it its they them their who whom whose which what when where why how
@@ -12,6 +15,16 @@ const FUNCTION_WORDS = new Set(
   in on at by to of off for from with without into onto over under up down out about around between near through during after before until
   there here very too also just only something anything nothing someone please`.split(/\s+/),
 );
+
+/** Chinese characters that do the same, simplified and traditional; few others begin or end with one. */
+const PARTICLES = new Set('的了吗嗎呢吧啊呀么麼们們我你您他她它这這哪想请請很也就还還是着著');
+
+/** The longest piece of a run of Han characters that is looked up. */
+const HAN_CHARACTERS = 6;
+
+/** From so many POIs on, and below this mean cosine of any two of them, a phrase is of POIs of all sorts: less than what tells is what chance does. */
+const ENOUGH_POIS = 20;
+const HARDLY_ALIKE = 0.02;
 
 /** A phrase of the question, and in how many POIs' texts it is. */
 export interface KnownWords {
@@ -23,6 +36,8 @@ export interface WordQuestion {
   /** [dimension], of length 1 */
   vector: Float32Array;
   known: KnownWords[];
+  /** phrases of POIs of all sorts, which tell little: looked for only where nothing else is known, and then they are `known` */
+  little: KnownWords[];
   /** words that no POI's text has, hardly one, or too many */
   unknown: string[];
 }
@@ -30,7 +45,7 @@ export interface WordQuestion {
 /**
  * What POIs have in common whose texts have the words of a question: the mean vector of the POIs that have a phrase, whichever keyword it is
  * in, summed over the longest known phrases, each once and of length 1. The vector finds POIs that are *like* those, whatever words their own
- * texts use.
+ * texts use. Function words are left out: those of a list, and in any language those whose POIs are hardly more alike than any two are.
  * @param parts the question's texts, a free one and keywords: no phrase spans two of them
  * @throws UsageError `NOTHING_KNOWN` where no word tells anything
  */
@@ -40,24 +55,26 @@ export function questionByWords(
   space: PoiSpace,
 ): WordQuestion {
   const cut = parts.map(wordsOf);
-  const having = poisHaving(new Set(cut.flatMap((words) => [...phrasesIn(words)])), texts);
+  const having = poisHaving(new Set(cut.flatMap((words) => [...phrasesIn(words), ...hanPiecesOf(words)])), texts);
   const most = LARGEST_SHARE * texts.filter((keywords) => keywords.length > 0).length;
   const known = new Map<string, KnownWords>();
+  const little = new Map<string, KnownWords>();
   const unknown = new Set<string>();
-  const vector = new Float32Array(space.dimension);
-  /** Whether the phrase is known; the first time it is added. */
+  const tellsLittle = (word: string): boolean => areOfAllSorts(having.get(word) ?? [], space);
+  /** Whether the phrase is in POIs' texts, and not in too many; the first time it is noted. */
   const take = (phrase: string): boolean => {
-    if (known.has(phrase)) return true;
+    if (known.has(phrase) || little.has(phrase)) return true;
     const own = phrase.split(' ');
-    // "hot and" says no more than "hot", and "sushi sushi" no more than "sushi"
-    if (FUNCTION_WORDS.has(own[0]!) || FUNCTION_WORDS.has(own.at(-1)!)) return false;
-    if (own.length > 1 && new Set(own).size === 1) return false;
+    if (own.length === 1 && isFunctionWord(phrase)) return false;
+    const [first, last] = [own[0]!, own.at(-1)!];
+    if (own.length > 1) {
+      // "hot and" and "hot mit" say no more than "hot", and "sushi sushi" no more than "sushi"
+      if (isFunctionWord(first) || isFunctionWord(last) || new Set(own).size === 1) return false;
+      if (tellsLittle(first) !== tellsLittle(last)) return false;
+    }
     const pois = having.get(phrase) ?? [];
     if (pois.length < FEWEST_POIS || pois.length > most) return false;
-    meanOf(space, pois).forEach((x, i) => {
-      vector[i]! += x;
-    });
-    known.set(phrase, { text: phrase, pois: pois.length });
+    (areOfAllSorts(pois, space) ? little : known).set(phrase, { text: phrase, pois: pois.length });
     return true;
   };
   for (const words of cut) {
@@ -66,31 +83,92 @@ export function questionByWords(
       while (length > 0 && !take(words.slice(at, at + length).join(' '))) length--;
       if (length === 0) {
         const word = words[at]!;
-        // A run of Han characters may hold a shorter word that is known.
-        const inside = isHan(word) ? hanPairsOf([word]).filter((two) => two !== word && take(two)) : [];
-        if (inside.length === 0 && !FUNCTION_WORDS.has(word)) unknown.add(word);
+        for (const rest of isHan(word) ? insideRun(word, take) : [word]) if (!isFunctionWord(rest)) unknown.add(rest);
       }
       at += Math.max(1, length);
     }
+  }
+  if (known.size === 0) {
+    for (const [phrase, one] of little) known.set(phrase, one);
+    little.clear();
   }
   if (known.size === 0)
     throw new UsageError(
       'NOTHING_KNOWN',
       `no word of "${parts.join(' ')}" tells POIs apart: hardly any POI's text has it, or nearly all have. Use words of POIs' texts, or --by model`,
     );
-  return { vector: unit(vector), known: [...known.values()], unknown: [...unknown] };
+  const vector = new Float32Array(space.dimension);
+  for (const phrase of known.keys())
+    meanOf(space, having.get(phrase)!).forEach((x, i) => {
+      vector[i]! += x;
+    });
+  return { vector: unit(vector), known: [...known.values()], little: [...little.values()], unknown: [...unknown] };
+}
+
+/** Whether a word only says how others belong together: one of the list, a letter of hiragana, as が and の are, or Chinese particles. */
+function isFunctionWord(word: string): boolean {
+  if (FUNCTION_WORDS.has(word) || /^\p{Script=Hiragana}$/u.test(word)) return true;
+  return isHan(word) && [...word].every((character) => PARTICLES.has(character));
+}
+
+/** Whether POIs are hardly more alike than any two are, whose mean cosine is 0: the phrase that they share, "on" or "mit" or "loved by all", tells nothing. */
+function areOfAllSorts(pois: readonly number[], { vectors, dimension }: PoiSpace): boolean {
+  const n = pois.length;
+  if (n < ENOUGH_POIS) return false;
+  const sum = new Float64Array(dimension);
+  for (const poi of pois) for (let i = 0; i < dimension; i++) sum[i]! += vectors[poi * dimension + i]!;
+  // ‖Σ v‖² = n + Σ over pairs of their cosines, each pair twice
+  const square = sum.reduce((all, x) => all + x * x, 0);
+  return (square - n) / (n * (n - 1)) < HARDLY_ALIKE;
+}
+
+/** Every piece of two and more characters of runs of Han characters, up to `HAN_CHARACTERS` long. */
+function hanPiecesOf(words: readonly string[]): string[] {
+  return words.filter(isHan).flatMap((run) => {
+    const characters = [...run];
+    return characters.flatMap((_, at) =>
+      Array.from({ length: Math.max(0, Math.min(HAN_CHARACTERS, characters.length - at) - 1) }, (_, more) =>
+        characters.slice(at, at + 2 + more).join(''),
+      ),
+    );
+  });
+}
+
+/**
+ * Takes the known pieces of a run of Han characters that is not known as a whole, but for those inside longer ones; returns what is not known of it.
+ * Pieces may overlap: no dictionary says where a word ends. None begins or ends with a particle.
+ */
+function insideRun(run: string, take: (piece: string) => boolean): string[] {
+  const characters = [...run];
+  const taken: { from: number; to: number }[] = [];
+  for (let length = Math.min(HAN_CHARACTERS, characters.length); length >= 2; length--)
+    for (let from = 0; from + length <= characters.length; from++) {
+      const to = from + length;
+      if (PARTICLES.has(characters[from]!) || PARTICLES.has(characters[to - 1]!)) continue;
+      if (taken.some((one) => one.from <= from && to <= one.to)) continue;
+      if (take(characters.slice(from, to).join(''))) taken.push({ from, to });
+    }
+  const rest = characters.map((one, at) =>
+    taken.some(({ from, to }) => from <= at && at < to) || PARTICLES.has(one) ? ' ' : one,
+  );
+  return rest
+    .join('')
+    .split(' ')
+    .filter((piece) => piece !== '');
 }
 
 /** For each wanted phrase the POIs with a text that has it, in order. */
 function poisHaving(wanted: ReadonlySet<string>, texts: readonly (readonly KeywordText[])[]): Map<string, number[]> {
   const having = new Map<string, number[]>();
   texts.forEach((keywords, poi) => {
-    for (const { text } of keywords)
+    for (const { text } of keywords) {
+      const words = wordsOf(text);
       notePhrases(
         having,
         poi,
-        [...phrasesIn(wordsOf(text))].filter((phrase) => wanted.has(phrase)),
+        [...phrasesIn(words), ...hanPiecesOf(words)].filter((phrase) => wanted.has(phrase)),
       );
+    }
   });
   return having;
 }

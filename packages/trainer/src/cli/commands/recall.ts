@@ -56,7 +56,7 @@ interface RecallAnswer {
   /** How the POIs were looked for, and how many that can be found; `recallAt10` of an HNSW index against exact search, measured when it was built. */
   search: { index: 'exact' | 'hnsw'; pois: number; recallAt10: number | null };
   /** What --by words knows of the question. */
-  words?: { known: KnownWords[]; unknown: string[] };
+  words?: { known: KnownWords[]; little: KnownWords[]; unknown: string[] };
   /** Of the question; none without one. */
   hits: Hit[];
   /** Of the question together with what each user likes. */
@@ -281,9 +281,9 @@ async function search(
   if (question !== null && options.by === 'words') {
     const { questionByWords } = await import('../../embedding/recall-words.js');
     const said = [...(question.text ? [question.text] : []), ...question.keywords.map(({ text }) => text)];
-    const { known, unknown, ...read } = questionByWords(said, texts, space);
-    vector = read.vector;
-    words = { known, unknown };
+    const { vector: read, ...told } = questionByWords(said, texts, space);
+    vector = read;
+    words = told;
   } else if (question !== null) {
     vector = await withEmbedder(options, context, dataset, (embedder) => questionInSpace(embedder, space, question));
   }
@@ -361,10 +361,12 @@ function shown({ search: { pois, recallAt10 }, words, hits, users, expected }: R
       'left',
     );
   const searched = `${pois.toLocaleString('en')} POIs searched${recallAt10 === null ? '' : ` by an HNSW index, which finds ${(100 * recallAt10).toFixed(1)} % of what exact search does`}`;
-  const known = words?.known.map(({ text, pois: having }) => `"${text}" (${having.toLocaleString('en')} POIs)`);
+  const named = (some: readonly KnownWords[] = []) =>
+    some.map(({ text, pois: having }) => `"${text}" (${having.toLocaleString('en')} POIs)`).join(', ');
   return [
     searched +
-      (known ? `\nknown of the question: ${known.join(', ')}` : '') +
+      (words ? `\nknown of the question: ${named(words.known)}` : '') +
+      (words?.little.length ? `\nleft out, for POIs of all sorts have it: ${named(words.little)}` : '') +
       (words?.unknown.length ? `\nnot known, or of nearly all: ${words.unknown.join(', ')}` : ''),
     ...(hits.length > 0 ? [list(hits)] : []),
     ...(users ? [caption(users)] : []),
