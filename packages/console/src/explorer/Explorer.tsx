@@ -14,6 +14,7 @@ import './explorer.css';
 import { type Move, moves, spokenChange } from './moves';
 import { Ranking, rowLayout } from './Ranking';
 import { SceneBuilder } from './SceneBuilder';
+import { understoodLine } from './understood';
 import {
   type Compare,
   differing,
@@ -404,17 +405,6 @@ function useSide(view: View, scene: SceneDraft, catalogue: CatalogueSceneReply |
       ranking.again();
     },
   };
-}
-
-/** What recall looked for, and what it knows nothing of. */
-function understoodLine(understood: Chosen['understood']): string {
-  if (understood === null) return '';
-  const { matched, unmatched } = understood;
-  const looked = matched.slice(0, 8).map(({ field, text }) => `${text} (${spoken(field).toLowerCase()})`);
-  return [
-    looked.length === 0 ? '' : ` · looked for ${looked.join(', ')}`,
-    unmatched.length === 0 ? '' : ` · nothing known of ${unmatched.join(', ')}`,
-  ].join('');
 }
 
 /** How each POI moved since the ranking before this one, where both are of the same POIs. */

@@ -2,6 +2,7 @@ import { address, request } from '../api/request';
 import type { CatalogueEntriesReply, CatalogueEntry, CatalogueSceneReply, MomentReply, RankReply } from '../api/types';
 import { type Answer, useAnswer } from '../api/use-answer';
 import type { Option } from '../design/Combobox';
+import type { Understood } from './understood';
 import type { Candidates, SceneDraft, View } from './view';
 
 /** Most POIs of a group that are ranked at once. */
@@ -69,14 +70,12 @@ export interface Chosen {
   /** middle of the group that they were chosen by */
   middle: { latitude: number; longitude: number } | null;
   /** what recall understood of a text; null of other choices */
-  understood: Pick<Recalled, 'matched' | 'unmatched'> | null;
+  understood: Understood | null;
 }
 
 /** Of `POST /v1/recall`, what is read here. */
-interface Recalled {
+interface Recalled extends Understood {
   pois: { poi: string }[];
-  matched: { field: string; text: string }[];
-  unmatched: string[];
 }
 
 /** Which group a choice stands for in a scene: its own value, or that of the scene field that it follows. */
@@ -131,7 +130,7 @@ export function useChosen(
           scope: 'rank',
         });
         ids = found.pois.map(({ poi }) => poi);
-        understood = { matched: found.matched, unmatched: found.unmatched };
+        understood = { matched: found.matched, common: found.common, unmatched: found.unmatched };
         entries = ids.length === 0 ? [] : await askPois({ ids: ids.map(encodeURIComponent).join(',') }, bundle, signal);
       } else if (candidates.kind === 'list') {
         ids = [...candidates.ids];
