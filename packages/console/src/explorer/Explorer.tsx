@@ -9,7 +9,7 @@ import { replaceQuery, useLocation } from '../shell/routing';
 import { presentKeywords, Reading } from './Attention';
 import { CandidateChoice, groupChoice } from './CandidateChoice';
 import { Comparison } from './Comparison';
-import { askScene, askUsers, type Chosen, columnsLine, nameOf, useChosen, useRanking, userOption } from './catalogue';
+import { askScene, askUsers, columnsLine, nameOf, useChosen, useRanking, userOption } from './catalogue';
 import './explorer.css';
 import { type Move, moves, spokenChange } from './moves';
 import { Ranking, rowLayout } from './Ranking';
