@@ -1,5 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { autocast, type DType, groupedLinear, manualSeed, mixExperts, randn, type Tensor, tidy } from './index.js';
+import {
+  autocast,
+  blockLinear,
+  type DType,
+  groupedLinear,
+  manualSeed,
+  mixExperts,
+  randn,
+  type Tensor,
+  tidy,
+} from './index.js';
 
 /** Loss and gradients of a function of some tensors, against weights that tell every element of its result apart. */
 function gradients(inputs: Tensor[], of: (...given: Tensor[]) => Tensor): { value: number[]; grads: number[][] } {
@@ -57,6 +67,34 @@ describe.each(['f32', 'bf16'] as const)('experts in %s', (dtype) => {
     compare(shapes, dtype, (x, weight, bias) => groupedLinear(x, weight, [...source], { bias: bias!, relu }));
   });
 
+  // Wide enough for products of our own, with rows, depths and panels that do not come out even.
+  it.each([
+    ['each its own block', [0, 1, 2], 16, 64],
+    ['some the same block, one read by none', [2, 0, 2], 33, 50],
+    ['all the same block', [1, 1, 1], 47, 129],
+  ] as const)('wide linear layers side by side, %s', (_, source, inputs, outputs) => {
+    const shapes = [
+      [203, 3 * inputs],
+      [3, inputs, outputs],
+      [3, 1, outputs],
+    ];
+    for (const relu of [true, false]) {
+      compare(shapes, dtype, (x, weight, bias) => groupedLinear(x, weight, [...source], { bias: bias!, relu }));
+    }
+    compare(shapes.slice(0, 2), dtype, (x, weight) => groupedLinear(x, weight, [...source]));
+  });
+
+  it.each([
+    [33, 16],
+    [50, 1],
+    [17, 81],
+    [64, 117],
+  ])('a linear layer %i → %i with ReLU', (inputs, outputs) => {
+    compare([[301, inputs], [outputs, inputs], [outputs]], dtype, (x, weight, bias) =>
+      blockLinear(x, weight, bias, { relu: true }),
+    );
+  });
+
   it('linear layers without a bias', () => {
     compare(
       [
@@ -99,6 +137,24 @@ describe('experts', () => {
       const gate = randn([5, 1, 2]);
       gate.narrow(2, 1, 1).fill_(0);
       expect(mixExperts(experts, gate).isfinite().all().item()).toBe(1);
+    });
+  });
+
+  it('hand on what is not a number through ReLU, forward and back', () => {
+    tidy(() => {
+      const x = randn([40, 32]);
+      x.narrow(0, 3, 1).fill_(Number.NaN);
+      const weight = randn([1, 32, 32]).requiresGrad_();
+      for (const of of [
+        () => groupedLinear(x, weight, [0], { relu: true }),
+        () => blockLinear(x, weight.squeeze(0), null, { relu: true }),
+      ]) {
+        const y = of();
+        expect(y.isnan().to('i64').sum().item()).toBe(32);
+        weight.grad = null;
+        y.sum().backward();
+        expect(weight.grad!.isnan().all().item()).toBe(1);
+      }
     });
   });
 

@@ -31,8 +31,8 @@ std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Ten
 /// silu(gate) · up of [..., gate | up].
 at::Tensor swiGlu(const at::Tensor& gateUp);
 
-/// x · weightᵀ + bias: x [..., in], weight [out, in], bias [out] → [..., out].
-at::Tensor blockLinear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
+/// x · weightᵀ + bias, with `relu` max(0, ·) of it: x [..., in], weight [out, in], bias [out] → [..., out].
+at::Tensor blockLinear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, bool relu);
 
 /// swiGlu(x · weightᵀ): x [..., in], weight [gate | up, in].
 at::Tensor linearSwiGlu(const at::Tensor& x, const at::Tensor& weight);

@@ -68,20 +68,24 @@ struct Packing {
   Dtype type;      // of the product's operands; `from` is rounded to it
   int64_t depth, columns;
   Matrix from;
+  int64_t step;     // numbers from one row of `from` to the next
   bool transposed;  // from is [columns, depth], else [depth, columns]
   bool gate;        // transposed ones alone: every panel holds as many columns of the first half as of the second, for `gated` below
 };
 
-/// out = a · packed + bias.
+/// out = a · packed + bias, and where `relu` max(0, ·) of it. Steps are numbers from one row to the next.
 struct Product {
   int64_t depth, columns, panels;
   int64_t begin, end;   // the part of the depth to sum; begin is even
   Matrix a;             // [rows, depth]
+  int64_t aStep;
   const float* packed;
   const float* bias;    // [columns]; may be null
   Matrix out;           // [rows, columns]; no data where only `gated` is wanted
+  int64_t outStep;
   Matrix gated;         // [rows, columns / 2] where the columns are [gate | up]: silu(gate) · up
-  bool add;             // to out, which is f32 then
+  bool add;             // to out
+  bool relu;
 };
 
 /// out (+)= aᵀ · b, f32.
@@ -89,9 +93,18 @@ struct Outer {
   Dtype type;           // of the operands in the product
   int64_t depth, rows, columns;
   Matrix a;             // [depth, rows]
+  int64_t aStep;        // numbers from one of its rows to the next
   const float* packed;  // b: [depth, columns]
   float* out;           // [rows, columns]
   bool add;
+};
+
+/// What comes back through y = relu(x W + b) before the products: the gradient where y > 0, else 0, and its sums over rows, b's gradient.
+struct Rectified {
+  int64_t width;
+  Matrix yGradient;  // [rows, width]
+  Matrix y;          // [rows, width]; no data: no ReLU, and nothing is written
+  Matrix gradient;   // [rows, width]
 };
 
 /// Rows of `to` as sums, in f32, of rows of `from`: row r of those that from[order[first[r]]], … from[order[first[r + 1] − 1]] are; 0 where none is.
@@ -113,6 +126,8 @@ struct Kernels {
   void (*gate)(const Gate&, int64_t row, int64_t end);
   void (*gateBackward)(const Gate&, int64_t row, int64_t end);
   void (*sumRows)(const RowSums&, int64_t row, int64_t end);
+  /// `sums` [width] is added to; may be null.
+  void (*rectifyBackward)(const Rectified&, int64_t row, int64_t end, float* sums);
   /// −ln softmax(row)[target] summed over rows [row, end) of `logits` [rows, classes]; with `differentiate` the logits are replaced by
   /// its gradient, softmax − one-hot.
   double (*crossEntropy)(const Matrix& logits, int64_t classes, const int64_t* targets, int64_t row, int64_t end, bool differentiate);

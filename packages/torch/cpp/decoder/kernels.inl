@@ -571,11 +571,22 @@ double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* target
   return loss;
 }
 
+void rectifyBackward(const Rectified& p, int64_t row, int64_t end, float* sums) {
+  const Matrix to{sums, Dtype::f32};
+  for (int64_t r = row; r < end; r++)
+    for (int64_t c = 0; c < p.width; c += W) {
+      const int64_t at = r * p.width + c, n = p.width - c;
+      F x = get(p.yGradient, at, n);
+      if (p.y.data) put(p.gradient, at, x = V::rectified(get(p.y, at, n), x), n);
+      if (sums) put(to, c, V::add(get(to, c, n), x), n);
+    }
+}
+
 // ---- products ----
 
 #include "products.inl"
 
-constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, sumRows, crossEntropy,
+constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, sumRows, rectifyBackward, crossEntropy,
                         multiplies, panelsOf, panelFloats, pack, product, outer, outerRows};
 
 }  // namespace

@@ -22,11 +22,22 @@ struct Packed {
 /// Operand `matrix` [depth, columns], or [columns, depth] where transposed, f32 or bf16, rounded to `type`. `gate`: Packing's.
 Packed packed(const at::Tensor& matrix, at::ScalarType type, bool transposed, bool gate = false);
 
-/// out = a · packed + bias: a [rows, depth] of the packed type, contiguous; out [rows, columns] f32 or bf16, contiguous, or with a packed
-/// gate undefined; bias [columns] f32 or undefined; gated [rows, columns / 2] with a packed gate, else undefined.
-void multiply(const at::Tensor& a, const Packed& packed, const at::Tensor& out, const at::Tensor& bias = {}, const at::Tensor& gated = {});
+struct Epilogue {
+  at::Tensor bias;   // [columns] f32, or undefined
+  at::Tensor gated;  // [rows, columns / 2] contiguous, with a packed gate; else undefined
+  bool relu = false;
+  bool add = false;  // to what out holds
+};
 
-/// out [n, k], f32, (+)= aᵀ b of a [rows, n] and b [rows, k] of one type, contiguous.
+/// out = a · packed and the epilogue: a [rows, depth] of the packed type; out [rows, columns] f32 or bf16, or with a packed gate undefined.
+/// Rows of both are contiguous and may lie apart: blocks of columns of wider matrices.
+void multiply(const at::Tensor& a, const Packed& packed, const at::Tensor& out, const Epilogue& epilogue = {});
+
+/// out [n, k], f32, contiguous, (+)= aᵀ b of a [rows, n] and b [rows, k] of one type, whose rows are contiguous and may lie apart.
 void multiplyOuter(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out, bool add);
+
+/// Of y = relu(x W + b), what comes back to the product: g where y > 0, else 0 (g itself without a y), and its sums over rows, f32 [width] (b's
+/// gradient), where wanted. g and y [rows, width], contiguous, of one type.
+std::pair<at::Tensor, at::Tensor> rectified(const at::Tensor& g, const at::Tensor& y, bool sums);
 
 }  // namespace larr::decoder

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "../decoder/shared.h"
+#include "../decoder/products.h"
 #include "../every_isa.h"
 
 namespace larr {
@@ -12,21 +12,56 @@ using decoder::isFused;
 using decoder::once;
 using decoder::productType;
 
+constexpr int64_t fewColumns = 16;  // of a network's input or output: our blocks would mostly hold padding
+
+/// Products of blocks of columns with the networks' weights, [in, out] each: ours where they run (products.h), else LibTorch's.
+struct Products {
+  at::ScalarType type;
+  bool ours;
+
+  Products(const at::Tensor& x, at::ScalarType type, const at::Tensor& weight)
+      : type(type), ours(isFused(weight) && weight.size(1) >= fewColumns && weight.size(2) >= fewColumns && decoder::multipliesHere(x, type, x.size(0))) {}
+
+  /// What `into` and LibTorch take: our products round a weight while packing it.
+  at::Tensor weights(const at::Tensor& weight) const { return ours ? weight : weight.to(type).contiguous(); }
+
+  /// place (+)= a · w (or wᵀ) [+ bias, ReLU]
+  void into(const at::Tensor& place, const at::Tensor& a, const at::Tensor& w, bool transposed, bool add, const at::Tensor& bias = {}, bool relu = false) const {
+    if (ours) {
+      decoder::multiply(a, decoder::packed(w, type, transposed), place, {.bias = bias, .gated = {}, .relu = relu, .add = add});
+      return;
+    }
+    at::Tensor to = place;
+    const at::Tensor right = transposed ? w.t() : w;
+    if (add) to.addmm_(a, right);
+    else if (bias.defined()) at::addmm_out(to, bias, a, right);
+    else at::mm_out(to, a, right);
+    if (relu) to.relu_();
+  }
+
+  /// place = aᵀ · b; f32 where they are ours, else of `type`
+  void outer(const at::Tensor& place, const at::Tensor& a, const at::Tensor& b) const {
+    if (ours) return decoder::multiplyOuter(a, b, place, /*add=*/false);
+    at::Tensor to = place;
+    at::mm_out(to, a.t(), b);
+  }
+};
+
 struct GroupedLinear : torch::autograd::Function<GroupedLinear> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                             std::vector<int64_t> source, bool relu, bool differentiate) {
     const at::ScalarType type = productType(x);
     c10::impl::ExcludeDispatchKeyGuard withoutAutocast(c10::autocast_dispatch_keyset);
-    const at::Tensor xs = x.to(type).contiguous(), w = weight.to(type).contiguous(), b = bias ? bias->to(type).reshape({w.size(0), 1, -1}) : at::Tensor();
+    const at::Tensor xs = x.to(type).contiguous();
+    const Products products(xs, type, weight);
+    const at::Tensor w = products.weights(weight);
     const int64_t in = w.size(1), out = w.size(2);
-    at::Tensor y = at::empty({xs.size(0), w.size(0) * out}, xs.options());
+    const at::Tensor b = bias ? bias->to(products.ours ? at::kFloat : type).reshape({w.size(0), out}).contiguous() : at::Tensor();
+    const at::Tensor y = at::empty({xs.size(0), w.size(0) * out}, xs.options());
     for (int64_t e = 0; e < w.size(0); ++e) {
-      at::Tensor place = y.narrow(1, e * out, out);
-      const at::Tensor read = xs.narrow(1, source[static_cast<size_t>(e)] * in, in);
-      if (bias) at::addmm_out(place, b[e], read, w[e]);
-      else at::mm_out(place, read, w[e]);
+      products.into(y.narrow(1, e * out, out), xs.narrow(1, source[static_cast<size_t>(e)] * in, in), w[e], /*transposed=*/false, /*add=*/false,
+                    bias ? b[e] : at::Tensor(), relu);
     }
-    if (relu) y.relu_();
     if (differentiate) {
       context->save_for_backward({xs, w, relu ? y : at::Tensor()});
       context->saved_data["source"] = source;
@@ -45,30 +80,24 @@ struct GroupedLinear : torch::autograd::Function<GroupedLinear> {
     c10::impl::ExcludeDispatchKeyGuard withoutAutocast(c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &w = saved[1], &y = saved[2];
+    const Products products(x, x.scalar_type(), w);
     const auto source = context->saved_data["source"].toIntVector();
     const auto as = [&](const char* name) { return static_cast<at::ScalarType>(context->saved_data[name].toInt()); };
-    at::Tensor g = gradients[0].to(x.scalar_type()).contiguous();
-    if (y.defined()) g = at::threshold_backward(g, y, 0);
     const int64_t in = w.size(1), out = w.size(2), blocks = x.size(1) / in;
-    at::Tensor xGradient, weightGradient, biasGradient;
     // Inputs that are not there are not counted among those that may need a gradient.
-    if (context->saved_data.count("bias") > 0 && context->needs_input_grad(2)) {
-      biasGradient = at::sum(g, at::IntArrayRef{0}, false, at::kFloat).to(as("bias")).reshape(context->saved_data["shape"].toIntVector());
-    }
-    if (context->needs_input_grad(1)) weightGradient = at::empty_like(w);
+    const bool biased = context->saved_data.count("bias") > 0 && context->needs_input_grad(2);
+    auto [g, biasGradient] = decoder::rectified(gradients[0].to(x.scalar_type()).contiguous(), y, biased);
+    if (biased) biasGradient = biasGradient.to(as("bias")).reshape(context->saved_data["shape"].toIntVector());
+    at::Tensor xGradient, weightGradient;
+    if (context->needs_input_grad(1)) weightGradient = at::empty(w.sizes(), w.options().dtype(products.ours ? at::kFloat : x.scalar_type()));
     if (context->needs_input_grad(0)) xGradient = at::empty_like(x);
     std::vector<bool> written(static_cast<size_t>(blocks), false);
     for (int64_t e = 0; e < w.size(0); ++e) {
       const int64_t block = source[static_cast<size_t>(e)];
       const at::Tensor own = g.narrow(1, e * out, out);
-      if (weightGradient.defined()) {
-        at::Tensor place = weightGradient[e];
-        at::mm_out(place, x.narrow(1, block * in, in).t(), own);
-      }
+      if (weightGradient.defined()) products.outer(weightGradient[e], x.narrow(1, block * in, in), own);
       if (!xGradient.defined()) continue;
-      at::Tensor place = xGradient.narrow(1, block * in, in);
-      if (written[static_cast<size_t>(block)]) place.addmm_(own, w[e].t());
-      else at::mm_out(place, own, w[e].t());
+      products.into(xGradient.narrow(1, block * in, in), own, w[e], /*transposed=*/true, /*add=*/written[static_cast<size_t>(block)]);
       written[static_cast<size_t>(block)] = true;
     }
     if (xGradient.defined()) {

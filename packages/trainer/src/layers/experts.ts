@@ -1,4 +1,4 @@
-import { groupedLinear, type Tensor } from '@larr/torch';
+import { blockLinear, groupedLinear, type Tensor } from '@larr/torch';
 import { type BatchNorm, batchNorm, createBatchNorm } from './batch-norm.js';
 import { glorot, type Parameters, zero } from './parameters.js';
 
@@ -59,8 +59,8 @@ export function experts(net: Experts, x: Tensor, training: boolean, source?: rea
   net.layers.forEach(({ weight, bias, norm }, i) => {
     const read = i === 0 ? source : own;
     if (weight.ndim === 2) {
-      h = h.linear(weight, bias);
-      h = (norm ? batchNorm(norm, h, training) : h).relu();
+      h = blockLinear(h, weight, bias, { relu: norm === null });
+      if (norm) h = batchNorm(norm, h, training).relu();
     } else if (norm) {
       h = batchNorm(norm, groupedLinear(h, weight, read!, { bias }), training).relu();
     } else {

@@ -1,4 +1,4 @@
-import { groupedLinear, mixExperts, type Tensor, tensor } from '@larr/torch';
+import { blockLinear, groupedLinear, mixExperts, type Tensor, tensor } from '@larr/torch';
 import { createExperts, type Experts, experts } from './experts.js';
 import { glorot, type Parameters } from './parameters.js';
 
@@ -101,7 +101,7 @@ export function extract(net: Extraction, x: Tensor, training: boolean): Tensor[]
           level.gate,
           Array.from({ length: level.gates }, (_, g) => g),
         )
-      : x.linear(level.gate);
+      : blockLinear(x, level.gate);
     const gate = logits
       .to('f32')
       .reshape([batch, level.gates, net.experts])

@@ -1,4 +1,4 @@
-import type { Tensor } from '@larr/torch';
+import { blockLinear, type Tensor } from '@larr/torch';
 import { glorot, type Parameters, zero } from './parameters.js';
 
 /** y = x Wᵀ + b, with W [out, in] and b [out]. */
@@ -15,6 +15,7 @@ export function createLinear(p: Parameters, name: string, inputs: number, output
   };
 }
 
-export function linear(layer: Linear, x: Tensor): Tensor {
-  return x.linear(layer.weight, layer.bias);
+/** x [..., in] → [..., out], with `relu` the ReLU of it. */
+export function linear(layer: Linear, x: Tensor, options: { relu?: boolean } = {}): Tensor {
+  return blockLinear(x, layer.weight, layer.bias, options);
 }

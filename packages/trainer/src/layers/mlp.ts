@@ -41,9 +41,8 @@ export function createMlp(
 /** [B, inputs] → [B, hidden.at(-1)]. */
 export function mlp(net: Mlp, x: Tensor, training: boolean): Tensor {
   for (const layer of net.layers) {
-    x = linear(layer.linear, x);
-    if (layer.norm) x = batchNorm(layer.norm, x, training);
-    x = x.relu();
+    if (layer.norm) x = batchNorm(layer.norm, linear(layer.linear, x), training).relu();
+    else x = linear(layer.linear, x, { relu: true });
     if (training && net.dropout > 0) x = x.dropout(net.dropout, true);
   }
   return x;

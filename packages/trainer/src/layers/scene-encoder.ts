@@ -1,4 +1,4 @@
-import { cat, sceneAttention, type Tensor, zeros } from '@larr/torch';
+import { blockLinear, cat, sceneAttention, type Tensor, zeros } from '@larr/torch';
 import { constant, glorot, normal, type Parameters, zero } from './parameters.js';
 
 const EPS = 1e-5;
@@ -135,13 +135,13 @@ function aggregationAttention(enc: SceneEncoder, tokens: SceneTokens): { logits:
   const [wq, wk, wv] = enc.inProjWeight.split(d, 0) as [Tensor, Tensor, Tensor];
   const [bq, bk, bv] = enc.inProjBias.split(d, 0) as [Tensor, Tensor, Tensor];
   const q = enc.agg.reshape([1, d]).linear(wq, bq).reshape([1, h, dh]);
-  const k = x.linear(wk, bk).reshape([entries + 1, h, dh]);
+  const k = blockLinear(x, wk, bk).reshape([entries + 1, h, dh]);
   const logits = k
     .mul(q)
     .sum([2])
     .to('f32')
     .mul(1 / Math.sqrt(dh));
-  return { logits, values: x.linear(wv, bv) };
+  return { logits, values: blockLinear(x, wv, bv) };
 }
 
 /** The whole layer, token by token: mean pooling needs it, and it is the reference for the folded path. */
@@ -180,8 +180,7 @@ export function fullAttention(
   const present = zeros([batch, 1], { dtype: 'bool', device: tokens.index.device });
   const missing = cat([present, tokens.missing], 1); // [B, 1+n]
 
-  const qkv = x
-    .linear(enc.inProjWeight, enc.inProjBias)
+  const qkv = blockLinear(x, enc.inProjWeight, enc.inProjBias)
     .reshape([batch, n + 1, 3, h, dh])
     .permute([2, 0, 3, 1, 4]);
   const [q, k, v] = qkv.unbind(0) as [Tensor, Tensor, Tensor]; // [B, h, 1+n, dh]
@@ -195,15 +194,15 @@ export function fullAttention(
 }
 
 function residualNorm1(enc: SceneEncoder, x: Tensor, context: Tensor): Tensor {
-  const y = x.add(context.linear(enc.outProjWeight, enc.outProjBias));
+  const y = x.add(blockLinear(context, enc.outProjWeight, enc.outProjBias));
   return y.layerNorm([enc.dim], enc.norm1Weight, enc.norm1Bias, EPS);
 }
 
 function feedForward(enc: SceneEncoder, y: Tensor): Tensor {
-  const f = y.linear(enc.ffn1Weight, enc.ffn1Bias).gelu().linear(enc.ffn2Weight, enc.ffn2Bias);
-  return y.add(f).layerNorm([enc.dim], enc.norm2Weight, enc.norm2Bias, EPS);
+  const f = blockLinear(y, enc.ffn1Weight, enc.ffn1Bias).gelu();
+  return y.add(blockLinear(f, enc.ffn2Weight, enc.ffn2Bias)).layerNorm([enc.dim], enc.norm2Weight, enc.norm2Bias, EPS);
 }
 
 function head(enc: SceneEncoder, z: Tensor): Tensor {
-  return z.linear(enc.head1Weight, enc.head1Bias).gelu().linear(enc.head2Weight, enc.head2Bias);
+  return blockLinear(blockLinear(z, enc.head1Weight, enc.head1Bias).gelu(), enc.head2Weight, enc.head2Bias);
 }

@@ -233,11 +233,12 @@ for (const model of networkNames) {
     const data = syntheticData({ rows: 3000 });
     const aucs: number[] = [];
     for (const dtype of ['f32', 'bf16'] as const) {
-      const config = { ...tinyConfig, epochs: 5, dtype };
-      const { metrics } = await trainModel(data, { model, out: temporaryDirectory(), seed: 1, config });
+      // so few epochs that early stopping, which a rounding can set off, does not decide
+      const config = { ...tinyConfig, epochs: 3, patience: 0, dtype };
+      const { metrics } = await trainModel(data, { model, out: temporaryDirectory(), seed: 2, config });
       aucs.push(metrics.ctrAuc);
     }
-    expect(Math.abs(aucs[0]! - aucs[1]!)).toBeLessThan(0.02);
+    expect(Math.abs(aucs[0]! - aucs[1]!)).toBeLessThan(0.01);
     data.dispose();
   });
 }
