@@ -29,6 +29,7 @@ export * from './files/atomic.js';
 export { type DirectoryLock, lockDirectory } from './files/lock.js';
 export { makeDirectory } from './files/make-directory.js';
 export { mustBeDirectory, mustBeOutside, mustBeReplaceable, mustNotHold } from './files/output-directory.js';
+export { settingsText, whyNotJson } from './files/settings-file.js';
 export * from './importers/coupon.js';
 export * from './importers/entree.js';
 export * from './importers/frappe.js';

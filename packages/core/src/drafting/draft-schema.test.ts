@@ -96,6 +96,16 @@ test('tables without a key are an error that names the columns and the option', 
     code: 'KEY_NOT_FOUND',
     message: expect.stringMatching(/--user.*who, what, click/),
   });
+  const named = (keys: { user: string; poi: string }) =>
+    draftSchema({ events: 'events.csv', baseDirectory: directory, keys });
+  await expect(named({ user: 'who', poi: 'whta' })).rejects.toMatchObject({
+    code: 'KEY_NOT_FOUND',
+    message: expect.stringContaining('Did you mean "what"?'),
+  });
+  await expect(named({ user: 'who', poi: 'who' })).rejects.toMatchObject({
+    code: 'KEY_TWICE',
+    message: expect.stringMatching(/"who" .*--user and --poi; there are who, what, click/),
+  });
   const keys = { user: 'who', poi: 'what' };
   const { schema } = await draftSchema({ events: 'events.csv', baseDirectory: directory, keys });
   expect(schema.keys).toEqual(keys);

@@ -133,9 +133,14 @@ export function tableSource({ path, delimiter, query }: Omit<DraftSource, 'where
   return { path, ...(delimiter === undefined ? {} : { delimiter }), ...(key === undefined ? {} : { key }) };
 }
 
-/** The events' key columns. @throws ConfigError `KEY_NOT_FOUND` */
+/** The events' key columns. @throws ConfigError `KEY_NOT_FOUND`, `KEY_TWICE` */
 export function guessKeys(draft: Draft): { user: string; poi: string } {
   const keys = { user: guessKey(draft, 'user'), poi: guessKey(draft, 'poi') };
+  if (keys.user === keys.poi)
+    throw new ConfigError(
+      'KEY_TWICE',
+      `${draft.sources.events!.where}: the column "${keys.user}" would be the key of users and of POIs. Say which they are with --user and --poi; there are ${draft.tables.events.map((c) => c.name).join(', ')}.`,
+    );
   draft.comments.set(
     'keys',
     'columns of the events, by their names or because their values are those of the other table',
@@ -150,7 +155,10 @@ export function likelyKey(
   events: readonly ColumnSketch[],
   which: 'user' | 'poi',
 ): string | undefined {
-  return options.keys?.[which] ?? events.find((c) => says(c.name, patterns[which]) && mayBeKey(c))?.name;
+  // One that is named and not there is told by `guessKeys`.
+  const given = options.keys?.[which];
+  return events.find((c) => (given === undefined ? says(c.name, patterns[which]) && mayBeKey(c) : c.name === given))
+    ?.name;
 }
 
 /** A key is a text or a number. */
@@ -181,7 +189,7 @@ function guessKey(draft: Draft, which: 'user' | 'poi'): string {
   if (found !== undefined) return found.name;
   throw new ConfigError(
     'KEY_NOT_FOUND',
-    `${sources.events!.where}: no column looks like the key of a ${which}. Say which it is with --${which}; there are ${events.map((c) => c.name).join(', ')}.`,
+    `${sources.events!.where}: no column looks like the key of a ${which === 'poi' ? 'POI' : which}. Say which it is with --${which}; there are ${events.map((c) => c.name).join(', ')}.`,
   );
 }
 

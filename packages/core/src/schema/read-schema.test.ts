@@ -26,6 +26,20 @@ async function folder(files: Record<string, string>): Promise<string> {
 const body =
   '{ "name": "x", // the name\n "tables": { "events": "http://host/e.csv" }, "labels": { "click": "click" } }';
 
+test('a schema file that cannot be read says why, and one with a byte order mark is read', async () => {
+  const directory = await folder({ 'bom.json': `\ufeff${body}`, 'empty.json': '', 'folder.json/x': '' });
+  expect((await readSchema(join(directory, 'bom.json'))).name).toBe('x');
+  for (const [file, code, why] of [
+    ['nowhere.json', 'FILE_MISSING', 'there is no such file'],
+    ['folder.json', 'FILE_MISSING', 'it is a directory'],
+    ['empty.json', 'SCHEMA_NOT_JSON', 'it is empty'],
+  ] as const)
+    await expect(readSchema(join(directory, file))).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(new RegExp(`${file}.*${why}`)),
+    });
+});
+
 test('JSON with comments, JavaScript and TypeScript give the same schema', async () => {
   const directory = await folder({
     's.json': body,

@@ -1,7 +1,8 @@
 import { readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { withoutComments } from '../drafting/commented-json.js';
-import { ConfigError, LarrError, UsageError } from '../errors.js';
+import { ConfigError, LarrError } from '../errors.js';
+import { settingsText, whyNotJson } from '../files/settings-file.js';
 import type { DatasetSchema } from './schema.js';
 import { defineSchema, parseSchema } from './validate.js';
 
@@ -11,18 +12,13 @@ import { defineSchema, parseSchema } from './validate.js';
  * @throws UsageError `FILE_MISSING`; ConfigError `SCHEMA_NOT_JSON`, `SCHEMA_NOT_MODULE`, `SCHEMA_INVALID`
  */
 export async function readSchema(file: string): Promise<DatasetSchema> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new UsageError('FILE_MISSING', `The schema file ${file} cannot be read. Check the path.`, { file, cause });
-  }
+  const text = settingsText(file, 'FILE_MISSING', 'the schema file');
   if (/\.m?[jt]s$/.test(file)) return parseSchema(await defaultExport(file), file);
   let value: unknown;
   try {
     value = JSON.parse(withoutComments(text));
   } catch (cause) {
-    throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${(cause as Error).message}`, { file, cause });
+    throw new ConfigError('SCHEMA_NOT_JSON', `${file} is not JSON: ${whyNotJson(text, cause)}`, { file, cause });
   }
   return parseSchema(value, file);
 }

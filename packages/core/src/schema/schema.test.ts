@@ -37,6 +37,9 @@ test('an unknown setting is named with its path and the nearest valid one', () =
   expect(problems({ ...minimal, keys: { usr: 'u' } })).toContain(
     'keys: there is no setting "usr" here. Did you mean "user"?',
   );
+  expect(problems({ ...minimal, keys: { user: 'who', poi: 'who' } })).toContain(
+    'keys: the column "who" is both "user" and "poi"',
+  );
 });
 
 test('an unknown derivation or measure is answered with the nearest one', () => {

@@ -117,6 +117,8 @@ function crossChecks(schema: DatasetSchema): string[] {
         );
     }
   };
+  if (schema.keys.user === schema.keys.poi)
+    problems.push(`keys: the column "${schema.keys.user}" is both "user" and "poi"; name the column of each.`);
   for (const key of ['user', 'poi', 'row'] as const) {
     const label = labels.get(`events.${schema.keys[key]}`);
     if (schema.keys[key] !== undefined && label !== undefined)

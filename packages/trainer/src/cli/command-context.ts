@@ -1,5 +1,4 @@
 // What every `larr` command has in common: options, where output goes, how it stops, how errors become exit codes.
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import {
   type DirectoryLock,
@@ -8,7 +7,9 @@ import {
   lockDirectory,
   mustBeDirectory,
   problemsOf,
+  settingsText,
   UsageError,
+  whyNotJson,
 } from '@larr/core';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -126,20 +127,12 @@ function cpuAlone(text: string): string {
  */
 export function readConfig(file: string | undefined): Configuration {
   if (file === undefined) return Configuration.parse({});
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch {
-    throw new UsageError(
-      'CONFIG_MISSING',
-      `the configuration file ${file} can't be read; check the path given to --config`,
-    );
-  }
+  const text = settingsText(file, 'CONFIG_MISSING', 'the configuration file');
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new UsageError('CONFIG_NOT_JSON', `${file} is not JSON: ${(error as Error).message}`);
+    throw new UsageError('CONFIG_NOT_JSON', `${file} is not JSON: ${whyNotJson(text, error)}`);
   }
   const parsed = Configuration.safeParse(value);
   if (parsed.success) return parsed.data;

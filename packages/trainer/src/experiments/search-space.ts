@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { didYouMean, problemsOf, UsageError } from '@larr/core';
+import { didYouMean, problemsOf, settingsText, UsageError, whyNotJson } from '@larr/core';
 import { z } from 'zod';
 import { draws } from '../language-model/draws.js';
 import { type NetworkName, networksOfTowers } from '../models/config.js';
@@ -89,20 +88,17 @@ export function checkSpaceIsRead(space: SearchSpace, models: readonly string[]):
  * @throws UsageError `SPACE_MISSING`; `SPACE_INVALID` with every name that is no setting and every value that one cannot have
  */
 export async function readSpace(file: string): Promise<SearchSpace> {
-  const text = await readFile(file, 'utf8').catch(() => {
-    throw new UsageError('SPACE_MISSING', `the search space ${file} can't be read; check the path given to --space`);
-  });
+  const text = settingsText(file, 'SPACE_MISSING', 'the search space');
   const invalid = (...problems: string[]) =>
     new UsageError(
       'SPACE_INVALID',
-      `${file} is no search space: ${problems.length === 1 ? problems[0] : `\n${problems.map((problem) => `  ${problem}`).join('\n')}\n`}. ` +
-        'Each setting has {"min", "max"} with "log" or "whole" where wanted, or {"choices": [at least two]}',
+      `${file} is no search space: each setting has {"min", "max"} with "log" or "whole" where wanted, or {"choices": [at least two]}\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
     );
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw invalid(`it is not JSON: ${(error as Error).message}`);
+    throw invalid(`it is not JSON: ${whyNotJson(text, error)}`);
   }
   const parsed = SpaceSchema.safeParse(value);
   if (!parsed.success) throw invalid(...problemsOf(SpaceSchema, parsed.error, value));

@@ -184,7 +184,7 @@ test('search spaces and budgets that make no sense are refused, with the place',
   await expect(readSpace(join(directory, 'nowhere.json'))).rejects.toMatchObject({ code: 'SPACE_MISSING' });
   expect(await read(space)).toEqual(space);
   await expect(read({ 'align.temprature': { min: 0.1, max: 0.2 } })).rejects.toThrow(
-    /space\.json is no search space: align\.temprature: .*Did you mean "align\.temperature"\?/,
+    /space\.json is no search space.*\n {2}align\.temprature: .*Did you mean "align\.temperature"\?/,
   );
   await expect(
     read({ dropuot: { min: 0, max: 0.1 }, learningRate: { min: -1, max: 1 }, hidden: { choices: [[64], 'wide'] } }),

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { UsageError } from '@larr/core';
+import { settingsText, UsageError } from '@larr/core';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { TuneResult, TuneTrial } from '../../experiments/tune.js';
 import type { NetworkName } from '../../models/config.js';
@@ -59,7 +58,10 @@ function tuneTable({ models, config }: TuneResult): string {
 /** The sections beside `train` of the user's file, as they are written there: the best settings are put into the same file. */
 function otherSections(file: string | undefined): object {
   if (file === undefined) return {};
-  const { train: _, ...rest } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+  const { train: _, ...rest } = JSON.parse(settingsText(file, 'CONFIG_MISSING', 'the configuration file')) as Record<
+    string,
+    unknown
+  >;
   return rest;
 }
 
