@@ -335,4 +335,6 @@ test.each([
   const ended = await larr(...there, ...(needsData ? ['--data', out] : []), '--json');
   expect([ended.code, JSON.parse(ended.stdout).error.code]).toEqual([2, code]);
   expect(ended.stderr).not.toContain('    at ');
+  // One line says it, once.
+  expect(ended.stderr.split(code)).toHaveLength(2);
 });

@@ -41,6 +41,7 @@ export class TrainingError extends LarrError {}
  * other data or settings. Whoever reads them finds it out, whatever class they throw.
  */
 const wronglyNamed: ReadonlySet<string> = new Set([
+  'ADDRESS_UNKNOWN',
   'BAD_DELIMITER',
   'BUNDLE_MISSING',
   'CHECKPOINT_MISMATCH',
@@ -57,6 +58,7 @@ const wronglyNamed: ReadonlySet<string> = new Set([
   'NOT_A_WORLD',
   'NOT_TRAINED',
   'NO_VECTORS',
+  'PORT_FORBIDDEN',
   'SCHEMA_MISMATCH',
   'SPLIT_UNKNOWN',
   'TABLE_UNKNOWN',

@@ -80,8 +80,11 @@ export interface RunningServer {
 
 const say = (text: string) => process.stderr.write(`larr-server: ${text}\n`);
 
-/** Counts what happened to bundles, and says it to the people who watch the server. */
-function record(event: RegistryEvent, metrics: Metrics): void {
+/**
+ * Counts what happened to bundles, and says it to the people who watch the server.
+ * @param starting the failure of the first bundle ends the program, which says it
+ */
+function record(event: RegistryEvent, metrics: Metrics, starting: boolean): void {
   if (event.kind === 'loaded') {
     const { alias, model, path } = event.loaded;
     metrics.reloads.inc({ what: 'bundle', outcome: 'loaded' });
@@ -89,7 +92,7 @@ function record(event: RegistryEvent, metrics: Metrics): void {
   } else if (event.kind === 'failed') {
     const { alias, path, code, message } = event.failure;
     metrics.reloads.inc({ what: 'bundle', outcome: 'failed' });
-    say(`${path} does not answer as "${alias}": ${code}: ${message}`);
+    if (!starting) say(`${path} does not answer as "${alias}": ${code}: ${message}`);
   }
 }
 
@@ -229,6 +232,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     await giveUp();
     throw error;
   }
+  let starting = true;
   const models = new ModelRegistry({
     load: (directory) =>
       loadRankingModel(directory, {
@@ -245,7 +249,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
       }),
     home: options.bundle,
     root: options.bundles === undefined ? null : resolve(options.bundles),
-    onEvent: (event) => record(event, metrics),
+    onEvent: (event) => record(event, metrics, starting),
   });
   let experiments: Experiments | null = null;
   try {
@@ -279,7 +283,11 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     void experiments?.loadMissing();
   });
   // Who does not look at `ready` still sees 503 from /readyz; an unhandled rejection would end the process.
-  ready.catch(() => {});
+  ready
+    .catch(() => {})
+    .finally(() => {
+      starting = false;
+    });
   const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } }, front);
   let adminPort: number | null;
   let where: [string, number] = [host, wanted];

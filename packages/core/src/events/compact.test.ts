@@ -433,6 +433,9 @@ describe('compacting an event log', () => {
     await writeFile(join(folder, 'mine.txt'), 'x');
     await write(1, line('impression', 'u', 'p', '03T12:00:00'));
     await expect(compact({ output: folder })).rejects.toMatchObject({ code: 'OUT_NOT_OURS' });
-    await expect(compact({ log: join(folder, 'none') })).rejects.toMatchObject({ code: 'EVENTS_MISSING' });
+    await expect(compact({ log: join(folder, 'none') })).rejects.toMatchObject({
+      code: 'EVENTS_MISSING',
+      message: expect.stringMatching(/there is no such directory\. Name the directory/),
+    });
   });
 });

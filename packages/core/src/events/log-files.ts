@@ -26,10 +26,15 @@ export function segmentNumber(name: string): number | null {
  */
 export async function segmentsOf(directory: string): Promise<Segment[]> {
   const names = await readdir(directory).catch((cause: NodeJS.ErrnoException) => {
-    throw new UsageError('EVENTS_MISSING', `${directory} is no event log: ${cause.message}`, {
-      file: directory,
-      cause,
-    });
+    const why = { ENOENT: 'there is no such directory', ENOTDIR: 'it is a file' }[cause.code ?? ''] ?? cause.message;
+    throw new UsageError(
+      'EVENTS_MISSING',
+      `${directory} is no event log: ${why}. Name the directory that \`larr serve --events\` was given`,
+      {
+        file: directory,
+        cause,
+      },
+    );
   });
   return names
     .flatMap((name) => {

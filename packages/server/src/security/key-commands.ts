@@ -25,7 +25,7 @@ export interface KeysOutput {
 
 /**
  * Runs `keys add|list|revoke`. The new key of \`add\` is its standard output, so that it can go into a file or a variable; it is shown this once.
- * @throws UsageError ACTION_UNKNOWN, OPTION_MISSING, OPTION_INVALID, OPTION_UNKNOWN, KEY_NOT_THERE; ConfigError of the key file
+ * @throws UsageError ACTION_MISSING, ACTION_UNKNOWN, OPTION_MISSING, OPTION_INVALID, OPTION_UNKNOWN, KEY_NOT_THERE; ConfigError of the key file
  */
 export async function runKeysCommand(args: readonly string[], now = new Date()): Promise<KeysOutput> {
   const { values, positionals } = readCommand('keys', args, {
@@ -36,7 +36,9 @@ export async function runKeysCommand(args: readonly string[], now = new Date()):
     rate: { type: 'string' },
   });
   const [action, id, ...more] = positionals;
-  if (values.help || action === undefined) return { stdout: '', stderr: KEYS_USAGE };
+  if (values.help) return { stdout: '', stderr: KEYS_USAGE };
+  if (action === undefined)
+    throw new UsageError('ACTION_MISSING', 'keys: say what to do: add, list or revoke; --help tells more');
   if (!['add', 'list', 'revoke'].includes(action))
     throw new UsageError(
       'ACTION_UNKNOWN',

@@ -179,6 +179,7 @@ describe('larr-server keys', () => {
   });
 
   const wrong: [string, string[], string, RegExp][] = [
+    ['no action', [], 'ACTION_MISSING', /add, list or revoke/],
     ['an unknown action', ['ad'], 'ACTION_UNKNOWN', /Did you mean "add"/],
     ['no file', ['list'], 'OPTION_MISSING', /--keys FILE/],
     ['no name', ['add', '--keys', 'f', '--scopes', 'rank'], 'OPTION_MISSING', /--name/],

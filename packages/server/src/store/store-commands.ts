@@ -20,7 +20,7 @@ only a rollback would load counts as unused: its users are then loaded again fro
 /**
  * Runs `store list|drop`.
  * @returns text or JSON for stdout, a note for stderr
- * @throws UsageError ACTION_UNKNOWN, OPTION_MISSING, OPTION_UNKNOWN, STORE_URL, STORE_NOT_THERE, DATA_UNKNOWN, DATA_IN_USE; StoreAway
+ * @throws UsageError ACTION_MISSING, ACTION_UNKNOWN, OPTION_MISSING, OPTION_UNKNOWN, STORE_URL, STORE_NOT_THERE, DATA_UNKNOWN, DATA_IN_USE; StoreAway
  */
 export async function runStoreCommand(args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
   const { values, positionals } = readCommand('store', args, {
@@ -28,7 +28,9 @@ export async function runStoreCommand(args: readonly string[]): Promise<{ stdout
     earlier: { type: 'boolean', default: false },
   });
   const [action, name, ...more] = positionals;
-  if (values.help || action === undefined) return { stdout: '', stderr: STORE_USAGE };
+  if (values.help) return { stdout: '', stderr: STORE_USAGE };
+  if (action === undefined)
+    throw new UsageError('ACTION_MISSING', 'store: say what to do: list or drop; --help tells more');
   if (action !== 'list' && action !== 'drop')
     throw new UsageError('ACTION_UNKNOWN', `store ${action}: no such action.${didYouMean(action, ['list', 'drop'])}`);
   const place = wanted('store', values.store, '--store DIR|URL');

@@ -407,6 +407,7 @@ describe.runIf(redisInstalled)('a Redis that goes away', () => {
 
 it('lists and drops the data of a store that no server uses any more', async () => {
   const place = join(directory, 'commanded');
+  await expect(runStoreCommand([])).rejects.toMatchObject({ code: 'ACTION_MISSING' });
   await expect(runStoreCommand(['list', '--store', place])).rejects.toMatchObject({ code: 'STORE_NOT_THERE' });
   const store = await openStore(place);
   await (await FeatureStore.open(store, 'export1', files)).load();

@@ -1,4 +1,4 @@
-import { ConfigError, UsageError } from '@larr/core';
+import { ConfigError, problemsOf, UsageError } from '@larr/core';
 import { modelKind } from '../models/index.js';
 import { type TrainConfig, type TrainConfigInput, trainConfigSchema } from './config-schema.js';
 
@@ -45,7 +45,7 @@ export function resolveTrainConfig(
     if (vectorDim !== undefined) checkHeads(parsed.data.larr, vectorDim);
     return parsed.data;
   }
-  const what = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`).join('; ');
+  const what = problemsOf(trainConfigSchema, parsed.error, merged).join('; ');
   throw new ConfigError('BAD_CONFIG', `the training configuration is not valid: ${what}`);
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tidy } from '@larr/torch';
 import { expect, test } from 'vitest';
@@ -95,5 +95,14 @@ test('a run knows its split, and contradicts who names another one', async () =>
 });
 
 test('a directory without a finished run says so', async () => {
-  await expect(exportModelState(temporaryDirectory())).rejects.toMatchObject({ code: 'NOT_TRAINED' });
+  const empty = temporaryDirectory();
+  await expect(exportModelState(empty)).rejects.toMatchObject({
+    code: 'NOT_TRAINED',
+    message: expect.stringContaining('run "larr train" first'),
+  });
+  mkdirSync(join(empty, 'models', 'ple-seed1'), { recursive: true });
+  await expect(exportModelState(empty)).rejects.toMatchObject({
+    code: 'NOT_TRAINED',
+    message: expect.stringContaining(join(empty, 'models', 'ple-seed1')),
+  });
 });

@@ -1,4 +1,6 @@
 import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { TrainingError, UsageError } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
@@ -106,9 +108,19 @@ export async function evaluateTrained(run: string, data: TrainingData, attention
 async function finishedRun(run: string) {
   const paths = runPaths(run);
   if (![paths.weights, paths.description, paths.result].every(existsSync)) {
+    // Of a comparison, whoever names it means one of its models.
+    const models = await readdir(join(run, 'models')).catch(() => []);
     throw new TrainingError(
       'NOT_TRAINED',
-      `${run} holds no finished training run (no result.json): run "larr train" first`,
+      `${run} holds no finished training run (no result.json): ${
+        models.length === 0
+          ? 'run "larr train" first'
+          : `name one of its models, ${models
+              .sort()
+              .map((name) => join(run, 'models', name))
+              .slice(0, 5)
+              .join(', ')}${models.length > 5 ? ', …' : ''}`
+      }`,
     );
   }
   const written = await readRunFile<ModelDescription>(paths.description);

@@ -240,8 +240,10 @@ interface Question {
   keywords: { token: string; text: string }[];
 }
 
-/** What is asked; null where nothing is. @throws UsageError `UNKNOWN_FIELD` */
+/** What is asked; null where nothing is. @throws UsageError `UNKNOWN_FIELD`, `EMPTY_QUERY` */
 function questionOf({ text, scene }: RecallCommandOptions, dataset: Dataset): Question | null {
+  if (text?.trim() === '')
+    throw new UsageError('EMPTY_QUERY', '--text is empty: say what to look for, or leave it out');
   const tokens = new Map(dataset.split.scene.map(({ field, token }) => [field, token]));
   const keywords = Object.entries(scene).map(([field, own]) => {
     const token = tokens.get(field);
