@@ -103,6 +103,8 @@ test('options that contradict each other, or say nothing, are wrong usage of rec
     ['USERS_MISSING', '--by', 'words', '--text', 'sushi', '--user-weight', '1'],
     ['UNKNOWN_COLUMN', ...strangers, '--expect', 'cuisine=x'],
     ['MODEL_UNREAD', ...strangers, '--model', 'm'],
+    ['EMPTY_QUERY', '--by', 'words', '--text', ' '],
+    ['EMPTY_QUERY', '--by', 'words'],
   ] as const;
   const told = await Promise.all(cases.map(([, ...args]) => recall(...args, '--json')));
   expect(told.map(({ code, stdout }) => [code, JSON.parse(stdout).error.code])).toEqual(
