@@ -134,6 +134,26 @@ it('closing goes on after a failure, says each, and fails with the first', async
   expect(told).toEqual(['b could not be closed: b is stuck', 'c could not be closed: c is stuck']);
 });
 
+it('refuses what its options name and is not there before it reads a bundle', async () => {
+  const refused = (options: object, code: string, words: RegExp) =>
+    expect(createServer({ bundle: directory, port: 0, ...options })).rejects.toMatchObject({
+      name: 'UsageError',
+      code,
+      message: expect.stringMatching(words),
+    });
+  await refused({ bundles: join(directory, 'nowhere') }, 'BUNDLES_MISSING', /nowhere is not a directory/);
+  await refused({ store: 'redsi://host:6379' }, 'STORE_URL', /redsi:.*redis:\/\/HOST:PORT/);
+  await refused({ unseen: directory }, 'UNSEEN_UNREADABLE', /is a directory: name a file/);
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+it('says nothing beside the error of a bundle that cannot be served at the start', async () => {
+  const server = await createServer({ bundle: directory, port: 0 });
+  await expect(server.ready).rejects.toMatchObject({ code: 'BUNDLE_MISSING' });
+  await server.close();
+  expect(said).not.toContain('does not answer');
+});
+
 it('looks whether its ports are free before it reads a bundle or opens a log', async () => {
   const taken = createNetServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => taken.once('listening', resolve));

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { stat } from 'node:fs/promises';
 import { type AddressInfo, createServer as createListener } from 'node:net';
 import { resolve } from 'node:path';
 import { type DirectoryLock, LarrError, lockDirectory, mustBeDirectory, namedBadLines, UsageError } from '@larr/core';
@@ -166,10 +167,16 @@ async function mustBeFree(host: string, port: number): Promise<void> {
   }
 }
 
+const isDirectory = (place: string): Promise<boolean> =>
+  stat(place).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
 /**
  * Loads the bundle and listens at once beside that, so that probes are answered.
  * @throws LarrError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNKNOWN when the address cannot be listened on; UsageError OUT_NOT_A_DIRECTORY, IN_USE for
- * `events`, EVENTS_MISSING, SINK_INVALID; DataError EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
+ * `events`, EVENTS_MISSING, SINK_INVALID, BUNDLES_MISSING, STORE_URL; DataError EXPERIMENTS_CORRUPT, SINK_PLACE_UNREADABLE; those of openFront
  */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const metrics = createMetrics();
@@ -183,6 +190,11 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   ] as const)
     if (port !== 0) await mustBeFree(of, port);
   const runs = options.runs === undefined ? undefined : await RunDirectory.open(options.runs);
+  if (options.bundles !== undefined && !(await isDirectory(options.bundles)))
+    throw new UsageError(
+      'BUNDLES_MISSING',
+      `--bundles ${options.bundles} is not a directory: name one that holds bundles`,
+    );
   if (options.events !== undefined) await mustBeDirectory(options.events);
   if (options.sinks !== undefined && options.sinks.length > 0) {
     if (options.events === undefined)

@@ -1,5 +1,5 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises';
-import { DataError } from '@larr/core';
+import { DataError, UsageError } from '@larr/core';
 
 /** A scene text that no bundle had an embedding for. */
 export interface UnseenText {
@@ -32,11 +32,13 @@ export class UnseenTexts {
 
   /**
    * Opens the list in a file, which is made if it is not there; a line that a crash cut short is left out.
-   * @throws DataError UNSEEN_UNREADABLE where another line is not a text
+   * @throws DataError UNSEEN_UNREADABLE where another line is not a text; UsageError of the same code where it is a directory
    */
   static async open(path: string): Promise<UnseenTexts> {
     const before = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return '';
+      if (error.code === 'EISDIR')
+        throw new UsageError('UNSEEN_UNREADABLE', `--unseen ${path} is a directory: name a file to list texts in`);
       throw new DataError('UNSEEN_UNREADABLE', `${path} cannot be read: ${error.code}`, { file: path, cause: error });
     });
     const lines = before.split('\n');

@@ -489,7 +489,12 @@ describe.runIf(redisInstalled).each([
 });
 
 it('never shows the password of a store whose address it cannot read', async () => {
-  const bad = ['redis-cluster://user:secret@nowhere', 'redis://user:secret@[', 'redis-cluster://:secret@a:b'];
+  const bad = [
+    'redsi://user:secret@host:6379',
+    'redis-cluster://user:secret@nowhere',
+    'redis://user:secret@[',
+    'redis-cluster://:secret@a:b',
+  ];
   for (const url of bad) {
     const error = await openStore(url).then(
       () => null,
