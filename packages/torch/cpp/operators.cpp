@@ -1,4 +1,5 @@
 // The operators declared in operators/operators.mjs: helpers that their expressions use, and the generated glue.
+#include "bags.h"
 #include "addon.h"
 #include "contrastive.h"
 #include "decoder/decoder.h"
@@ -42,6 +43,9 @@ at::Tensor embeddingBag(const at::Tensor& weight, const at::Tensor& index, const
                         bool sparse, const std::optional<at::Tensor>& weights, const std::optional<int64_t>& paddingIndex) {
   if (mode != "sum" && mode != "mean") {
     throw ArgumentError{"TENSOR_ARGUMENT", "mode must be 'sum' or 'mean', not '" + mode + "'"};
+  }
+  if (!sparse && !weights) {
+    if (auto bags = plainBags(weight, index, offsets, mode == "mean", paddingIndex)) return *bags;
   }
   return std::get<0>(at::embedding_bag(weight, index, offsets, /*scale_grad_by_freq=*/false, mode == "mean" ? 1 : 0, sparse, weights,
                                        /*include_last_offset=*/false, paddingIndex));

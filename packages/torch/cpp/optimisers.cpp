@@ -1,4 +1,5 @@
 // Optimiser steps: Adam and AdamW over many tensors in one call, and Adam over the rows that a sparse gradient holds.
+#include "every_isa.h"
 #include "row_gradients.h"
 
 #include <ATen/autocast_mode.h>
@@ -120,6 +121,23 @@ struct RowUpdate {
   double meanCorrection, squareCorrection;  // 1 − βᵗ
 };
 
+/// The numbers of a step that all rows share.
+template <typename T>
+struct RowStep {
+  T beta1, beta2, eps, keep, size, rootCorrection;
+};
+
+template <typename T>
+LARR_INLINE void adamRow(T* __restrict table, T* __restrict mean, T* __restrict square, const T* __restrict gradient, int64_t d, RowStep<T> s) {
+  for (int64_t j = 0; j < d; ++j) {
+    const T g = gradient[j];
+    const T m = mean[j] = s.beta1 * mean[j] + (1 - s.beta1) * g;
+    const T v = square[j] = s.beta2 * square[j] + (1 - s.beta2) * g * g;
+    table[j] = table[j] * s.keep - s.size * m / (std::sqrt(v) * s.rootCorrection + s.eps);
+  }
+}
+LARR_EVERY_ISA(updateRow, adamRow)
+
 /// One step over the rows of an uncoalesced gradient, in place: O(entries · d), whatever the size of the table.
 template <typename T>
 void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::vector<int32_t>& slots, const RowGradient& gradient,
@@ -128,19 +146,11 @@ void updateRows(at::Tensor& table, at::Tensor& mean, at::Tensor& square, std::ve
   T* tableData = table.mutable_data_ptr<T>();
   T* meanData = mean.mutable_data_ptr<T>();
   T* squareData = square.mutable_data_ptr<T>();
-  const T beta1 = static_cast<T>(update.s.beta1), beta2 = static_cast<T>(update.s.beta2), eps = static_cast<T>(update.s.eps);
-  const T keep = static_cast<T>(1 - update.s.lr * update.s.weightDecay);
-  const T stepSize = static_cast<T>(update.s.lr / update.meanCorrection);
-  const T rootCorrection = static_cast<T>(1 / std::sqrt(update.squareCorrection));
+  const AdamSettings& s = update.s;
+  const RowStep<T> step{static_cast<T>(s.beta1), static_cast<T>(s.beta2), static_cast<T>(s.eps), static_cast<T>(1 - s.lr * s.weightDecay),
+                        static_cast<T>(s.lr / update.meanCorrection), static_cast<T>(1 / std::sqrt(update.squareCorrection))};
   eachRowSum<T>(groupRows(gradient.indices, table.size(0), slots), gradient.values.const_data_ptr<T>(), d,
-                {tableData, meanData, squareData}, [&](int64_t at, const T* sum) {
-    for (int64_t j = 0; j < d; ++j) {
-      const T g = sum[j];
-      const T m = meanData[at + j] = beta1 * meanData[at + j] + (1 - beta1) * g;
-      const T v = squareData[at + j] = beta2 * squareData[at + j] + (1 - beta2) * g * g;
-      tableData[at + j] = tableData[at + j] * keep - stepSize * m / (std::sqrt(v) * rootCorrection + eps);
-    }
-  });
+                {tableData, meanData, squareData}, [&](int64_t at, const T* sum) { updateRow(tableData + at, meanData + at, squareData + at, sum, d, step); });
 }
 
 /// The same composed from operators, for other devices and dtypes.

@@ -171,17 +171,8 @@ LARR_INLINE void mixRowsBackward(const T* experts, const float* gate, const T* g
   }
 }
 
-#define LARR_MIX(name, T)                                                                                                                          \
-  LARR_EVERY_ISA void mix##name(const T* experts, const float* gate, T* out, float* sum, int64_t rows, int64_t gates, int64_t count, int64_t d) {    \
-    mixRows<T>(experts, gate, out, sum, rows, gates, count, d);                                                                                    \
-  }                                                                                                                                                \
-  LARR_EVERY_ISA void mix##name##Backward(const T* experts, const float* gate, const T* gradient, T* expertGradient, float* gateGradient, float* sum, \
-                                          int64_t rows, int64_t gates, int64_t count, int64_t d) {                                                   \
-    mixRowsBackward<T>(experts, gate, gradient, expertGradient, gateGradient, sum, rows, gates, count, d);                                         \
-  }
-LARR_MIX(Wide, float)
-LARR_MIX(Narrow, uint16_t)
-#undef LARR_MIX
+LARR_EVERY_ISA(mix, mixRows)
+LARR_EVERY_ISA(mixBackward, mixRowsBackward)
 
 struct MixExperts : torch::autograd::Function<MixExperts> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& experts, const at::Tensor& gate, bool differentiate) {
@@ -191,9 +182,9 @@ struct MixExperts : torch::autograd::Function<MixExperts> {
     decoder::overRows(rows, (gates + 1) * count * d, [&](int64_t begin, int64_t end) {
       const at::Tensor sum = at::empty({d}, at::kFloat);
       const float* w = weights.const_data_ptr<float>() + begin * gates * count;
-      const auto run = [&](auto mix, auto* from, auto* to) { mix(from + begin * count * d, w, to + begin * gates * d, sum.mutable_data_ptr<float>(), end - begin, gates, count, d); };
-      if (own.scalar_type() == at::kFloat) run(mixWide, static_cast<const float*>(own.const_data_ptr()), static_cast<float*>(out.mutable_data_ptr()));
-      else run(mixNarrow, static_cast<const uint16_t*>(own.const_data_ptr()), static_cast<uint16_t*>(out.mutable_data_ptr()));
+      const auto run = [&](auto* from, auto* to) { mix(from + begin * count * d, w, to + begin * gates * d, sum.mutable_data_ptr<float>(), end - begin, gates, count, d); };
+      if (own.scalar_type() == at::kFloat) run(static_cast<const float*>(own.const_data_ptr()), static_cast<float*>(out.mutable_data_ptr()));
+      else run(static_cast<const uint16_t*>(own.const_data_ptr()), static_cast<uint16_t*>(out.mutable_data_ptr()));
     });
     if (differentiate) {
       context->save_for_backward({own, weights});
@@ -212,15 +203,15 @@ struct MixExperts : torch::autograd::Function<MixExperts> {
     decoder::overRows(rows, 2 * (gates + 1) * count * d, [&](int64_t begin, int64_t end) {
       const at::Tensor sum = at::empty({d}, at::kFloat);
       const int64_t atGate = begin * gates * count;
-      const auto run = [&](auto mix, auto* from, auto* gradient, auto* to) {
-        mix(from + begin * count * d, weights.const_data_ptr<float>() + atGate, gradient + begin * gates * d, to + begin * count * d,
+      const auto run = [&](auto* from, auto* gradient, auto* to) {
+        mixBackward(from + begin * count * d, weights.const_data_ptr<float>() + atGate, gradient + begin * gates * d, to + begin * count * d,
             gateGradient.mutable_data_ptr<float>() + atGate, sum.mutable_data_ptr<float>(), end - begin, gates, count, d);
       };
       if (own.scalar_type() == at::kFloat) {
-        run(mixWideBackward, static_cast<const float*>(own.const_data_ptr()), static_cast<const float*>(back.const_data_ptr()),
+        run(static_cast<const float*>(own.const_data_ptr()), static_cast<const float*>(back.const_data_ptr()),
             static_cast<float*>(expertGradient.mutable_data_ptr()));
       } else {
-        run(mixNarrowBackward, static_cast<const uint16_t*>(own.const_data_ptr()), static_cast<const uint16_t*>(back.const_data_ptr()),
+        run(static_cast<const uint16_t*>(own.const_data_ptr()), static_cast<const uint16_t*>(back.const_data_ptr()),
             static_cast<uint16_t*>(expertGradient.mutable_data_ptr()));
       }
     });
