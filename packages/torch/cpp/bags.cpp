@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 #include "every_isa.h"
 
 namespace larr {
@@ -26,7 +28,7 @@ LARR_INLINE void prefetchRow(const Bags& p, int64_t row) {
 }
 
 /// Bags [begin, end) → [·, width]; the place of an index that no row has, or −1.
-LARR_INLINE int64_t sum(const Bags& p, int64_t begin, int64_t end, float* out) {
+LARR_INLINE int64_t sumRows(const Bags& p, int64_t begin, int64_t end, float* out) {
   for (int64_t bag = begin; bag < end; ++bag) {
     float* __restrict to = out + bag * p.width;
     for (int64_t j = 0; j < p.width; ++j) to[j] = 0;
@@ -47,7 +49,7 @@ LARR_INLINE int64_t sum(const Bags& p, int64_t begin, int64_t end, float* out) {
   }
   return -1;
 }
-LARR_EVERY_ISA(sumBags, sum)
+LARR_EVERY_ISA(sumBags, sumRows)
 
 }  // namespace
 
@@ -56,6 +58,8 @@ std::optional<at::Tensor> plainBags(const at::Tensor& table, const at::Tensor& i
   if (!table.is_cpu() || table.scalar_type() != at::kFloat || table.dim() != 2 || !table.is_contiguous() || !whole(index) || !whole(offsets)) return std::nullopt;
   if (at::GradMode::is_enabled() && table.requires_grad()) return std::nullopt;
   const at::Tensor rows = index.to(at::kLong).contiguous(), starts = offsets.to(at::kLong).contiguous();
+  TORCH_CHECK_INDEX(!paddingIndex || (*paddingIndex >= -table.size(0) && *paddingIndex < table.size(0)), "paddingIndex ", paddingIndex.value_or(0),
+                    " is none of the ", table.size(0), " rows of the table");
   int64_t padding = paddingIndex.value_or(-1);
   if (padding < 0 && paddingIndex) padding += table.size(0);
   Bags p{table.const_data_ptr<float>(), table.size(0), table.size(1), rows.const_data_ptr<int64_t>(), starts.const_data_ptr<int64_t>(), rows.numel(), starts.numel(), padding, mean};
@@ -68,7 +72,7 @@ std::optional<at::Tensor> plainBags(const at::Tensor& table, const at::Tensor& i
   const int64_t work = p.width * (p.indices / std::max<int64_t>(1, p.count) + 1);
   at::parallel_for(0, p.count, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, work)), [&](int64_t begin, int64_t end) {
     const int64_t wrong = sumBags(p, begin, end, to);
-    TORCH_CHECK_INDEX(wrong < 0, "index ", p.index[std::max<int64_t>(0, wrong)], " is none of the ", p.rows, " rows of the table");
+    TORCH_CHECK_INDEX(wrong < 0, "index ", p.index[wrong], " is none of the ", p.rows, " rows of the table");
   });
   return out;
 }

@@ -9,7 +9,11 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define LARR_AVX2 __attribute__((target("avx2,fma")))
+#ifdef __clang__  // takes no width in a target, and would then drop all of it
+#define LARR_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#else
 #define LARR_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#endif
 #else
 #define LARR_AVX2
 #define LARR_AVX512

@@ -1,6 +1,6 @@
 // The operators declared in operators/operators.mjs: helpers that their expressions use, and the generated glue.
-#include "bags.h"
 #include "addon.h"
+#include "bags.h"
 #include "contrastive.h"
 #include "decoder/decoder.h"
 #include "experts/experts.h"

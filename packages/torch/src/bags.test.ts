@@ -44,22 +44,25 @@ it.each([
 
 it('gives the same bits on any number of threads, and zeros to a bag of padding alone', () => {
   const threads = getNumThreads();
-  tidy(() => {
-    const table = randn([ROWS, 64]);
-    const index = randint(1, ROWS, [4000]);
-    index.narrow(0, 0, 4).fill_(0);
-    const offsets = tensor(
-      BigInt64Array.from({ length: 1000 }, (_, i) => BigInt(4 * i)),
-      [1000],
-    );
-    const run = () => embeddingBag(table, index, offsets, { mode: 'mean', paddingIndex: 0 }).toFloat32Array();
-    setNumThreads(1);
-    const one = run();
-    expect(one.slice(0, 64).every((x) => x === 0)).toBe(true);
-    setNumThreads(3);
-    expect(run()).toEqual(one);
-  });
-  setNumThreads(threads);
+  try {
+    tidy(() => {
+      const table = randn([ROWS, 64]);
+      const index = randint(1, ROWS, [4000]);
+      index.narrow(0, 0, 4).fill_(0);
+      const offsets = tensor(
+        BigInt64Array.from({ length: 1000 }, (_, i) => BigInt(4 * i)),
+        [1000],
+      );
+      const run = () => embeddingBag(table, index, offsets, { mode: 'mean', paddingIndex: 0 }).toFloat32Array();
+      setNumThreads(1);
+      const one = run();
+      expect(one.slice(0, 64).every((x) => x === 0)).toBe(true);
+      setNumThreads(3);
+      expect(run()).toEqual(one);
+    });
+  } finally {
+    setNumThreads(threads);
+  }
 });
 
 it('refuses an index that no row has, and offsets that do not rise', () => {
@@ -71,5 +74,7 @@ it('refuses an index that no row has, and offsets that do not rise', () => {
     expect(() => embeddingBag(table, index, falling)).toThrow(/offset 2 is 8/);
     const late = tensor(BigInt64Array.from([1n, 9n]), [2]);
     expect(() => embeddingBag(table, index, late)).toThrow(/rise from 0/);
+    for (const paddingIndex of [ROWS, -ROWS - 1])
+      expect(() => embeddingBag(table, index, offsets, { paddingIndex })).toThrow(/is none of the 50 rows/);
   });
 });

@@ -265,7 +265,7 @@ export const scaledDotProductAttention = native.scaledDotProductAttention as (qu
 /** Symmetric InfoNCE of query and key [B, d], positives on the diagonal: ½ mean(lse over rows + lse over columns − 2·diagonal) of scale · q kᵀ; pairs i ≠ j of one group (i32 [B]) are left out of both sums (docs/method.md, section 3). Accumulates in f32 (f64 for f64). */
 export const infoNce = native.infoNce as (query: Tensor, key: Tensor, scale: Tensor | number, groups?: Tensor | null) => Tensor;
 
-/** Networks side by side: [relu](x_{source e} W_e + b_e) for each e → [B, E · out]; x [B, blocks · in], weight [E, in, out], bias E · out numbers, source: the block of x that each reads. On the CPU for f32 and bf16 nothing is copied between blocks. Defaults: relu = false. */
+/** Networks side by side: [relu](x_{source e} W_e + b_e) for each e → [B, E · out]; x [B, blocks · in], weight [E, in, out], bias E · out numbers, source: the block of x that each reads. On the CPU for f32 and bf16 nothing is copied between blocks, and products are ours where blockLinear’s are and in and out are 16 at least; what comes back to a block that several read is rounded to its dtype after each of them. Defaults: relu = false. */
 export const groupedLinear = native.groupedLinear as (x: Tensor, weight: Tensor, source: number | readonly number[], options?: { bias?: Tensor | null; relu?: boolean }) => Tensor;
 
 /** Σ_e gate[b, g, e] · experts[b, e] → [B, G · d]; experts [B, E · d], gate [B, G, E]. Fused on the CPU for f32 and bf16. */

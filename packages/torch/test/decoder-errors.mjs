@@ -1,15 +1,21 @@
-// How far the decoder's fused layers lie from the same composed in f64, as the share of the largest entry: [[case, error of the value,
+// How far the fused functions lie from the same composed in f64, as the share of the largest entry: [[case, error of the value,
 // largest error of a gradient], …] as JSON. decoder.test.ts runs it once for each instruction set (LARR_ISA).
 import {
   addRmsNorm,
   blockLinear,
+  embedding,
+  embeddingBag,
+  groupedLinear,
   linearCrossEntropy,
   linearSwiGlu,
   manualSeed,
+  mixExperts,
   packedAttention,
   packedQueryAttention,
+  RowwiseAdam,
   randint,
   randn,
+  sceneAttention,
   swiGlu,
   takeRows,
   tensor,
@@ -171,6 +177,12 @@ for (const dtype of ['f32', 'bf16']) {
       (inputs) => [blockLinear(...inputs)],
     );
     check(
+      `product with ReLU [${count}, ${width}] to ${out}`,
+      dtype,
+      () => [normal(count, width), normal(out, width), normal(out)],
+      (inputs) => [blockLinear(...inputs, { relu: true })],
+    );
+    check(
       `SwiGLU of a product [${count}, ${width}] to ${2 * out}`,
       dtype,
       () => [normal(count, width).div(Math.sqrt(width)), normal(2 * out, width)],
@@ -184,6 +196,32 @@ for (const dtype of ['f32', 'bf16']) {
     () => [normal(24, 70), normal(24, 50)],
     ([x, weight]) => [blockLinear(x.transpose(0, 1).reshape([7, 10, 24]).transpose(0, 1), weight.transpose(0, 1))],
   );
+  for (const [count, blocks, inputs, outputs, source] of [
+    [40, 3, 16, 64, [0, 1, 2]],
+    [203, 3, 33, 50, [2, 0, 2]],
+    [7, 2, 5, 4, [1, 1]],
+    [0, 2, 16, 16, [0, 1]],
+  ]) {
+    const networks = source.length;
+    check(
+      `${networks} products side by side [${count}, ${blocks} × ${inputs}] to ${outputs}`,
+      dtype,
+      () => [normal(count, blocks * inputs), normal(networks, inputs, outputs), normal(networks, 1, outputs)],
+      ([x, weight, bias]) => [groupedLinear(x, weight, source, { bias, relu: true })],
+    );
+  }
+  for (const [count, experts, gates, d] of [
+    [33, 4, 2, 128],
+    [5, 3, 1, 7],
+    [0, 2, 1, 4],
+  ]) {
+    check(
+      `mixture of ${experts} experts of ${d}`,
+      dtype,
+      () => [normal(count, experts * d), normal(count, gates, experts).softmax(2)],
+      ([x, gate]) => [mixExperts(x, gate)],
+    );
+  }
   for (const [count, width, classes] of [
     [1, 4, 2],
     [9, 16, 37],
@@ -199,5 +237,45 @@ for (const dtype of ['f32', 'bf16']) {
       ([states, weight]) => [linearCrossEntropy(states, weight, target)],
     );
   }
+}
+// Those that compute in f32 throughout.
+for (const [batch, n, heads, d] of [
+  [5, 2, 1, 3],
+  [37, 10, 4, 32],
+  [300, 7, 3, 45],
+]) {
+  const index = randint(0, 20, [batch, n]);
+  const missing = randint(0, 3, [batch, n]).eq(0);
+  check(
+    `attention of ${batch} scenes, ${heads} heads of ${d / heads}`,
+    'f32',
+    () => [normal(21, heads).mul(6), normal(21, d)],
+    ([logits, values]) => [sceneAttention(logits, values, index, missing)],
+  );
+}
+for (const width of [1, 16, 19, 130]) {
+  const offsets = tensor(BigInt64Array.from([0n, 7n, 7n, 8n, 200n]), [5]);
+  const index = randint(0, 50, [300]);
+  const table = normal(50, width);
+  tidy(() => {
+    const options = { mode: 'mean', paddingIndex: 0 };
+    const [got, wanted] = ['f32', 'f64'].map((as) => embeddingBag(table.to('f32').to(as), index, offsets, options));
+    rows.push([`bags of ${width} f32`, distance(got, wanted), 0]);
+  });
+  tidy(() => {
+    const gradient = normal(300, width).to('f32');
+    const [got, wanted] = ['f32', 'f64'].map((as) => {
+      const weight = table.to('f32').to(as).requiresGrad_();
+      const adam = new RowwiseAdam([weight], { lr: 0.01 });
+      for (let step = 0; step < 3; step++) {
+        weight.grad = null;
+        embedding(weight, index, { sparse: true }).mul(gradient.to(as)).sum().backward();
+        adam.step();
+      }
+      adam.dispose();
+      return weight.detach();
+    });
+    rows.push([`row-wise Adam of ${width} f32`, distance(got, wanted), 0]);
+  });
 }
 process.stdout.write(JSON.stringify(rows));

@@ -25,6 +25,8 @@ struct V {
   static constexpr int terms = 6;
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  // x where y > 0 or is no number, else 0.
+  static F rectified(F y, F x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_NLE_UQ), x); }
   static F abs(F a) { return _mm512_abs_ps(a); }
   static float sum(F a) { return _mm512_reduce_add_ps(a); }
   static float top(F a) { return _mm512_reduce_max_ps(a); }

@@ -32,6 +32,8 @@ struct V {
   static constexpr int terms = 6;
   static F max(F a, F b) { return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
   static F min(F a, F b) { return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+  // x where y > 0 or is no number, else 0.
+  static F rectified(F y, F x) { return each([&](int i) { return y.v[i] <= 0 ? 0 : x.v[i]; }); }
   static F abs(F a) { return each([&](int i) { return std::fabs(a.v[i]); }); }
   static float sum(F a) { return (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]); }
   static float top(F a) { return std::fmax(std::fmax(a.v[0], a.v[1]), std::fmax(a.v[2], a.v[3])); }

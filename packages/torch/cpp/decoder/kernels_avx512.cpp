@@ -9,9 +9,6 @@ struct V : avx512::V {
   }
   static void store16(uint16_t* p, F x) { narrowed<avx512::V>(p, x); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
-  static void prefetchToWrite(const void* p) { asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p))); }
-  // x where y > 0 or is no number, else 0.
-  static F rectified(F y, F x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_NLE_UQ), x); }
 };
 using Half = V;
 }  // namespace

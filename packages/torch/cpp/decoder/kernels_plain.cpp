@@ -7,9 +7,6 @@ struct V : plain::V {
   static F load16(const uint16_t* p) { return widened<plain::V>(p); }
   static void store16(uint16_t* p, F x) { narrowed<plain::V>(p, x); }
   static F div(F a, F b) { return each([&](int i) { return a.v[i] / b.v[i]; }); }
-  static void prefetchToWrite(const void* p) { __builtin_prefetch(p, 1); }
-  // x where y > 0 or is no number, else 0.
-  static F rectified(F y, F x) { return each([&](int i) { return y.v[i] <= 0 ? 0 : x.v[i]; }); }
 };
 using Half = V;
 }  // namespace

@@ -7,7 +7,7 @@ namespace {
 constexpr int64_t fewRows = 32;
 constexpr int64_t rowsAPart = 48;      // of a product, to a thread; a multiple of every register block
 constexpr int64_t depthAtOnce = 4096;  // a panel of it stays in the second cache
-constexpr int64_t outerDepth = 512;    // rows of both operands packed at a time
+constexpr int64_t outerDepth = 512;    // rows of both operands packed, and summed, at a time
 
 Dtype typeOf(at::ScalarType type) { return type == at::kBFloat16 ? Dtype::bf16 : Dtype::f32; }
 
@@ -33,6 +33,7 @@ Packed packed(const at::Tensor& matrix, at::ScalarType type, bool transposed, bo
 }
 
 void multiply(const at::Tensor& a, const Packed& packed, const at::Tensor& out, const Epilogue& epilogue) {
+  TORCH_CHECK(!epilogue.gated.defined() || !(epilogue.bias.defined() || epilogue.relu || epilogue.add), "a gated product has no bias, ReLU or addition");
   const int64_t rows = a.size(0);
   Product p{};
   p.depth = packed.depth;

@@ -24,7 +24,7 @@ Packed packed(const at::Tensor& matrix, at::ScalarType type, bool transposed, bo
 
 struct Epilogue {
   at::Tensor bias;   // [columns] f32, or undefined
-  at::Tensor gated;  // [rows, columns / 2] contiguous, with a packed gate; else undefined
+  at::Tensor gated;  // [rows, columns / 2] contiguous, with a packed gate, and nothing else then; else undefined
   bool relu = false;
   bool add = false;  // to what out holds
 };

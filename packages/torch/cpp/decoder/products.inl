@@ -23,7 +23,7 @@ __attribute__((always_inline)) inline void accumulate(const char* a, int64_t row
   }
 }
 
-// The vectors of a panel that holds `columns` of a matrix, and more where it is the whole panel.
+// The vectors of a panel from whose first column on the matrix has `columns`.
 template <class P>
 inline int64_t vectorsOf(int64_t columns) { return smaller<int64_t>(P::NV, up(columns, W) / W); }
 
@@ -37,6 +37,25 @@ inline void withVectors(int64_t vectors, const Body& body) {
     default: return body.template operator()<P::NV>();
   }
 }
+
+template <int R, int N>
+__attribute__((always_inline)) inline void zero(F (&sum)[R][N]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < N; v++) sum[r][v] = V::set(0);
+}
+
+template <int R, int N>
+__attribute__((always_inline)) inline void addTo(F (&sum)[R][N], const F (&part)[R][N]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < N; v++) sum[r][v] = V::add(sum[r][v], part[r][v]);
+}
+
+// Lanes added one after another before their sum is added to what was there: rounding grows with the length of such chains.
+constexpr int64_t chain = 512;
 
 // Calls f<R>(row) for rows [begin, end), MR at a time and then the rest at once.
 template <class P, class Body>
@@ -85,7 +104,7 @@ __attribute__((noinline)) void finish(const Product& p, int64_t row, int64_t row
 // Asks for a block that will be stored, `rowBytes` from one row to the next: a store into a line that is in no cache holds up all behind it.
 inline void prefetchBlock(const char* to, int64_t rows, int64_t rowBytes, int64_t bytes) {
   for (int64_t r = 0; r < rows; r++)
-    for (int64_t byte = 0; byte < bytes; byte += 64) V::prefetchToWrite(to + r * rowBytes + byte);
+    for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(to + r * rowBytes + byte, 1);
 }
 
 template <class P, int R, int N>
@@ -96,7 +115,7 @@ __attribute__((noinline)) void productBlock(const Product& p, int64_t row, int64
   const float* b = p.packed + panel * deep * first + p.begin / P::per * width;
   const int64_t depth = (p.end - p.begin) / P::per;
   const bool whole = p.columns - panel * first >= width, biased = whole && p.bias;
-  if (p.out.data) {
+  if (p.out.data && !p.gated.data) {
     const int64_t outSize = p.out.dtype == Dtype::bf16 ? 2 : 4;
     prefetchBlock(static_cast<const char*>(p.out.data) + (row * p.outStep + panel * first) * outSize, R, p.outStep * outSize, width * outSize);
   }
@@ -107,7 +126,13 @@ __attribute__((noinline)) void productBlock(const Product& p, int64_t row, int64
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) sum[r][v] = bias;
   }
-  accumulate<P, R, N, 4>(a, rowBytes, b, depth, sum);
+  accumulate<P, R, N, 4>(a, rowBytes, b, smaller(depth, chain), sum);
+  for (int64_t k = chain; k < depth; k += chain) {
+    F part[R][N];
+    zero(part);
+    accumulate<P, R, N, 4>(a + k * 4, rowBytes, b + k * width, smaller(depth - k, chain), part);
+    addTo(sum, part);
+  }
   const bool odd = P::per == 2 && (p.end - p.begin) % 2;
   if (!odd && !p.add && !p.gated.data && whole) {
     const int64_t at = row * p.outStep + panel * first;
@@ -223,20 +248,16 @@ __attribute__((noinline)) void outerBlock(const float* a, const float* b, int64_
     for (int64_t r = 0; r < R; r++)
       for (int64_t i = 0; i < width; i++) edge[r * width + i] = add && i < n ? c[r * rowStep + i] : 0;
   }
-  prefetchBlock(reinterpret_cast<const char*>(to), R, step * 4, width * 4);
+  if (to == c) prefetchBlock(reinterpret_cast<const char*>(to), R, step * 4, width * 4);
   F sum[R][N];
+  zero(sum);
+  accumulate<P, R, N, outerRows * 4>(reinterpret_cast<const char*>(a), 4, b, deep, sum);
   if (add) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-      for (int v = 0; v < N; v++) sum[r][v] = V::load(to + r * step + v * W);
-  } else {
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-      for (int v = 0; v < N; v++) sum[r][v] = V::set(0);
+      for (int v = 0; v < N; v++) sum[r][v] = V::add(sum[r][v], V::load(to + r * step + v * W));
   }
-  accumulate<P, R, N, outerRows * 4>(reinterpret_cast<const char*>(a), 4, b, deep, sum);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 8

@@ -122,7 +122,8 @@ LARR_INLINE void narrow(float x, float& to) { to = x; }
 LARR_INLINE void narrow(float x, uint16_t& to) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
-  to = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // to nearest, ties to even; gates and experts are finite
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
+  to = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : rounded);
 }
 
 /// sum[j] += weight · x[j]
@@ -251,7 +252,7 @@ at::Tensor mixExperts(const at::Tensor& experts, const at::Tensor& gate) {
   }
   const int64_t rows = gate.size(0), count = gate.size(2);
   const at::Tensor wide = experts.reshape({rows, count, experts.size(1) / count});
-  return at::bmm(gate.to(experts.scalar_type()), wide).reshape({rows, -1});
+  return at::bmm(gate.to(experts.scalar_type()), wide).reshape({rows, gate.size(1) * wide.size(2)});
 }
 
 }  // namespace larr

@@ -26,7 +26,7 @@ LARR_INLINE int64_t entryAt(const Problem& p, int64_t row, int64_t i) {
   return p.missing[row * p.n + i] ? -1 : p.index[row * p.n + i];
 }
 
-/// e^x of x ≤ 0, within 2e-7 of itself; below −87 nothing. Without a branch, so that a compiler makes vectors of it.
+/// e^x of x ≤ 0, within 2e-7 (of its own size 4e-6 near −87, below which it is 0). Without a branch, so that a compiler makes vectors of it.
 LARR_INLINE float powerOfE(float x) {
   constexpr float shift = 12582912;  // 1.5 · 2^23: adding it rounds to a whole number
   const float t = std::max(x, -87.0f) * 1.44269504f, shifted = t + shift, f = t - (shifted - shift);
