@@ -5,10 +5,25 @@ export const PHRASE_WORDS = 3;
 const UNITS =
   /\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+(?:[-\u2010\u2011](?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+)*/gu;
 
-/** Other scripts that are written without blanks: their words are found by a dictionary. */
+const HYPHEN = /[-\u2010\u2011]/;
+
+/** Other scripts that are written without blanks, with the long vowel of kana and marks: their words are found by a dictionary. */
 const WITHOUT_BLANKS =
-  /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+  /((?:(?!\p{N})[\p{scx=Hiragana}\p{scx=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]\p{M}*)+)/u;
 const dictionary = new Intl.Segmenter('und', { granularity: 'word' });
+
+/**
+ * A unit's stretches of such letters word by word, and what is between them as other units are: the dictionary would take digits or Latin
+ * letters beside a word for its part.
+ */
+function cut(unit: string): string[][] {
+  // `split` puts what the expression found at the odd places
+  return unit.split(WITHOUT_BLANKS).flatMap((stretch, i) => {
+    if (i % 2 === 1) return wordsInRun(stretch);
+    const words = stretch.split(HYPHEN).filter((word) => word !== '');
+    return words.length === 0 ? [] : [words];
+  });
+}
 
 /** A run of such letters, word by word. */
 function wordsInRun(run: string): string[][] {
@@ -28,9 +43,7 @@ export function unitsOf(text: string): string[][] {
     .replace(/[\u0300-\u036f]/g, '')
     .normalize('NFKC')
     .toLowerCase();
-  return (plain.match(UNITS) ?? []).flatMap((unit) =>
-    WITHOUT_BLANKS.test(unit) ? wordsInRun(unit) : [unit.split(/[-\u2010\u2011]/)],
-  );
+  return (plain.match(UNITS) ?? []).flatMap(cut);
 }
 
 /** The same, word by word. */

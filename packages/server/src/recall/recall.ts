@@ -116,8 +116,8 @@ export class Recall {
   /**
    * The `k` POIs nearest to the query, best first.
    * @param within POI columns and the value each must have
-   * @throws ApiError RECALL_EMPTY (400) where nothing of the query is known; USER_WITHOUT_HISTORY (400), STORE_AWAY (503) where nothing but a user
-   *   is asked for; COLUMN_UNKNOWN (400)
+   * @throws ApiError RECALL_EMPTY (400) where nothing of the query is known, but STORE_AWAY (503) where the store would tell of the user that is
+   *   asked for too; USER_WITHOUT_HISTORY (400) where nothing but a user is asked for; COLUMN_UNKNOWN (400)
    */
   async nearest(
     query: RecallQuery,

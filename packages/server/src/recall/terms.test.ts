@@ -31,6 +31,9 @@ it('finds words of other scripts that are written without blanks', () => {
   const of = (text: string) => words.match(text).matched.map((term) => term.text);
   expect(of('おいしいラーメンが食べたい')).toEqual(['ラーメン']);
   expect(of('ฉันอยากกินกาแฟ')).toEqual(['กาแฟ']);
+  // digits and Latin letters beside them are words of their own
+  expect(of('ร้านกาแฟ24ชม.')).toEqual(['กาแฟ']);
+  expect(of('กาแฟcafe')).toEqual(['กาแฟ']);
 });
 
 it('gives every keyword that has the term, and nothing for a text without words', () => {

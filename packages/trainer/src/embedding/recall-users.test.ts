@@ -112,7 +112,7 @@ describe('a question in another language than English', () => {
     ]);
     expect(asked('我想吃麻辣烫')).toMatchObject({
       known: [{ text: '麻辣烫', pois: 20 }],
-      unknown: ['吃'],
+      unknown: ['我想吃'],
       found: [0],
     });
     expect(asked('哪里有广东早茶的店')).toMatchObject({ known: [{ text: '广东早茶', pois: 20 }], found: [1] });
@@ -123,8 +123,31 @@ describe('a question in another language than English', () => {
   });
 
   it.each([
+    ['精酿酒吧', '酒吧', ['附近的酒吧', '我想去酒吧', '酒吧推荐', '有酒吧吗']],
+    ['电竞网吧', '网吧', ['附近的网吧', '我们想去网吧']],
+    ['咖啡吧', '咖啡吧', ['哪里有咖啡吧']],
+    ['吉他教室', '吉他', ['我想学吉他']],
+    ['著名的餐厅', '著名', ['著名的店']],
+    ['请客的餐厅', '请客', ['我想请客']],
+  ])('finds words that begin or end as particles do: %s', (text, word, questions) => {
+    const asked = kinds([
+      [text, text],
+      ['川菜馆', '川菜馆'],
+      ['面包房', '面包房'],
+      ['花', '花'],
+    ]);
+    for (const question of questions) {
+      expect(asked(question).known).toContainEqual({ text: word, pois: 20 });
+      expect(asked(question).found).toEqual([0]);
+    }
+    // particles alone are no words
+    expect(() => asked('我们想')).toThrow(expect.objectContaining({ code: 'NOTHING_KNOWN' }));
+  });
+
+  it.each([
     ['おいしいラーメンが食べたい', 'ラーメン', 'とんこつラーメン', 'カレーライスの店', 'ホットコーヒー'],
     ['ฉันอยากกินกาแฟ', 'กาแฟ', 'ร้านกาแฟเย็น', 'ต้มยำกุ้ง', 'ข้าวผัดไก่'],
+    ['กาแฟ', 'กาแฟ', 'ร้านกาแฟ24ชม.', 'ต้มยำกุ้ง24ชม.', 'ข้าวผัดไก่'],
   ])('is cut into words where it is written without blanks: %s', (question, word, first, second, third) => {
     const asked = kinds([
       [first, first],

@@ -16,8 +16,10 @@ const FUNCTION_WORDS = new Set(
   there here very too also just only something anything nothing someone please`.split(/\s+/),
 );
 
-/** Chinese characters that do the same, simplified and traditional; few others begin or end with one. */
-const PARTICLES = new Set('的了吗嗎呢吧啊呀么麼们們我你您他她它这這哪想请請很也就还還是着著');
+/** Chinese characters that do the same, simplified and traditional, and that hardly a word of two characters begins or ends with. */
+const PARTICLES = new Set('的了吗嗎啊呀么麼您她它这這那哪很也就还還是');
+/** Others that tell nothing by themselves, but begin or end words that do: 酒吧 (bar), 吉他 (guitar), 迷你 (mini), 著名 (famous). */
+const PARTICLES_IN_WORDS = new Set('我你他们們吧呢想请請着著');
 
 /** The longest piece of a run of Han characters that is looked up. */
 const HAN_CHARACTERS = 6;
@@ -108,7 +110,7 @@ export function questionByWords(
 /** Whether a word only says how others belong together: one of the list, a letter of hiragana, as が and の are, or Chinese particles. */
 function isFunctionWord(word: string): boolean {
   if (FUNCTION_WORDS.has(word) || /^\p{Script=Hiragana}$/u.test(word)) return true;
-  return isHan(word) && [...word].every((character) => PARTICLES.has(character));
+  return isHan(word) && [...word].every((character) => PARTICLES.has(character) || PARTICLES_IN_WORDS.has(character));
 }
 
 /** Whether POIs are hardly more alike than any two are, whose mean cosine is 0: the phrase that they share, "on" or "mit" or "loved by all", tells nothing. */
@@ -122,13 +124,13 @@ function areOfAllSorts(pois: readonly number[], { vectors, dimension }: PoiSpace
   return (square - n) / (n * (n - 1)) < HARDLY_ALIKE;
 }
 
-/** Every piece of two and more characters of runs of Han characters, up to `HAN_CHARACTERS` long. */
+/** Every piece of three and more characters of runs of Han characters, up to `HAN_CHARACTERS` long: pairs are among phrases already. */
 function hanPiecesOf(words: readonly string[]): string[] {
   return words.filter(isHan).flatMap((run) => {
     const characters = [...run];
     return characters.flatMap((_, at) =>
-      Array.from({ length: Math.max(0, Math.min(HAN_CHARACTERS, characters.length - at) - 1) }, (_, more) =>
-        characters.slice(at, at + 2 + more).join(''),
+      Array.from({ length: Math.max(0, Math.min(HAN_CHARACTERS, characters.length - at) - 2) }, (_, more) =>
+        characters.slice(at, at + 3 + more).join(''),
       ),
     );
   });
@@ -136,7 +138,7 @@ function hanPiecesOf(words: readonly string[]): string[] {
 
 /**
  * Takes the known pieces of a run of Han characters that is not known as a whole, but for those inside longer ones; returns what is not known of it.
- * Pieces may overlap: no dictionary says where a word ends. None begins or ends with a particle.
+ * Pieces may overlap: no dictionary says where a word ends. None begins or ends with one of `PARTICLES`.
  */
 function insideRun(run: string, take: (piece: string) => boolean): string[] {
   const characters = [...run];
