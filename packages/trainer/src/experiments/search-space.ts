@@ -2,8 +2,8 @@ import { didYouMean, problemsOf, settingsText, UsageError, whyNotJson } from '@l
 import { z } from 'zod';
 import { draws } from '../language-model/draws.js';
 import { type NetworkName, networksOfTowers } from '../models/config.js';
-import { modelKind } from '../models/index.js';
-import type { TrainConfig } from '../training/config.js';
+import { modelKind, networkOf } from '../models/index.js';
+import { resolveTrainConfig, type TrainConfig, type TrainConfigInput } from '../training/config.js';
 import { problemsOfSetting, settingAt, settingTypes, whyUnread } from './settings.js';
 
 /** What a setting is drawn from: a range of numbers, evenly or (`log`) evenly in its logarithm, or some values. */
@@ -73,11 +73,15 @@ function problemsOfSpace(space: SearchSpace): string[] {
 
 /**
  * Refuses a space with a setting that none of the models reads: all its trials would be the same.
- * @throws UsageError `SETTING_UNREAD`
+ * @param config says what the larr models are built on, where the space does not
+ * @throws UsageError `SETTING_UNREAD`; those of `resolveTrainConfig`
  */
-export function checkSpaceIsRead(space: SearchSpace, models: readonly string[]): void {
+export function checkSpaceIsRead(space: SearchSpace, models: readonly string[], config: TrainConfigInput = {}): void {
+  const searched = space.base !== undefined && 'choices' in space.base ? space.base.choices : null;
+  const basesOf = (model: string) =>
+    (searched as readonly NetworkName[] | null) ?? [networkOf(model, resolveTrainConfig(model, {}, config))];
   for (const name of Object.keys(space)) {
-    const unread = models.map((model) => whyUnread(model, name));
+    const unread = models.map((model) => whyUnread(model, name, basesOf(model)));
     if (unread.every((why) => why !== null))
       throw new UsageError('SETTING_UNREAD', `${unread.join(', ')}: take it out of --space, or search another model`);
   }

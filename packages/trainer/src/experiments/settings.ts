@@ -1,6 +1,7 @@
 // Settings of training by their dotted names, as people write them: align.temperature.
 import { problemsOf } from '@larr/core';
 import { z } from 'zod';
+import { type NetworkName, networksOfTowers } from '../models/config.js';
 import { modelKind } from '../models/index.js';
 import { ownSettings, type TrainConfigInput, trainConfigSchema } from '../training/config.js';
 
@@ -10,7 +11,26 @@ interface Node {
 }
 
 /** Settings that decide no figure, or follow from something else. */
-const idle = ['memoryBudgetMiB', 'checkpointSeconds', 'logEvery', 'larr.vectorDim'];
+const idle = [
+  'memoryBudgetMiB',
+  'checkpointSeconds',
+  'logEvery',
+  'larr.vectorDim',
+  'p5.logEvery',
+  'p5.checkpointEvery',
+  'p5.recompute',
+  'p5.lora.save',
+];
+
+/** Sections that one network alone reads. */
+const sections = new Map<string, NetworkName>([
+  ['ple', 'ple'],
+  ['mmoe', 'mmoe'],
+  ['dcnV2', 'dcn-v2'],
+  ['xdeepfm', 'xdeepfm'],
+  ['fibinet', 'fibinet'],
+  ['din', 'din'],
+]);
 
 /** Every setting of training by its dotted name, and its type in JSON Schema; none that decide no figure. */
 export function settingTypes(): Map<string, string | undefined> {
@@ -35,12 +55,29 @@ export function problemsOfSetting(path: string, value: unknown): string[] {
   return parsed.success ? [] : problemsOf(trainConfigSchema, parsed.error, config);
 }
 
-/** Why it would mean nothing to give a model another value of a setting; null where it reads it. */
-export function whyUnread(model: string, path: string): string | null {
-  const { vectors, overrides } = modelKind(model);
+/**
+ * Why it would mean nothing to give a model another value of a setting; null where it reads it.
+ * @param bases the networks that a model may be built on that is none itself
+ */
+export function whyUnread(model: string, path: string, bases: readonly NetworkName[]): string | null {
+  const { vectors, overrides, network, languageModel = false } = modelKind(model);
   if (overrides && settingAt(overrides, path) !== undefined) return `${model} is what it is by its own ${path}`;
-  const semantic = path.startsWith('align.') || path.startsWith('larr.');
-  return semantic && vectors === null ? `${model} does not read ${path}` : null;
+  const reads = (one: NetworkName) => {
+    if (path.startsWith('p5.')) return languageModel;
+    if (languageModel) return false;
+    if (path === 'base') return network === null;
+    if (path.startsWith('align.') || path.startsWith('larr.')) return vectors !== null;
+    return networkReads(one, path);
+  };
+  if ((network === null ? bases : [network]).some(reads)) return null;
+  return `${model}${network === null && !languageModel ? ` on ${bases.join(', ')}` : ''} does not read ${path}`;
+}
+
+function networkReads(network: NetworkName, path: string): boolean {
+  const of = sections.get(path.split('.')[0]!);
+  if (of !== undefined) return of === network;
+  if (path === 'hidden') return network !== 'ple' && network !== 'mmoe';
+  return path !== 'interactions' || networksOfTowers.has(network);
 }
 
 /** The value at a dotted name; undefined where there is none. */

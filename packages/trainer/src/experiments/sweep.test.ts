@@ -51,6 +51,10 @@ test('what cannot be swept is refused before anything is trained', async () => {
     message: expect.stringContaining('align.temperature'),
   });
   await expect(run('align.temperature', [0.1, 0.2], 'ple')).rejects.toMatchObject({ code: 'SETTING_UNREAD' });
+  await expect(run('mmoe.experts', [2, 4])).rejects.toMatchObject({
+    code: 'SETTING_UNREAD',
+    message: expect.stringContaining('larr on ple does not read mmoe.experts'),
+  });
   await expect(run('align.lambda', [0.1, 0.2], 'larr-lambda0')).rejects.toMatchObject({ code: 'SETTING_UNREAD' });
   await expect(run('align.temperature', [0.1])).rejects.toMatchObject({ code: 'BAD_VALUES' });
   await expect(run('align.temperature', [0.1, 0.1])).rejects.toMatchObject({ code: 'BAD_VALUES' });

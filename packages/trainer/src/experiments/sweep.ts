@@ -1,4 +1,5 @@
 import { UsageError } from '@larr/core';
+import { networkOf } from '../models/index.js';
 import { writeSweepReport } from '../report/sweep-report.js';
 import { resolveTrainConfig, type TrainConfigInput } from '../training/config.js';
 import { loadTrainingData, type TrainingData } from '../training/data.js';
@@ -156,7 +157,7 @@ export function checkSweep(options: Pick<SweepOptions, 'param' | 'values' | 'mod
   }
   if (values.length < 2 || values.some((value) => !Number.isFinite(value)) || new Set(values).size < values.length)
     throw new UsageError('BAD_VALUES', `a sweep takes two or more different numbers, not ${values.join(', ')}`);
-  const unread = whyUnread(model, param);
+  const unread = whyUnread(model, param, [networkOf(model, resolveTrainConfig(model, {}, options.config))]);
   if (unread !== null) throw new UsageError('SETTING_UNREAD', `${unread}: sweep another model, or another setting`);
   // Refused before anything is loaded, and not after half of the values were trained.
   for (const value of values) resolveTrainConfig(model, {}, withSetting(options.config ?? {}, model, param, value));

@@ -7,7 +7,7 @@ import { syntheticData, syntheticVectors, temporaryDirectory, tinyConfig } from 
 import { resolveTrainConfig } from '../training/config.js';
 import type { LearningData } from '../training/data.js';
 import type { TrainProgress } from '../training/train.js';
-import { checkSpaceIsRead, readSpace } from './search-space.js';
+import { checkSpaceIsRead, readSpace, type SearchSpace } from './search-space.js';
 import { type TuneOptions, tuneOn } from './tune.js';
 
 /** Data whose test part nobody may look at. */
@@ -203,6 +203,28 @@ test('search spaces and budgets that make no sense are refused, with the place',
     /ple does not read align\.lambda, dnn does not/,
   );
   expect(() => checkSpaceIsRead({ 'align.lambda': { min: 0.1, max: 1 } }, ['ple', 'larr'])).not.toThrow();
+  const levels = { 'ple.levels': { choices: [[[8]], [[16]]] } };
+  const maps = { 'xdeepfm.maps': { choices: [[8], [16]] } };
+  for (const [unread, models, base] of [
+    [levels, ['dnn']],
+    [levels, ['larr', 'larr-ple'], 'dnn'],
+    [maps, ['larr', 'deepfm']],
+    [{ 'mmoe.experts': { choices: [2, 4] } }, ['ple', 'larr']],
+    [{ 'dcnV2.layers': { choices: [2, 4] } }, ['xdeepfm']],
+    [{ 'fibinet.reduction': { choices: [2, 4] } }, ['din']],
+    [{ 'din.attention': { choices: [[8], [16]] } }, ['esmm']],
+    [{ 'p5.samples': { choices: [10, 20] } }, ['dnn', 'larr']],
+    [{ hidden: { choices: [[8], [16]] } }, ['larr', 'mmoe']],
+    [{ interactions: { choices: ['none', 'fm'] } }, ['deepfm']],
+    [{ base: { choices: ['dnn', 'ple'] } }, ['dnn']],
+  ] as const)
+    expect(() => checkSpaceIsRead(unread as SearchSpace, models, base && { base })).toThrow(/does not read/);
+  expect(() => checkSpaceIsRead(maps, ['larr', 'dnn'], { base: 'xdeepfm' })).not.toThrow();
+  expect(() => checkSpaceIsRead(maps, ['larr'], { models: { larr: { base: 'xdeepfm' } } })).not.toThrow();
+  expect(() => checkSpaceIsRead({ ...maps, base: { choices: ['ple', 'xdeepfm'] } }, ['larr'])).not.toThrow();
+  expect(() => checkSpaceIsRead({ 'din.attention': { choices: [[8], [16]] } }, ['din'])).not.toThrow();
+  for (const idle of ['logEvery', 'p5.logEvery', 'p5.checkpointEvery', 'p5.recompute', 'p5.lora.save'])
+    await expect(read({ [idle]: { choices: [1, 2] } })).rejects.toThrow(`${idle}: train has no such setting`);
 
   const data = withoutTest();
   const run = (budget: TuneOptions['budget'], wrong: TuneOptions['space'] = space) =>

@@ -95,7 +95,7 @@ export function registerTune(program: Command): void {
           checkTune({ ...options, budget });
           const config = await withBase(readConfig(options.config), options.base, options.models);
           const space = options.space === undefined ? undefined : await readSpace(options.space);
-          if (space !== undefined) checkSpaceIsRead(space, options.models);
+          if (space !== undefined) checkSpaceIsRead(space, options.models, config.train);
           const vectors = await vectorsFor({ ...options, config }, context);
           return tune({
             ...experimentOptions(options, config, vectors, context),
