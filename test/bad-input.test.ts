@@ -33,7 +33,14 @@ function project(change: { schema?: object; events?: string | Buffer | null } = 
 }
 
 /** What the schema has to be changed for; of everything else it is the data. */
-const ofTheSchema = ['FILE_MISSING', 'COLUMN_MISSING', 'BAD_DELIMITER', 'SCHEMA_INVALID'];
+const ofTheSchema = [
+  'FILE_MISSING',
+  'COLUMN_MISSING',
+  'BAD_DELIMITER',
+  'SCHEMA_INVALID',
+  'LABEL_LEAK',
+  'KEYS_DISJOINT',
+];
 
 async function refused(change: Parameters<typeof project>[0], code: string, ...words: string[]): Promise<void> {
   const { schema, out } = project(change);
@@ -103,6 +110,26 @@ describe('prepare refuses what it cannot use, says where, and leaves nothing beh
       '"seen"',
       'labels.click',
     ));
+  test('a copy of a label among the features', () =>
+    refused(
+      {
+        schema: { features: { categorical: [{ name: 'seen', value: 'events.seen' }] } },
+        events: table(rows.map((row) => `${row},${row.split(',')[2] === '1' ? 'yes' : 'no'}`)).replace(
+          'price',
+          'price,seen',
+        ),
+      },
+      'LABEL_LEAK',
+      '"seen"',
+    ));
+  test('a table of POIs that the events do not name', () =>
+    refused(
+      { schema: { tables: { events: 'events.csv', pois: { path: 'events.csv', key: 'price' } } } },
+      'KEYS_DISJOINT',
+      '"price"',
+    ));
+  test('a zero byte in a value, by its row', () =>
+    refused({ events: table(rows.with(8, 'u1,s\0,0,1')) }, 'BAD_VALUE', 'events.csv', 'row 9', '"shop"', 'zero byte'));
   test('a schema that is no schema', () =>
     refused({ schema: { keys: { user: 'user', pio: 'shop' } } }, 'SCHEMA_INVALID', 'pio'));
 });

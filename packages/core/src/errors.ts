@@ -25,20 +25,21 @@ export class LarrError extends Error {
   }
 }
 
-/** The command was called wrongly: a missing or contradictory argument. */
+/** The command was called wrongly: a missing or contradictory argument, or one that names what it cannot be. */
 export class UsageError extends LarrError {}
 /** The user's data are not what the schema says, or cannot be read. */
 export class DataError extends LarrError {}
 /** A bundle is damaged, incomplete, or of a version this program does not know. */
 export class BundleError extends LarrError {}
-/** A schema or configuration is invalid. */
+/** A schema or configuration is invalid, by itself or for the data. */
 export class ConfigError extends LarrError {}
 /** Training went wrong: not a number, no progress, an exhausted budget. */
 export class TrainingError extends LarrError {}
 
 /**
  * Codes of errors in which a command, or a file of settings that it was given, names what is not there, is of another sort, or belongs to
- * other data or settings. Whoever reads them finds it out, whatever class they throw.
+ * other data or settings, and which those throw who read files for anybody: theirs are errors of data, bundles and training. What only a
+ * command or its settings can have caused is a `UsageError` or `ConfigError`, and needs no line here.
  */
 const wronglyNamed: ReadonlySet<string> = new Set([
   'ADDRESS_UNKNOWN',
@@ -57,6 +58,7 @@ const wronglyNamed: ReadonlySet<string> = new Set([
   'MODEL_OF_OTHER_SPLIT',
   'NOT_A_WORLD',
   'NOT_TRAINED',
+  'NO_NATIVE_RANKER',
   'NO_VECTORS',
   'PORT_FORBIDDEN',
   'SCHEMA_MISMATCH',

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DuckdbSession, ident, literal } from '../duckdb/session.js';
-import { DataError, didYouMean } from '../errors.js';
+import { DataError, didYouMean, UsageError } from '../errors.js';
 import { hashBucket } from '../features/serving.js';
 import type { KeywordText } from '../keywords/tokens.js';
 import { type BatchOptions, type SampleBatch, streamBatches } from '../loader/batches.js';
@@ -102,11 +102,11 @@ export async function openDataset(directory: string, split?: string): Promise<Da
   };
 }
 
-/** @throws DataError `FEATURE_UNKNOWN` */
+/** @throws UsageError `FEATURE_UNKNOWN` */
 function categoricalSpec(split: SplitManifest, feature: string): CategoricalSpec {
   const spec = split.categorical.find((f) => f.name === feature);
   if (spec !== undefined) return spec;
-  throw new DataError(
+  throw new UsageError(
     'FEATURE_UNKNOWN',
     `There is no categorical feature "${feature}".${didYouMean(
       feature,

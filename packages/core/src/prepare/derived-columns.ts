@@ -1,6 +1,6 @@
 import { DOUBLE, DuckDBScalarFunction, INTEGER } from '@duckdb/node-api';
 import { type DuckdbSession, ident } from '../duckdb/session.js';
-import { DataError } from '../errors.js';
+import { ConfigError } from '../errors.js';
 import { compileDerivation, type DerivationArgument } from '../scene/derive.js';
 import { derivationInputs } from '../scene/inputs.js';
 import { keywordText } from '../scene/moment.js';
@@ -167,7 +167,7 @@ export class DerivedColumns {
     );
     const { n } = await db.row<{ n: bigint }>(`SELECT count(*) AS n FROM ${table}_in`);
     if (n > BigInt(distinctLimit)) {
-      throw new DataError(
+      throw new ConfigError(
         'TOO_MANY_VALUES',
         `${what}: ${n} different values are too many for a keyword (limit ${distinctLimit}). Use a bucket or a coarser column.`,
       );

@@ -326,6 +326,6 @@ test('POIs know their entry in the vocabulary of POI ids, as the samples do, has
     }
     if (buckets) expect([...indices].every((index) => index >= 1 && index <= buckets)).toBe(true);
     else expect([...indices].filter((index) => index === 0)).toHaveLength(1);
-    await expect(dataset.poiIndices('dock')).rejects.toMatchObject({ code: 'FEATURE_UNKNOWN' });
+    await expect(dataset.poiIndices('dock')).rejects.toMatchObject({ name: 'UsageError', code: 'FEATURE_UNKNOWN' });
   }
 });

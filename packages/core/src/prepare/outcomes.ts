@@ -1,6 +1,6 @@
 // Columns that give a label away: outcomes are not known when POIs are ranked.
 import { type DuckdbSession, ident } from '../duckdb/session.js';
-import { DataError } from '../errors.js';
+import { ConfigError } from '../errors.js';
 import { valueInputs } from '../scene/inputs.js';
 import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
 import { type ColumnSql, numberSql, presentSql } from './sql-values.js';
@@ -44,7 +44,7 @@ interface Outcome {
 }
 
 /** Features or scene keywords read columns that give a label away; `columns` are all of them. */
-export class LabelLeak extends DataError {
+export class LabelLeak extends ConfigError {
   readonly columns: readonly Outcome[];
   constructor(where: string, found: readonly [Outcome, ...Outcome[]]) {
     const [{ column, what, how }, ...others] = found;

@@ -654,6 +654,12 @@ const badCases: [
     {},
     { code: 'BAD_VALUE', message: /pois\.csv, row 3, column "price": "cheap" is not a finite number/ },
   ],
+  [
+    'a zero byte',
+    { 'pois.csv': poisCsv.replace('Place 3', 'Pla\0ce 3') },
+    {},
+    { code: 'BAD_VALUE', message: /pois\.csv, row 4, column "name": "Pla\\u0000ce 3" is not text: it has a zero byte/ },
+  ],
   ...['nan', 'NaN', 'inf', '-Infinity'].map((text): (typeof badCases)[number] => [
     `${text} for a number`,
     { 'users.csv': usersCsv.replace(/\nu3,(\w+),23\n/, `\nu3,$1,${text}\n`) },

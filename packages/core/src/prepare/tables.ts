@@ -1,5 +1,5 @@
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
-import { DataError, didYouMean } from '../errors.js';
+import { ConfigError, DataError, didYouMean } from '../errors.js';
 import { featureLayout } from '../features/layout.js';
 import { compileDerivation } from '../scene/derive.js';
 import { valueInputs } from '../scene/inputs.js';
@@ -44,7 +44,7 @@ export interface LoadedTables {
  * `us(user_index, user, …)`, `po(poi_index, poi, …)`, `ev(row_id, user_index, poi_index, t, day, click, ord, …)`.
  * Users and POIs that only the events know are added with all columns missing, and counted in `notes`.
  * @param firstEvents reads so many events only
- * @throws DataError `FILE_MISSING`, `UNREADABLE`, `COLUMN_MISSING`, `BAD_TYPE`, `BAD_VALUE`, `TABLE_EMPTY`, `DUPLICATE_KEY`, `LABEL_ONE_CLASS`
+ * @throws ConfigError `BAD_TYPE`, `KEYS_DISJOINT`; DataError `FILE_MISSING`, `UNREADABLE`, `COLUMN_MISSING`, `BAD_VALUE`, `TABLE_EMPTY`, `DUPLICATE_KEY`, `LABEL_ONE_CLASS`
  */
 export async function loadTables(
   db: DuckdbSession,
@@ -245,14 +245,14 @@ async function strangers(
     id,
     eventKey,
   }: { table: 'users' | 'pois'; where: string; key: string; id: string; eventKey: string },
-): Promise<DataError> {
+): Promise<ConfigError> {
   const examples = async (query: string) =>
     (await db.rows<{ key: string }>(query)).map((row) => JSON.stringify(row.key)).join(', ');
   const named = await examples(`SELECT ${eventKey} AS key FROM raw_events GROUP BY 1 ORDER BY min(file_row) LIMIT 3`);
   const listed = await examples(
     `SELECT ${id} AS key FROM ${aliases[table]} WHERE ${id === 'user' ? 'user_index' : 'poi_index'} < 3 ORDER BY 1`,
   );
-  return new DataError(
+  return new ConfigError(
     'KEYS_DISJOINT',
     `${where} lists none of the ${table === 'pois' ? 'POIs' : 'users'} of the events: they name ${named}, its column "${key}" says ${listed}. Name its key under tables.${table} ("key": …), or write both alike${
       /\.0"/.test(named) !== /\.0"/.test(listed) ? ' (one has whole numbers with ".0")' : ''
@@ -263,12 +263,12 @@ async function strangers(
 
 /**
  * Makes sure that the values of a column have a text that a request could give too: bytes and nested values have none.
- * @throws DataError `BAD_TYPE`
+ * @throws ConfigError `BAD_TYPE`
  */
 function mustBeWritable(where: string, column: string, type: string, at: string): void {
   if (!isUnwritable(type)) return;
   const short = type.length <= 60 ? type : `${type.slice(0, 60)}…`;
-  throw new DataError(
+  throw new ConfigError(
     'BAD_TYPE',
     `${where}: the column "${column}", which the schema's ${at} names, is of type ${short}: ${
       isNested(type) ? 'nested values are' : 'bytes are'
@@ -457,6 +457,15 @@ async function checkValues(
       'Times are ISO 8601 ("2026-01-31 12:05:00"), timestamps, or numbers with time.unit.',
     );
   };
+
+  const texts = [...types].flatMap(([column, type]) => (type === 'VARCHAR' ? [column] : []));
+  const hasZero = (column: string) => `contains(${ident(`c:${column}`)}, chr(0))`;
+  const { zeros } = await db.row<{ zeros: bigint }>(
+    `SELECT count(*) AS zeros FROM raw_${table} WHERE ${texts.map(hasZero).join(' OR ') || 'false'}`,
+  );
+  // Readers and writers of text end it at a zero byte, or do not: what is served would not be what was learnt.
+  for (const column of zeros === 0n ? [] : texts)
+    await complain(column, hasZero(column), 'text: it has a zero byte', 'Take the byte out.');
 
   if (table === 'users') return key(userKey(schema)).then(() => checkUses());
   if (table === 'pois') return key(poiKey(schema)).then(() => checkUses());

@@ -3,7 +3,7 @@ import { createReadStream, existsSync } from 'node:fs';
 import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { DataError, writeFileAtomic } from '@larr/core';
+import { UsageError, writeFileAtomic } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
 import type { Similarity } from './embedder.js';
 import { nearest, type PoiIndex, type RecallHit } from './recall.js';
@@ -52,7 +52,7 @@ interface Description {
 /**
  * The index of a vectors directory: the one that is kept there where it is of these vectors, else built and kept. POIs without a
  * text are not in it.
- * @throws DataError `NO_NEAREST_INDEX` where the library has no build for this system
+ * @throws UsageError `NO_NEAREST_INDEX` where the library has no build for this system
  */
 export async function openNearestIndex(
   vectors: string,
@@ -153,7 +153,7 @@ async function library(): Promise<typeof import('usearch')> {
   try {
     return await import('usearch');
   } catch (cause) {
-    throw new DataError(
+    throw new UsageError(
       'NO_NEAREST_INDEX',
       `The library of HNSW indexes (usearch) cannot be loaded on this system: ${(cause as Error).message}. Search with --index exact.`,
       { cause },

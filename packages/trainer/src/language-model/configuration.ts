@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError } from '@larr/core';
+import { DataError, UsageError } from '@larr/core';
 import { z } from 'zod';
 
 /**
@@ -97,7 +97,7 @@ const BAICHUAN_1_VOCABULARY = 64_000;
 /**
  * Reads a Hugging Face `config.json`, in the layout of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`).
  * @param from The file's path, for error messages.
- * @throws DataError `BAD_MODEL_CONFIG` or `UNKNOWN_ARCHITECTURE`, naming the file and the key.
+ * @throws DataError `BAD_MODEL_CONFIG`, UsageError `UNKNOWN_ARCHITECTURE`, naming the file and the key.
  */
 export function fromHuggingFace(json: unknown, from: string): { config: DecoderConfig; layout: WeightLayout } {
   const parsed = huggingFaceSchema.safeParse(json);
@@ -112,14 +112,14 @@ export function fromHuggingFace(json: unknown, from: string): { config: DecoderC
   const config = parsed.data;
   const known = `${readable.join(', ')} (docs/language-model.md)`;
   if (!readable.includes(config.model_type)) {
-    throw new DataError(
+    throw new UsageError(
       'UNKNOWN_ARCHITECTURE',
       `${from}: model_type "${config.model_type}" is not one that this program knows. Known: ${known}.`,
       { file: from },
     );
   }
   const unsupported = (key: string, value: unknown) =>
-    new DataError(
+    new UsageError(
       'UNKNOWN_ARCHITECTURE',
       `${from}: ${key} = ${JSON.stringify(value)} is not supported. Take another model of the families ${known}.`,
       { file: from },

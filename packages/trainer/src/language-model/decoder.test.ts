@@ -136,6 +136,7 @@ describe('rotary frequencies', () => {
   ])('what no decoder here computes is refused by its key: %s', (key, change) => {
     expect(() => fromHuggingFace({ ...llama, rope_parameters: undefined, ...change }, 'dir/config.json')).toThrow(
       expect.objectContaining({
+        name: 'UsageError',
         code: 'UNKNOWN_ARCHITECTURE',
         message: expect.stringMatching(new RegExp(`^dir/config\\.json: ${key} = `)),
       }),

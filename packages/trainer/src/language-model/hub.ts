@@ -39,7 +39,7 @@ const ATTEMPTS = 5;
  * HF_HUB_OFFLINE=1 asks none. Without a network the cached model serves.
  *
  * @throws DataError `MISSING_FILE` where it is neither a directory nor a hub id; `HUB_NOT_FOUND`, `HUB_ACCESS`, `HUB_UNREACHABLE`, `HUB_FAILED`,
- *   `HUB_CHECKSUM`, `HUB_NO_MODEL` where the repository holds no files of such a model
+ *   `HUB_CHECKSUM`; UsageError `HUB_NO_MODEL` where the repository holds no files of such a model
  */
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<string> {
   if (existsSync(reference)) {
@@ -193,7 +193,7 @@ async function fetchSnapshot(
   });
   const has = (path: string) => remote.has(path);
   const none = (what: string) =>
-    new DataError(
+    new UsageError(
       'HUB_NO_MODEL',
       `${id.name} on ${endpoint()} has ${what}. Take a model of the families in docs/language-model.md.`,
     );

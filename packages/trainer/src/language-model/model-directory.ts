@@ -195,8 +195,8 @@ async function weightFiles(directory: string): Promise<Map<string, string[]>> {
  * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32), tokenizer.json or a
  * SentencePiece tokenizer.model; or from a directory with llama2.c's two files; or with PEFT's, whose adapters are merged into the model
  * that they are of.
- * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `UNKNOWN_ARCHITECTURE`, `BAD_MODEL_INDEX`, `BAD_WEIGHTS`,
- *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`, `BAD_ADAPTERS`.
+ * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `BAD_MODEL_INDEX`, `BAD_WEIGHTS`,
+ *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`, `BAD_ADAPTERS`; UsageError `UNKNOWN_ARCHITECTURE`.
  */
 export async function loadLanguageModel(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
   const plain = await llama2cFiles(directory);

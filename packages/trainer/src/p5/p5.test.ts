@@ -179,7 +179,10 @@ describe('prompts', () => {
     expect(one.answers[1]).toBe(one.rest.length - 1);
     const short = await promptsOf(opened, tokenizer, 48);
     for (let row = 0; row < rows.rows; row++) expect(promptIds(short.make(rows, row)).length).toBeLessThanOrEqual(48);
-    await expect(promptsOf(opened, tokenizer, 20)).rejects.toMatchObject({ code: 'SHORT_CONTEXT' });
+    await expect(promptsOf(opened, tokenizer, 20)).rejects.toMatchObject({
+      name: 'UsageError',
+      code: 'SHORT_CONTEXT',
+    });
   });
 
   it('are drawn half clicked, by a seed, from the rows that there are', async () => {

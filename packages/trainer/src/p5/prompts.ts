@@ -1,5 +1,5 @@
 // P5's prompts (Geng et al. 2022, "Recommendation as language processing"): user, scene and POI in text, then a question.
-import { DataError, type Dataset, type KeywordText, type Samples, type SplitManifest } from '@larr/core';
+import { DataError, type Dataset, type KeywordText, type Samples, type SplitManifest, UsageError } from '@larr/core';
 import type { Tokenizer } from '../language-model/tokenizer.js';
 
 /** The rows that prompts are made of; texts by `user` and `poi`, scene [fields, rows] as indices of the split's texts. */
@@ -29,7 +29,7 @@ const QUESTIONS = [' Will this user click?', ' And order?'];
  * Makes prompts of at most `contextLength` tokens: `user ⊕ scene ⊕ POI ⊕ " Will this user click?" (⊕ " And order?")`.
  * The second question is asked whatever the first one's answer is, which is in no prompt: both are read in one pass. Where a
  * text is too long the user's is cut to half of the context, the scene's to a quarter and the POI's to what is left.
- * @throws DataError `SHORT_CONTEXT` where not even the questions fit
+ * @throws UsageError `SHORT_CONTEXT` where not even the questions fit
  */
 export async function promptsOf(dataset: Dataset, tokenizer: Tokenizer, contextLength: number): Promise<Prompts> {
   const { manifest, split } = dataset;
@@ -43,7 +43,7 @@ export async function promptsOf(dataset: Dataset, tokenizer: Tokenizer, contextL
   const asked = questions.reduce((sum, ids) => sum + ids.length, 0);
   const room = contextLength - asked - 1;
   if (room < 8) {
-    throw new DataError(
+    throw new UsageError(
       'SHORT_CONTEXT',
       `The language model's context of ${contextLength} tokens has no room for P5's questions (${asked} tokens) and texts. Take a model with a longer one.`,
     );

@@ -37,7 +37,7 @@ interface Cursor extends StageCursor {
  *
  * @param options.vectors the directory of the language model that is asked: one that can still write, of stage 1 or from elsewhere
  * @throws UsageError `NEEDS_LANGUAGE_MODEL`; TrainingError `CHECKPOINT_MISMATCH`, `INTERRUPTED`, `LOSS_NOT_FINITE`, `OUT_OF_MEMORY`;
- * DataError of the model's directory, `SHORT_CONTEXT`
+ * DataError of the model's directory; UsageError `SHORT_CONTEXT`
  */
 export async function trainP5(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const { dataset, device } = data;
