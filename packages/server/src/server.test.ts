@@ -154,6 +154,26 @@ it('says nothing beside the error of a bundle that cannot be served at the start
   expect(said).not.toContain('does not answer');
 });
 
+it('says that a bundle does not load which is not the one that it starts with', async () => {
+  const server = await createServer({
+    bundle: directory,
+    bundles: directory,
+    port: 0,
+    front: { log: { level: 'silent' } },
+  });
+  mkdirSync(join(directory, 'other'));
+  const reply = await fetch(`${server.url}/v1/admin/reload`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ bundle: 'other', alias: 'b' }),
+  });
+  expect(reply.status).toBe(409);
+  await expect(server.ready).rejects.toMatchObject({ code: 'BUNDLE_MISSING' });
+  await server.close();
+  expect(said).toContain(`${join(directory, 'other')} does not answer as "b"`);
+  expect(said).not.toContain('as "current"');
+});
+
 it('looks whether its ports are free before it reads a bundle or opens a log', async () => {
   const taken = createNetServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => taken.once('listening', resolve));

@@ -83,9 +83,9 @@ const say = (text: string) => process.stderr.write(`larr-server: ${text}\n`);
 
 /**
  * Counts what happened to bundles, and says it to the people who watch the server.
- * @param starting the failure of the first bundle ends the program, which says it
+ * @param starting the bundle of a start that is not over: its failure ends the program, which says it
  */
-function record(event: RegistryEvent, metrics: Metrics, starting: boolean): void {
+function record(event: RegistryEvent, metrics: Metrics, starting: string | null): void {
   if (event.kind === 'loaded') {
     const { alias, model, path } = event.loaded;
     metrics.reloads.inc({ what: 'bundle', outcome: 'loaded' });
@@ -93,7 +93,7 @@ function record(event: RegistryEvent, metrics: Metrics, starting: boolean): void
   } else if (event.kind === 'failed') {
     const { alias, path, code, message } = event.failure;
     metrics.reloads.inc({ what: 'bundle', outcome: 'failed' });
-    if (!starting) say(`${path} does not answer as "${alias}": ${code}: ${message}`);
+    if (path !== starting) say(`${path} does not answer as "${alias}": ${code}: ${message}`);
   }
 }
 
@@ -244,7 +244,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     await giveUp();
     throw error;
   }
-  let starting = true;
+  let starting: string | null = options.bundle;
   const models = new ModelRegistry({
     load: (directory) =>
       loadRankingModel(directory, {
@@ -298,7 +298,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   ready
     .catch(() => {})
     .finally(() => {
-      starting = false;
+      starting = null;
     });
   const app = createApp({ state, metrics, limits: { ...DEFAULT_LIMITS, ...options.limits } }, front);
   let adminPort: number | null;
