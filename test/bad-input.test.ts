@@ -151,6 +151,7 @@ describe('wrong usage exits with 2', () => {
     { args: ['serve', '--bundle', 'x', '--seed', '1'] },
     { args: ['export', '--run', 'x', '--data', 'y', '--out', 'z', '--config', 'c.json'] },
     { args: ['evaluate', '--run', 'x', '--data', 'y', '--seed', '1'] },
+    { args: ['evaluate', '--run', 'x', '--data', 'y', '--split', 'random'] },
     { args: ['init', '--events', 'x', '--device', 'cpu'] },
   ])('$args', async ({ args }) => {
     const { code, stdout, stderr } = await larr(...args);

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { TrainingError, UsageError } from '@larr/core';
+import { TrainingError } from '@larr/core';
 import { loadSafetensors, tidy } from '@larr/torch';
 import type { Parameters } from '../layers/parameters.js';
 import { createModel } from '../models/index.js';
@@ -62,16 +62,10 @@ export async function loadTrainedModel(run: string, device = 'cpu'): Promise<Tra
 
 /**
  * The split that a finished run was trained on: its model knows no other split's ids, and has learnt from rows that others test on.
- * @param asked what somebody says that it is
- * @throws TrainingError `NOT_TRAINED`; UsageError `SPLIT_OF_RUN` where another one is asked for
+ * @throws TrainingError `NOT_TRAINED`
  */
-export async function splitOfRun(run: string, asked?: string): Promise<string> {
-  const { split } = (await finishedRun(run)).description.dataset;
-  if (asked === undefined || asked === split) return split;
-  throw new UsageError(
-    'SPLIT_OF_RUN',
-    `${run} was trained on the split "${split}", and --split says "${asked}": a model knows the ids of its own split only, and has learnt from rows that others test on. Leave --split out, or train on "${asked}"`,
-  );
+export async function splitOfRun(run: string): Promise<string> {
+  return (await finishedRun(run)).description.dataset.split;
 }
 
 /**

@@ -7,7 +7,6 @@ import { textTable } from '../text-table.js';
 interface EvaluateCommandOptions extends OptionsOf<'device' | 'threads'> {
   run: string;
   data: string;
-  split?: string;
   attention?: string;
 }
 
@@ -52,14 +51,13 @@ export function registerEvaluate(program: Command): void {
       "run directory of one model: `larr train`'s --out, or models/<name>-seed<n> of a comparison",
     )
     .requiredOption('--data <dir>', 'the dataset it was trained on')
-    .option('--split <name>', 'the split it was trained on, which the run knows; another one is refused')
     .option('--attention <field>', 'attention for each text of this scene field too')
     .action(
       action<EvaluateCommandOptions, Evaluation>(
-        async ({ run, data, split, device, attention }) => {
+        async ({ run, data, device, attention }) => {
           const { loadTrainingData } = await import('../../training/data.js');
           const { evaluateTrained, splitOfRun } = await import('../../training/trained-model.js');
-          const loaded = await loadTrainingData({ data, split: await splitOfRun(run, split), device });
+          const loaded = await loadTrainingData({ data, split: await splitOfRun(run), device });
           try {
             return await evaluateTrained(run, loaded, attention);
           } finally {
