@@ -116,7 +116,9 @@ it('says of a user alone what is missing, and goes by the rest of the question w
       field: 'user',
       message: expect.stringMatching(/"u1" has no history.*give a text or a scene/),
     });
-    await expect(asked({ lacking: 'store' })).rejects.toMatchObject({ status: 503, code: 'STORE_AWAY' });
+    // what the user chose may be all that is known: it can be asked again
+    for (const text of [undefined, 'xyzzy'])
+      await expect(asked({ lacking: 'store', text })).rejects.toMatchObject({ status: 503, code: 'STORE_AWAY' });
     await expect(asked({ lacking, text: 'xyzzy' })).rejects.toMatchObject({
       code: 'RECALL_EMPTY',
       message: expect.stringMatching(/nothing is known of: xyzzy; user "u1" has no history/),
