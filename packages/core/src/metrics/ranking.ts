@@ -1,3 +1,5 @@
+import { aucScoreInterval } from './auc-score-interval.js';
+
 /** Numbers in a typed or plain array. */
 export type Numbers = ArrayLike<number>;
 
@@ -63,10 +65,18 @@ export function gauc(
 }
 
 /**
- * AUC with a confidence interval by DeLong, DeLong and Clarke-Pearson (1988), computed from mid-ranks
- * (Sun and Xu, 2014) in O(n log n).
+ * Positives and negatives from which DeLong's interval is taken. Of 95 % intervals of normal scores it holds the AUC 92 % of the time
+ * with 30 positives where that is 0.9, 86 % with ten, 64 % with three, since so few rows seldom show how far they vary.
+ */
+const ENOUGH_FOR_DELONG = 30;
+
+/**
+ * AUC with a confidence interval: by DeLong, DeLong and Clarke-Pearson (1988), computed from mid-ranks (Sun and Xu, 2014) in
+ * O(n log n), where there are 30 rows of each class; by `aucScoreInterval` where there are fewer, or all differences come out alike
+ * (classes wholly apart, or one score for all). It has a width always.
  * @param level of the interval, default 0.95
- * @returns standard error and interval (clipped to [0, 1]); all NaN where a class is missing
+ * @returns DeLong's standard error (NaN with a single row of a class) and the interval, within [0, 1]; all
+ * NaN where a class is missing
  */
 export function aucInterval(
   labels: Numbers,
@@ -88,9 +98,11 @@ export function aucInterval(
   let v01 = 0;
   for (const i of positiveOrder) v10 += ((all[i]! - within[0]![i]!) / k - value) ** 2;
   for (const i of negativeOrder) v01 += (1 - (all[i]! - within[1]![i]!) / m - value) ** 2;
-  const variance = (m > 1 ? v10 / (m - 1) / m : 0) + (k > 1 ? v01 / (k - 1) / k : 0);
-  const standardError = Math.sqrt(variance);
+  // How far a single row of a class varies, nobody knows.
+  const standardError = Math.min(m, k) === 1 ? Number.NaN : Math.sqrt(v10 / (m - 1) / m + v01 / (k - 1) / k);
   const z = normalQuantile(0.5 + level / 2);
+  if (Math.min(m, k) < ENOUGH_FOR_DELONG || standardError === 0)
+    return { auc: value, standardError, ...aucScoreInterval(value, m, k, z) };
   return {
     auc: value,
     standardError,

@@ -147,7 +147,7 @@ export function sliceTables(results: TrainResult[], seed: number): string {
   const table =
     first.length + scenes.length === 0
       ? ''
-      : `<div class="scroll"><table class="slices">${head}<tbody>${[...first, ...scenes].join('')}</tbody></table></div><p class="quiet">CTR AUC, seed ${seed}; the small figure is half the 95 % interval (DeLong). The best of each row is marked, however small the lead.</p>`;
+      : `<div class="scroll"><table class="slices">${head}<tbody>${[...first, ...scenes].join('')}</tbody></table></div><p class="quiet">CTR AUC, seed ${seed}; small, its 95 % interval (DeLong; with fewer than 30 rows of a class, Newcombe). The best of each row is marked, however small the lead.</p>`;
   return table + emptySlices(all.filter((slice) => slice.rows === 0));
 }
 
@@ -164,7 +164,7 @@ function emptySlices(empty: Slice[]): string {
 }
 
 function aucCell(a: SliceAuc, best: boolean): string {
-  return `<td${best ? ' class="best"' : ''}>${a.auc.toFixed(4)}<small>± ${((a.high - a.low) / 2).toFixed(4)}</small></td>`;
+  return `<td${best ? ' class="best"' : ''}>${a.auc.toFixed(4)}<small>${a.low.toFixed(3)} … ${a.high.toFixed(3)}</small></td>`;
 }
 
 /** The lines of a metrics.jsonl. */

@@ -39,7 +39,7 @@ export interface Slice {
   ctcvrAuc: SliceAuc | null;
 }
 
-/** AUC with its 95 % interval (DeLong). */
+/** AUC with its 95 % interval, which always has a width: DeLong's, or Newcombe's score interval where a class has fewer than 30 rows. */
 export interface SliceAuc {
   auc: number;
   low: number;

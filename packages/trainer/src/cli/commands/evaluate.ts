@@ -80,10 +80,11 @@ export function registerEvaluate(program: Command): void {
               ],
             ),
             textTable(
-              ['slice', 'rows', 'CTR AUC', '95 % interval (DeLong)'],
+              ['slice', 'rows', 'clicks', 'CTR AUC', '95 % interval'],
               slices.map((slice) => [
                 sliceName(slice),
                 slice.rows === 0 ? 'none' : slice.rows.toLocaleString('en'),
+                slice.clicks.toLocaleString('en'),
                 figure(slice.ctrAuc?.auc),
                 slice.ctrAuc === null ? '' : `${figure(slice.ctrAuc.low)} … ${figure(slice.ctrAuc.high)}`,
               ]),
