@@ -144,19 +144,26 @@ describe('a served bundle', () => {
     const scene = { time: '2026-01-05T12:00:00', weather: 'raining frogs' };
     const { status, reply } = await post({ user: 'nobody', scene, candidates: ['p1', 'nowhere'] });
     expect(status).toBe(200);
-    expect(reply.fallbacks).toEqual({
+    expect(reply.fallbacks).toMatchObject({
       user: true,
       pois: ['nowhere'],
       scene: [{ field: 'weather', text: 'raining frogs' }],
       features: [{ feature: 'weather', value: 'raining frogs' }],
     });
     const usual = await post({ user: 'u1', scene: { time: scene.time, weather: '' }, candidates: ['p1'] });
-    expect(usual.reply.fallbacks).toEqual({ user: false, pois: [], scene: [], features: [] });
+    expect(usual.reply.fallbacks).toMatchObject({ user: false, pois: [], scene: [], features: [] });
+    const forgotten = await post({ user: 'u1', scene: {}, candidates: ['p1'] });
+    expect(forgotten.reply.fallbacks.missing).toEqual(expect.arrayContaining(['time', 'weather']));
+    const rest = usual.reply.fallbacks.missing ?? [];
+    expect(rest).not.toContain('time');
+    const whole = { ...scene, weather: 'sunny', ...Object.fromEntries(rest.map((column) => [column, null])) };
+    const told = await post({ user: 'u1', scene: whole, candidates: ['p1'] });
+    expect(told.reply.fallbacks).toEqual({ user: false, pois: [], scene: [], features: [] });
     const missing = await post({ user: 'nobody', scene: { time: scene.time }, candidates: ['p1'] });
     const unknown = reply.ranked.find(({ poi }) => poi === 'p1')!;
     expect(unknown.pCtr).toBeCloseTo(missing.reply.ranked[0]!.pCtr, 6);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    for (const kind of ['user', 'poi', 'scene', 'feature'])
+    for (const kind of ['user', 'poi', 'scene', 'feature', 'missing'])
       expect(metrics).toMatch(new RegExp(`larr_fallbacks_total\\{kind="${kind}"\\} [1-9]`));
   });
 

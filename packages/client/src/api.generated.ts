@@ -102,6 +102,8 @@ export type Fallbacks = {
     feature: string;
     value: string;
   }[];
+  /** Scene columns that the model reads and the request left out: they counted as missing. One that is given as null is not among them; left out where nothing was. */
+  missing?: string[];
 };
 
 export type ScoreRequest = {

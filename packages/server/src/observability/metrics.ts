@@ -115,7 +115,7 @@ export function createMetrics(clock: Clock = () => performance.now()) {
     fallbacks: new CountedBy(
       new Counter({
         name: 'larr_fallbacks_total',
-        help: 'Unknown users, POIs, scene texts and feature values that were ranked through their fallback',
+        help: 'Unknown users, POIs, scene texts and feature values, and scene columns left out, that were ranked through their fallback',
         labelNames: ['kind'] as const,
         registers,
       }),

@@ -268,6 +268,7 @@ export class BundleModel implements RankingModel {
   async #prepare(request: ScoreRequest, explain: boolean, lap: (stage: RankStage) => void): Promise<Prepared> {
     const { schema, assembly, pois, scene } = this.#parts;
     const { event, texts } = this.#input.read(request.scene);
+    const leftOut = this.#input.leftOut(request.scene, scene !== null);
     event[schema.keys.user] = request.user;
     const { user, away } = await this.#user(request.user);
     const ids = request.candidates;
@@ -319,6 +320,7 @@ export class BundleModel implements RankingModel {
         pois: unknownPois,
         scene: scenes?.unknown ?? [],
         features: rows.unseen,
+        ...(leftOut.length > 0 ? { missing: leftOut } : {}),
       },
       attentionOf: attention === null ? null : (row) => attention[sceneOf![row]!]!,
     };

@@ -18,7 +18,7 @@ export interface ExampleOf {
 
 /**
  * A request with known POIs and a known scene: the time, the columns whose values the features tell, and the first text of each keyword
- * that does not follow from those. The document is open to whoever reaches the server, so the user is nobody's.
+ * that does not follow from those; null for what else the model reads. The document is open to whoever reaches the server, so the user is nobody's.
  */
 export function exampleRequest({ schema, features, input, scene, assembly, pois }: ExampleOf): RankingRequest {
   /** Whether every scene text that follows from these columns has an embedding. */
@@ -63,9 +63,11 @@ export function exampleRequest({ schema, features, input, scene, assembly, pois 
       if (follows[i] === null && text !== null && !input.isColumn(field)) given[field] = text;
     });
   }
+  const told = { ...event, ...given };
+  const unknown = input.leftOut(told, scene !== null).map((column) => [column, null]);
   return {
     user: 'new user',
-    scene: { ...event, ...given },
+    scene: { ...told, ...Object.fromEntries(unknown) },
     candidates: Array.from({ length: Math.min(5, pois.size) }, (_, row) => pois.idOf(row)),
   };
 }

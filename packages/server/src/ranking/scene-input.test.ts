@@ -90,3 +90,15 @@ it.each([
   expect(input.read({ lat: -90, lon: '359.5' }).event).toEqual({ lat: -90, lon: '359.5' });
   expect(input.read({ lat: null, lon: 'unknown' }).event).toEqual({ lat: null, lon: 'unknown' });
 });
+
+it('names the columns that features and keywords read and a scene leaves out', () => {
+  const all = ['opened', 'weather', 'wind', 'lat', 'lon', 'time', 'temperature'];
+  expect(input.leftOut({}, true)).toEqual(all);
+  // null says that it is missing, and a keyword's own text needs no column
+  expect(
+    input.leftOut({ weather: null, wind: '', lat: 1, lon: 2, opened: '0', time: '2026-01-31T12:00' }, true),
+  ).toEqual(['temperature']);
+  expect(input.leftOut({ warmth: 'hot' }, true)).toEqual(all.filter((column) => column !== 'temperature'));
+  // a model that reads no keywords
+  expect(input.leftOut({}, false)).toEqual(['opened', 'weather', 'wind', 'lat', 'lon']);
+});

@@ -57,6 +57,8 @@ export class SceneInput {
   readonly #columns: ReadonlySet<string>;
   readonly #checks = new Map<string, Check[]>();
   readonly #keywords: ReadonlySet<string>;
+  /** What reads each column that a feature or keyword reads. */
+  readonly #readers = new Map<string, { features: boolean; keywords: string[] }>();
 
   constructor(schema: DatasetSchema) {
     const layout = featureLayout(schema);
@@ -72,6 +74,23 @@ export class SceneInput {
     );
     this.#keywords = new Set(schema.keywords.scene.map(({ name }) => name));
     this.#collectChecks(schema, time);
+    this.#collectReaders(schema, time);
+  }
+
+  #collectReaders(schema: DatasetSchema, time: string | undefined): void {
+    const of = (value: ValueSpec): { features: boolean; keywords: string[] }[] =>
+      compileValue(schema, value).inputs.flatMap((reference) => {
+        const column = reference === 'time' ? time : reference.replace(/^events\./, '');
+        if (column === undefined || !(reference === 'time' || reference.startsWith('events.'))) return [];
+        if (!this.#columns.has(column)) return [];
+        const readers = this.#readers.get(column) ?? { features: false, keywords: [] };
+        this.#readers.set(column, readers);
+        return [readers];
+      });
+    const layout = featureLayout(schema);
+    for (const { value } of [...layout.categorical, ...layout.dense])
+      for (const readers of of(value)) readers.features = true;
+    for (const { name, value } of schema.keywords.scene) for (const readers of of(value)) readers.keywords.push(name);
   }
 
   /** What each column has to be read as: what its derivations take, a number for a dense feature, the time for the time column. */
@@ -115,6 +134,21 @@ export class SceneInput {
   /** What a column is read as. */
   kindOf(column: string): 'time' | 'number' | 'text' {
     return this.#checks.get(column)?.[0]?.kind ?? 'text';
+  }
+
+  /**
+   * Event columns that the model reads and a scene does not have; one that is there as null was left out knowingly. A column that only
+   * keywords read is not among them where the scene gives their texts directly.
+   * @param keywords whether the model reads scene keywords at all
+   */
+  leftOut(scene: SceneValues, keywords: boolean): string[] {
+    const out: string[] = [];
+    for (const [column, readers] of this.#readers) {
+      if (Object.hasOwn(scene, column)) continue;
+      if (readers.features || (keywords && readers.keywords.some((name) => !Object.hasOwn(scene, name))))
+        out.push(column);
+    }
+    return out;
   }
 
   /** @throws ApiError SCENE_FIELD_UNKNOWN, SCENE_VALUE_INVALID (400), naming the field */

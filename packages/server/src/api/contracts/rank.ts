@@ -77,6 +77,10 @@ export const Fallbacks = z
     features: z.array(z.object({ feature: z.string(), value: z.string() })).meta({
       description: 'Values of scene columns that an ID feature never had in training: index 0 ("unseen") was used.',
     }),
+    missing: z.array(z.string()).optional().meta({
+      description:
+        'Scene columns that the model reads and the request left out: they counted as missing. One that is given as null is not among them; left out where nothing was.',
+    }),
   })
   .meta({ id: 'Fallbacks' });
 export type Fallbacks = z.infer<typeof Fallbacks>;

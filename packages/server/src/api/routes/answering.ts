@@ -12,9 +12,13 @@ export function ready(models: ModelRegistry): () => Promise<void> {
 }
 
 /** Counts what was ranked through a fallback. */
-export function countFallbacks({ user, store, pois, scene, features }: Fallbacks, { fallbacks }: Metrics): void {
+export function countFallbacks(
+  { user, store, pois, scene, features, missing }: Fallbacks,
+  { fallbacks }: Metrics,
+): void {
   if (user) fallbacks.inc({ kind: store === true ? 'store' : 'user' });
   if (pois.length > 0) fallbacks.inc({ kind: 'poi' }, pois.length);
   if (scene.length > 0) fallbacks.inc({ kind: 'scene' }, scene.length);
   if (features.length > 0) fallbacks.inc({ kind: 'feature' }, features.length);
+  if (missing !== undefined) fallbacks.inc({ kind: 'missing' }, missing.length);
 }
