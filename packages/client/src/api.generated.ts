@@ -174,13 +174,13 @@ export type EventInput = {
   type: 'impression' | 'click' | 'order';
   user: string;
   poi: string;
-  /** When it happened, ISO 8601, on the clock of the place. */
+  /** When it happened, ISO 8601, on the clock of the place. A time more than a day after the server's clock (UTC) is refused. */
   time: string;
   /** requestId of the ranking that it follows. */
   requestId?: string;
   /** Place in the list that was shown, from 1. */
   position?: number;
-  /** What an order was worth. */
+  /** What an order was worth, not below 0. */
   value?: number;
   /** The moment, as a ranking takes it: fields that no loaded model reads and values that a ranking would refuse are refused here too (`SCENE_FIELD_UNKNOWN`, `SCENE_VALUE_INVALID`), and nothing of the request is written. While no model is loaded, they are taken as they come. */
   scene?: Record<string, string | number | boolean | null>;

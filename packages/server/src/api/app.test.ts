@@ -253,6 +253,29 @@ describe('the HTTP layer', () => {
         code: 'BODY_INVALID',
         field: 'events[0].time',
       });
+      const ahead = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString();
+      expect((await send(taking, [{ ...event, id: 'e5', time: '2096-03-01T10:00:00' }])).json().error).toMatchObject({
+        code: 'BODY_INVALID',
+        field: 'events[0].time',
+        message: expect.stringMatching(/more than a day after the server's clock/),
+      });
+      expect((await send(taking, [{ ...event, id: 'e6', time: ahead(25) }])).statusCode).toBe(400);
+      // It is tomorrow already where the clock is 14 hours ahead.
+      expect((await send(taking, [{ ...event, id: 'e6', time: ahead(23) }])).json()).toMatchObject({ accepted: 1 });
+      for (const value of ['-5', '1e999'])
+        expect(
+          (
+            await taking.inject({
+              method: 'POST',
+              url: '/v1/events',
+              headers: { 'content-type': 'application/json' },
+              payload: `{"events":[${JSON.stringify({ ...event, id: 'e7', type: 'order' }).slice(0, -1)},"value":${value}}]}`,
+            })
+          ).json().error,
+        ).toMatchObject({ code: 'BODY_INVALID', field: 'events[0].value' });
+      expect((await send(taking, [{ ...event, id: 'e7', type: 'order', value: 0 }])).json()).toMatchObject({
+        accepted: 1,
+      });
       const scenes = [{ temp_c: 20 }, { temp_c: 'hot' }].map((scene, i) => ({ ...event, id: `s${i}`, scene }));
       const refused = await send(taking, scenes);
       expect([refused.statusCode, refused.json().error]).toEqual([

@@ -8,10 +8,13 @@ export const EventInput = z
     type: z.enum(['impression', 'click', 'order']),
     user: Id,
     poi: Id,
-    time: Id.meta({ description: 'When it happened, ISO 8601, on the clock of the place.' }),
+    time: Id.meta({
+      description:
+        "When it happened, ISO 8601, on the clock of the place. A time more than a day after the server's clock (UTC) is refused.",
+    }),
     requestId: Id.optional().meta({ description: 'requestId of the ranking that it follows.' }),
     position: z.int().min(1).optional().meta({ description: 'Place in the list that was shown, from 1.' }),
-    value: z.number().optional().meta({ description: 'What an order was worth.' }),
+    value: z.number().min(0).optional().meta({ description: 'What an order was worth, not below 0.' }),
     scene: Scene.optional().meta({
       description:
         'The moment, as a ranking takes it: fields that no loaded model reads and values that a ranking would refuse are refused here too ' +

@@ -11,6 +11,9 @@ const EXAMPLE = {
   events: [{ id: 'e-1', type: 'click', user: 'u1', poi: 'p1', time: '2026-01-10T12:11:00', position: 1 }],
 };
 
+/** How far events may lie after the server's clock: a place's own is up to 14 hours ahead of UTC, and clocks go wrong. */
+const LATEST_MS = 24 * 60 * 60 * 1000;
+
 /** `POST /v1/events`, where there is a log for them. */
 export async function eventRoutes(
   app: FastifyInstance,
@@ -28,11 +31,20 @@ export async function eventRoutes(
       examples: () => [EXAMPLE],
     }),
     async (request) => {
+      const now = Date.now();
       request.body.events.forEach(({ time }, i) => {
-        // Digits alone would be read as seconds or milliseconds, whichever they look like.
-        if (localTime(time) !== null && !/^-?\d+(\.\d+)?$/.test(time)) return;
         const field = `events[${i}].time`;
-        throw new ApiError(400, 'BODY_INVALID', `${field} is not a time; ISO 8601 is expected`, field);
+        const at = localTime(time);
+        // Digits alone would be read as seconds or milliseconds, whichever they look like.
+        if (at === null || /^-?\d+(\.\d+)?$/.test(time))
+          throw new ApiError(400, 'BODY_INVALID', `${field} is not a time; ISO 8601 is expected`, field);
+        if (at > now + LATEST_MS)
+          throw new ApiError(
+            400,
+            'BODY_INVALID',
+            `${field} is more than a day after the server's clock (${new Date(now).toISOString()}), and what has not happened is no event`,
+            field,
+          );
       });
       request.body.events.forEach(({ id }, i) => {
         if (!id.startsWith(OWN_EVENTS)) return;
