@@ -464,6 +464,69 @@ test('one table with everything in it is drafted with a table of POIs that is re
   );
 });
 
+describe('a log in another language', () => {
+  const draw = draws(21);
+  let events = 'Nutzer ID;anzeige#;gesehen am;wetter;pos.;geklickt?;beworben;verweildauer_sek;Ergebnis\n';
+  for (let i = 0; i < 900; i++) {
+    const clicked = draw() < 0.3;
+    const applied = clicked && draw() < 0.4;
+    events += `u${Math.floor(draw() * 30)};p${Math.floor(draw() * 20)};2026-01-${String(1 + Math.floor(i / 60)).padStart(2, '0')} 12:00;${of(['Regen', 'Sonne'], draw())};${1 + Math.floor(draw() * 20)};${clicked ? 'Ja' : 'nein'};${applied ? 'j' : 'n'};${Math.floor(draw() * (clicked ? 90 : 9))};${applied ? of(['eingeladen', 'abgelehnt'], draw()) : ''}\n`;
+  }
+  const files = { 'events.csv': events };
+
+  test('has its labels found by words for yes and no, and no outcome of it is a feature', async () => {
+    const { directory, schema, said, report } = await drafted(files, { keys: { user: 'Nutzer ID', poi: 'anzeige#' } });
+    expect(schema.labels).toEqual({
+      click: { column: 'geklickt?', positive: 'Ja' },
+      order: { column: 'beworben', positive: 'j' },
+    });
+    expect(schema.negatives).toBeUndefined();
+    const read = JSON.stringify([schema.features, schema.keywords]);
+    expect(read).toContain('events.wetter');
+    for (const column of ['pos.', 'geklickt?', 'verweildauer_sek', 'Ergebnis']) {
+      expect(read).not.toContain(`events.${column}`);
+      expect(said).toContain(`events.${column}`);
+    }
+    using db = await DuckdbSession.open();
+    const { clicks } = await db.row<{ clicks: bigint }>(
+      `SELECT count(*) FILTER ("geklickt?" = 'Ja') AS clicks FROM read_csv(${literal(join(directory, 'events.csv'))}, delim = ';')`,
+    );
+    const parts = Object.values(report.splits[0]!.parts);
+    expect(parts.reduce((sum, part) => sum + part.clicks, 0)).toBe(Number(clicks));
+  });
+
+  test('may have a label named, and a name that is none is answered with what to write, and with no column that is no label', async () => {
+    const directory = await folder(files);
+    const keys = { user: 'Nutzer ID', poi: 'anzeige#' };
+    const draft = (names: { click: string; order?: string }) =>
+      draftSchema({ events: 'events.csv', baseDirectory: directory, keys, ...names });
+    expect((await draft({ click: 'geklickt?', order: 'beworben' })).schema.labels).toEqual({
+      click: { column: 'geklickt?', positive: 'Ja' },
+      order: { column: 'beworben', positive: 'j' },
+    });
+    const misspelt = await draft({ click: 'clickd' }).catch((error) => error);
+    expect(misspelt).toMatchObject({ code: 'LABEL_NOT_FOUND', message: expect.stringContaining('geklickt?') });
+    expect(misspelt.message).not.toMatch(/verweildauer|pos\./);
+    await expect(draft({ click: 'Ergebnis' })).rejects.toMatchObject({
+      code: 'LABEL_NOT_FOUND',
+      message: expect.stringMatching(/"Ergebnis" is missing in \d+ of 900 rows.*"query": "SELECT \* REPLACE/),
+    });
+  });
+
+  test('without a label that is called so has its columns of two values asked about', async () => {
+    const unnamed = events
+      .replace('geklickt?', 'a')
+      .replace('beworben', 'b')
+      .replaceAll(/;j;/g, ';rot;')
+      .replaceAll(/;n;/g, ';blau;');
+    const { said, schema } = await drafted({ 'events.csv': unnamed }, { keys: { user: 'Nutzer ID', poi: 'anzeige#' } });
+    expect(schema.labels).toEqual({});
+    expect(said).toMatch(/events\.a holds "nein" and "Ja": is it the label\?/);
+    expect(said).toMatch(/events\.b says "blau" or "rot" in every row .* name it with --label b/);
+    expect(JSON.stringify(schema.features)).not.toContain('events.a"');
+  });
+});
+
 test('a log with a row for each kind of event is told apart from one of impressions', async () => {
   const draw = draws(8);
   let events = 'user,poi,time,event_type,weather\n';
@@ -492,8 +555,15 @@ test('a label of counts gets a threshold, one of yes and no is one, and one with
   expect(counted.said).toMatch(/events\.click reaches 2, so it is a label from 1 on/);
   const gaps = await drafted(log((i, x) => (i % 9 === 0 ? '' : x < 0.3 ? '1' : '0')));
   expect(gaps.said).toMatch(/events\.click is called as a label but is missing in 45 of 400 rows/);
-  const words = await drafted(log((_, x) => (x < 0.3 ? 'hit' : 'miss')));
-  expect(words.said).toMatch(/events\.click is called as a label but holds "miss", "hit", not 0 and 1/);
+  const two = await drafted(log((_, x) => (x < 0.3 ? 'hit' : 'miss')));
+  expect(two.schema.labels).toEqual({ click: { column: 'click', positive: 'hit' } });
+  expect(two.said).toMatch(
+    /events\.click is 1 where it says "hit" and 0 where it says "miss", .*less often.*turn "positive" round/,
+  );
+  const words = await drafted(log((_, x) => (x < 0.3 ? 'hit' : x < 0.5 ? 'near' : 'miss')));
+  expect(words.said).toMatch(
+    /events\.click is called as a label but holds "miss", "hit", "near", not 0 and 1.*"positive": "miss"/,
+  );
   const ones = await drafted(log(() => '1'));
   expect(ones.said).toMatch(/events\.click is 1 in every row, so every event counts as a positive/);
   for (const { schema } of [gaps, words, ones]) {

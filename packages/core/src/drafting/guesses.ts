@@ -4,7 +4,7 @@ import { timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchemaInput } from '../schema/schema.js';
 import type { DraftOptions } from './draft-schema.js';
 import type { OddTimes } from './odd-times.js';
-import { outcomeNamed, saysBefore } from './outcome-names.js';
+import { outcomeNamed, saysBefore, saysOnlyOutcome, saysResult } from './outcome-names.js';
 import type { ColumnSketch, Sketches, Table } from './sketch.js';
 
 /** Key columns that were found by their values. */
@@ -45,6 +45,11 @@ export interface Draft {
   used: Set<string>;
 }
 
+/** A column's name as it can be pasted into a shell. */
+function shellWord(name: string): string {
+  return /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+}
+
 function take({ used }: Draft, table: Table, name: string): void {
   used.add(`${table}.${name}`);
 }
@@ -60,8 +65,9 @@ const patterns = {
   poi: new RegExp(`^(${entities}|iid|sku|wm_poi)([_ -]?(id|key|no|number|uuid|code|hash))?$`, 'i'),
   row: /^(row|event|impression|log|request)?_?(row_?)?id$/i,
   time: /^(time|timestamp|ts|date|datetime|event_?time|created(_at)?|at|when|occurred(_at)?)$/i,
-  click: /^(is_?)?(click(ed|s)?|clk|label|target|opened|y)$/i,
-  order: /^(is_?)?(order(ed|s)?|buy|bought|purchase[ds]?|pa(y|id)|conver(sion|ted)|book(ed|ing)?)$/i,
+  click: /^(is_?)?(click(ed|s)?|clk|label|target|opened|y|(an)?geklickt|klicks?|cliques?|clicado)$/i,
+  order:
+    /^(is_?)?(order(ed|s)?|buy|bought|purchase[ds]?|pa(y|id)|conver(sion|ted)|book(ed|ing)?|gekauft|bestellt|gebucht|beworben|achetee?|commandee?|comprado)$/i,
   rating: /^(rating|stars|score)$/i,
   temperature: /temp(erature)?/i,
   latitude: /(^|_)lat(itude)?$/i,
@@ -73,19 +79,23 @@ const patterns = {
   named: /(^|[^a-z])(name|title)([^a-z]|$)|[a-z](Name|Title)|^(name|title)[A-Z]/,
   code: /(^|[^a-z])(id|code|key|no|zip|postcode|postal_?code|type|class|category)$|[a-z](Id|Code|Type)$/,
   when: /time|date|_at$|(^|_)(ts|day|when)(_|$)|created|updated/i,
-  position: /^(position|pos|rank|ranking|list_?position)$/i,
+  position:
+    /^((list|item|slot|display|screen|feed|page|anzeige)_?)?(position|pos|rank|ranking|rang|posicion)(_?(no|nr|number))?$|^listen_?(platz|position)$|^platzierung$|排序|排名|(曝光|展示)位/i,
   after:
-    /dwell|duration|time_?spent|watch(ed|_?time)|deliver(ed|y_?time)|refund|review|feedback|(^|_)tips?(_|$)|revenue|gmv|checkout|add(ed)?_?to_?cart|^(order|payment|paid|purchase)_?(id|no|number|value|amount|total|price|time|at|status)$/i,
+    /dwell|duration|dauer(_|$)|verweil|lese_?zeit|duree|temps_?passe|duracion|tiempo_?en|停留|时长|時長|time_?spent|watch(ed|_?time)|deliver(ed|y_?time)|refund|review|feedback|(^|_)tips?(_|$)|revenue|gmv|checkout|add(ed)?_?to_?cart|^(order|payment|paid|purchase)_?(id|no|number|value|amount|total|price|time|at|status)$/i,
   place: /^(city|town|location|address|district|area)$/i,
   skewed: /price|cost|count|num|amount|distance|sales|fee/i,
 };
 
-/** Whether a column is called so, however its words are joined: "is_clicked", "Is Clicked", "isClicked". */
+/** Whether a column is called so, however its words are joined and whatever stands about them: "is_clicked", "Is Clicked?", "isClicked", "cliqué". */
 function says(name: string, pattern: RegExp): boolean {
   const joined = name
-    .trim()
     .replace(/(\p{Ll})(\p{Lu})/gu, '$1_$2')
-    .replace(/[\s.-]+/g, '_');
+    .normalize('NFKD')
+    .replace(/\p{M}/gu, '')
+    .normalize('NFC')
+    .replace(/[^\p{L}\p{N}]+/gu, '_')
+    .replace(/^_|_$/g, '');
   return pattern.test(name) || pattern.test(joined);
 }
 
@@ -358,18 +368,62 @@ interface Labels {
   negatives: DatasetSchemaInput['negatives'];
 }
 
+/** Whether a column can be a label without a threshold: 0 and 1, or two words. */
+function isTwofold(c: ColumnSketch): boolean {
+  return c.binary || (c.two !== null && c.kind === 'text');
+}
+
+/** A label as the schema names it, with the value that counts where that is not 1, true or yes; of two words that do not say, the rarer. */
+function twofoldLabel({ remarks }: Draft, c: ColumnSketch) {
+  const { values, positive, plain } = c.two!;
+  if (plain) return c.name;
+  // The values are the most frequent first.
+  const counted = positive ?? values[1];
+  const other = values[counted === values[0] ? 1 : 0];
+  remarks.push(
+    `The label events.${c.name} is 1 where it says ${JSON.stringify(counted)} and 0 where it says ${JSON.stringify(other)}${
+      positive === null ? ', for it says that less often. If it is the other way round, turn "positive" round' : ''
+    }.`,
+  );
+  return { column: c.name, positive: counted };
+}
+
 /** The column that is named as a label; undefined where none is. @throws ConfigError `LABEL_NOT_FOUND` */
 function namedLabel({ tables: { events }, sources }: Draft, name: string | undefined): ColumnSketch | undefined {
   if (name === undefined) return undefined;
-  const usable = events.filter((c) => c.binary || (c.kind === 'number' && c.missing === 0));
-  const named = usable.find((c) => c.name === name);
-  if (named !== undefined) return named;
+  const named = events.find((c) => c.name === name);
+  if (named !== undefined && (isTwofold(named) || (named.kind === 'number' && named.missing === 0))) return named;
+  const where = sources.events!.where;
+  if (named === undefined) {
+    const likely = events.filter((c) => isTwofold(c) || outcomeNamed(c.name) !== null || says(c.name, patterns.rating));
+    throw new ConfigError(
+      'LABEL_NOT_FOUND',
+      `${where} has no column "${name}", which is named as a label.${didYouMean(
+        name,
+        (likely.length > 0 ? likely : events).map((c) => c.name),
+      )}`,
+    );
+  }
+  const gaps =
+    named.missing > 0 ? `is missing in ${Math.round(named.missing * named.rows)} of ${named.rows} rows` : null;
+  const values = named.values.slice(0, 6).map((v) => JSON.stringify(v));
+  const holds =
+    named.distinct > 1
+      ? `holds ${values.join(', ')}${named.distinct > values.length ? ', …' : ''}`
+      : `has no two values`;
+  const query = queryRemedy(
+    sources.events!,
+    gaps === null
+      ? `(${ident(name)} IN (${literal(named.values[0] ?? '…')}))::INTEGER AS ${ident(name)}`
+      : `(coalesce(${ident(name)}::VARCHAR, '') <> '')::INTEGER AS ${ident(name)}`,
+  ).replace(/^, or make the table a query: /, '');
   throw new ConfigError(
     'LABEL_NOT_FOUND',
-    `${sources.events!.where}: "${name}" is no label: a column of 0 and 1, or of numbers in every row, is needed.${didYouMean(
-      name,
-      usable.map((c) => c.name),
-    )}`,
+    `${where}: the column "${name}" ${gaps ?? holds}; a label is 0 and 1, or one of two words, or a number, in every row. Draft the schema without naming it; then ${
+      gaps === null
+        ? `write it under "labels" with the value that counts, {"column": ${JSON.stringify(name)}, "positive": ${values[0] ?? '…'}}, or `
+        : ''
+    }make the events a query in which it is 0 and 1${query === '' ? '' : ` (as tables.events: ${query})`}${gaps === null ? ' where several values count' : ', and name it under "labels"'}.`,
   );
 }
 
@@ -379,7 +433,10 @@ export function guessLabels(draft: Draft): Labels {
   const { events } = draft.tables;
   const labels: Labels['labels'] = {};
   let negatives: DatasetSchemaInput['negatives'];
-  const binary = (pattern: RegExp) => free(draft, 'events').find((c) => c.binary && says(c.name, pattern));
+  const twofold = (pattern: RegExp) => {
+    const called = free(draft, 'events').filter((c) => isTwofold(c) && says(c.name, pattern));
+    return called.find((c) => c.binary) ?? called[0];
+  };
   if (options.label !== undefined && (options.click ?? options.order) !== undefined)
     throw new ConfigError(
       'LABEL_TWICE',
@@ -401,7 +458,7 @@ export function guessLabels(draft: Draft): Labels {
     ['order', patterns.order],
   ] as const) {
     if (byName[label] !== undefined || alone) continue;
-    byName[label] = binary(pattern);
+    byName[label] = twofold(pattern);
     if (byName[label] !== undefined) take(draft, 'events', byName[label].name);
     if (byName[label] !== undefined) guessed.push(`events.${byName[label].name} is taken for the ${label}`);
     const almost = byName[label] === undefined ? free(draft, 'events').find((c) => says(c.name, pattern)) : undefined;
@@ -419,14 +476,14 @@ export function guessLabels(draft: Draft): Labels {
       `${guessed.join(', and ')}, by ${guessed.length === 1 ? 'its name' : 'their names'}. If something else is to be predicted, say so with --label, or --click and --order.`,
     );
   const order = byName.order;
-  if (order?.binary === false) {
+  if (order !== undefined && !isTwofold(order)) {
     const atLeast = order.min === 0 ? 1 : Math.ceil(order.min! + 0.75 * (order.max! - order.min!));
     labels.order = { column: order.name, atLeast };
     remarks.push(
       `events.${order.name} runs from ${order.min} to ${order.max}; it is an order from ${atLeast} on ("atLeast"): correct it.`,
     );
   }
-  let click = byName.click?.binary ? byName.click : undefined;
+  let click = byName.click !== undefined && isTwofold(byName.click) ? byName.click : undefined;
   const steps = (label: ColumnSketch | undefined) =>
     free(draft, 'events').filter((c) => draft.steps.get(label?.name ?? '')?.includes(c.name));
   if (byName.click === undefined && labels.click === undefined && order !== undefined) {
@@ -440,14 +497,14 @@ export function guessLabels(draft: Draft): Labels {
     }
   }
   const rating =
-    named !== undefined && !named.binary
+    named !== undefined && !isTwofold(named)
       ? named
       : free(draft, 'events').find((c) => says(c.name, patterns.rating) && c.kind === 'number' && c.missing === 0);
-  if (click !== undefined) labels.click = click.name;
-  if (order?.binary) labels.order = order.name;
-  comments.set('labels', 'columns of 0 and 1, by their names, or because one goes before the other');
+  if (click !== undefined) labels.click = twofoldLabel(draft, click);
+  if (order !== undefined && isTwofold(order)) labels.order = twofoldLabel(draft, order);
+  comments.set('labels', 'columns of two values, by their names, or because one goes before the other');
   const none = labels.click === undefined && labels.order === undefined;
-  if ((none || (named !== undefined && !named.binary)) && rating !== undefined) {
+  if ((none || (named !== undefined && !isTwofold(named))) && rating !== undefined) {
     const atLeast = Math.ceil(rating.min! + 0.75 * (rating.max! - rating.min!));
     labels.click = { column: rating.name, atLeast };
     comments.set(
@@ -471,8 +528,14 @@ export function guessLabels(draft: Draft): Labels {
         : `events.${always.name} is ${always.values[0]} in every row, so every event counts as a positive, with drawn negatives. If there is a log of what was shown and not clicked, give that.`,
       ...candidates.map(
         (c) =>
-          `events.${c.name} holds 0 and 1: is it the label? It is no feature until you say so, under "features" or with --label ${c.name}.`,
+          `events.${c.name} holds ${c.two!.plain ? '0 and 1' : c.two!.values.map((v) => JSON.stringify(v)).join(' and ')}: is it the label? It is no feature until you say so, under "features" or with --label ${shellWord(c.name)}.`,
       ),
+      ...free(draft, 'events')
+        .filter((c) => isTwofold(c) && !looksLikeOutcome(c) && !describesPoi(draft, c))
+        .map(
+          (c) =>
+            `events.${c.name} says ${c.two!.values.map((v) => JSON.stringify(v)).join(' or ')} in every row and is taken for a feature. If it says what came of the event, name it with --label ${shellWord(c.name)}: it would give the label away.`,
+        ),
     );
   }
   for (const label of [click, order])
@@ -510,8 +573,12 @@ export function guessLabels(draft: Draft): Labels {
         continue;
       }
       take(draft, 'events', c.name);
+      const counted =
+        c.kind === 'text' && c.distinct > 1 && c.missing === 0
+          ? ` with the value that counts, {"column": ${JSON.stringify(c.name)}, "positive": ${JSON.stringify(c.values.at(-1))}}, say`
+          : '';
       remarks.push(
-        `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away. If it is known before POIs are ranked, put it under "features"; if it is what is to be predicted, name it under "labels".`,
+        `events.${c.name} looks like an outcome and is left out: an outcome as a feature would give the label away. If it is known before POIs are ranked, put it under "features"; if it is what is to be predicted, name it under "labels"${counted}.`,
       );
     } else if (says(c.name, patterns.after) || says(c.name, patterns.rating) || says(c.name, patterns.position)) {
       take(draft, 'events', c.name);
@@ -526,6 +593,7 @@ export function guessLabels(draft: Draft): Labels {
 /** Whether a column that is no label is named for what came of the event. Texts and codes that only speak of it, as the kind of an order does, are left to their values. */
 function looksLikeOutcome(c: ColumnSketch): boolean {
   if (says(c.name, patterns.click) || says(c.name, patterns.order)) return true;
+  if (c.kind === 'text' && (saysResult(c.name) || (isTwofold(c) && saysOnlyOutcome(c.name)))) return true;
   if (c.kind !== 'number' && c.kind !== 'boolean' && !c.binary) return false;
   if (!c.binary && says(c.name, patterns.code)) return false;
   return outcomeNamed(c.name) !== null;
@@ -533,7 +601,9 @@ function looksLikeOutcome(c: ColumnSketch): boolean {
 
 /** Columns of 0 and 1 that some word of their names makes the click or the order, where no column is called just so, and there is one such alone of its kind. */
 function labelsByWords(draft: Draft): ['click' | 'order', ColumnSketch][] {
-  const columns = free(draft, 'events').filter((c) => c.binary && !saysBefore(c.name));
+  const columns = free(draft, 'events').filter(
+    (c) => !saysBefore(c.name) && (c.binary || (isTwofold(c) && saysOnlyOutcome(c.name))),
+  );
   const of = (kind: string) => columns.filter((c) => outcomeNamed(c.name) === kind);
   const [clicks, orders, others] = [of('click'), of('order'), of('other')];
   const found: ['click' | 'order', ColumnSketch][] = [];
@@ -559,7 +629,7 @@ function almostLabel(draft: Draft, labels: Labels['labels'], label: 'click' | 'o
   draft.remarks.push(
     c.missing > 0
       ? `events.${c.name} is called as a label but is missing in ${Math.round(c.missing * c.rows)} of ${c.rows} rows (else ${values.join(', ')}), and a label is needed in every row, so it is left out. If missing means that nothing happened${queryRemedy(draft.sources.events!, `coalesce(nullif(${ident(c.name)}::VARCHAR, ''), '0') AS ${ident(c.name)}`).replace(', or make', ', make')}, and name it under "labels".`
-      : `events.${c.name} is called as a label but holds ${values.join(', ')}${c.distinct > values.length ? ', …' : ''}, not 0 and 1 (or yes and no), so it is left out. Make it one${queryRemedy(draft.sources.events!, `(${ident(c.name)} = '…')::INTEGER AS ${ident(c.name)}`)}, or give a threshold: {"column": ${JSON.stringify(c.name)}, "atLeast": …}; name it under "labels".`,
+      : `events.${c.name} is called as a label but holds ${values.join(', ')}${c.distinct > values.length ? ', …' : ''}, not 0 and 1 (or yes and no), so it is left out. Name it under "labels" with ${c.kind === 'text' ? `the value that counts: {"column": ${JSON.stringify(c.name)}, "positive": ${values[0]}}, say` : `a threshold: {"column": ${JSON.stringify(c.name)}, "atLeast": …}`}.`,
   );
 }
 

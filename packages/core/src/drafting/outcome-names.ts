@@ -5,24 +5,24 @@ export type OutcomeKind = 'click' | 'order' | 'other';
 
 /** A word of these anywhere in a name says so. */
 const anywhere: [OutcomeKind, RegExp][] = [
-  ['click', /^(click(s|ed|ing)?|clk|geklickt|cliques?|clics?)$/],
+  ['click', /^(click(s|ed|ing)?|clk|(an)?geklickt|klicks?|angetippt|cliques?|clics?|clicado|clicou|cliccato)$/],
   [
     'order',
-    /^(order(s|ed)?|purchas(e|es|ed)|buys?|bought|paid|conver(t|ts|ted|sions?)|conv|checkouts?|book(ed|ings?)|reserved|reservations?|transacted|gekauft|bestellt|gebucht|achats?|achetee?|commandes?|commandee?|compras?|comprado|pedidos?)$/,
+    /^(order(s|ed)?|purchas(e|es|ed)|buys?|bought|paid|conver(t|ts|ted|sions?)|conv|checkouts?|book(ed|ings?)|reserved|reservations?|transacted|gekauft|bestellt|bestellung(en)?|gebucht|buchung(en)?|bezahlt|reserviert|beworben|abgeschlossen|achats?|achetee?|commandes?|commandee?|compras?|comprado|pedidos?|pagado|reservado)$/,
   ],
   [
     'other',
-    /^(outcome|reward|cart|basket|redeem(ed)?|redemptions?|(un)?subscribed|installed|installs|signup|registered|churn(ed)?|liked|disliked|upvoted|downvoted|favou?rited|bookmarked|wishlisted|shared|followed|commented|replied|responded|accepted|declined|completed|refunded|returned|rated|reviewed|watched|listened)$/,
+    /^(outcome|reward|cart|basket|redeem(ed)?|redemptions?|(un)?subscribed|installed|installs|signup|registered|churn(ed)?|liked|disliked|upvoted|downvoted|favou?rited|bookmarked|wishlisted|shared|followed|commented|replied|responded|accepted|declined|completed|refunded|returned|rated|reviewed|watched|listened|gemerkt|geteilt|gespeichert|abonniert|favorisiert|storniert|zuruckgegeben)$/,
   ],
 ];
 
 /** These say so only where nothing else of weight is in the name: a price of shares and a group that is a target are no outcomes. */
 const alone: [OutcomeKind, RegExp][] = [
   ['click', /^(open|opens|opened|tap|taps|tapped)$/],
-  ['order', /^(pay|pays|book|reserve|transactions?)$/],
+  ['order', /^(pay|pays|book|reserve|transactions?|applied|kauf|kaufe)$/],
   [
     'other',
-    /^(label|target|y|response|result|likes?|dislikes?|shares?|follows?|saves?|saved|fav|favs|favou?rites?|bookmarks?|wishlist|comments?|replies|subscribe|register|install|redeems|skips?|skipped|selected|chosen|choice|plays?|played|listens?|downloads?|downloaded|visited|finished|success|converted|engaged|engagement)$/,
+    /^(label|target|y|response|result|likes?|dislikes?|shares?|follows?|saves?|saved|fav|favs|favou?rites?|bookmarks?|wishlist|comments?|replies|subscribe|register|install|redeems|skips?|skipped|selected|chosen|choice|ergebnis|resultat|resultado|risultato|reponse|antwort|reaktion|geoffnet|angesehen|gefallt|ausgewahlt|me gusta|plays?|played|listens?|downloads?|downloaded|visited|finished|success|converted|engaged|engagement)$/,
   ],
 ];
 
@@ -34,7 +34,7 @@ const beside =
 const inChinese: [OutcomeKind, RegExp][] = [
   ['click', /点击|點擊/],
   ['order', /下单|下單|购买|購買|成交|转化|轉化|支付|付款|订单|訂單|预订|預訂/],
-  ['other', /收藏|加购|点赞|分享|核销|关注/],
+  ['other', /收藏|加购|点赞|分享|核销|关注|结果|結果/],
 ];
 
 /** A name with such a word counts what was before the event. */
@@ -62,6 +62,22 @@ export function outcomeNamed(name: string): OutcomeKind | null {
   for (const [kind, pattern] of alone) if (only.length > 0 && only.every((word) => pattern.test(word))) return kind;
   for (const [kind, pattern] of inChinese) if (pattern.test(name)) return kind;
   return null;
+}
+
+/** Words that say, alone, that a text is what came of the event: "Ergebnis", "application outcome". */
+const verdict =
+  /^(outcome|result|response|reaction|verdict|ergebnis|resultat|resultado|risultato|reponse|antwort|reaktion)$/;
+
+/** Whether a column's name says that something happened and nothing else: "geklickt?", "was it ordered"; not "order_kind". */
+export function saysOnlyOutcome(name: string): boolean {
+  const words = wordsOfName(name).filter((word) => !beside.test(word));
+  return words.length > 0 && words.every((word) => outcomeNamed(word) !== null);
+}
+
+/** Whether texts of so named a column, of whatever values, are what came of the event: "Ergebnis", "click_result". */
+export function saysResult(name: string): boolean {
+  const words = wordsOfName(name);
+  return (saysOnlyOutcome(name) && words.some((word) => verdict.test(word))) || /(结果|結果)$/.test(name.trim());
 }
 
 /** Whether a column's name says that it counts what was before the event: "past_orders", "last_click_days". */

@@ -2,8 +2,9 @@ import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError } from '../errors.js';
 import { mostOutside, noChance } from '../prepare/outcomes.js';
 import { type OpenSource, reading } from '../prepare/sources.js';
-import { canonicalSql, isUnwritable, labelWords, timeSql } from '../prepare/sql-values.js';
+import { canonicalSql, isUnwritable, timeSql } from '../prepare/sql-values.js';
 import { type OddTimes, oddTimes } from './odd-times.js';
+import { type TwoValues, twoValues } from './two-values.js';
 
 export type Table = 'events' | 'users' | 'pois';
 
@@ -19,8 +20,10 @@ export interface ColumnSketch {
   min: number | null;
   max: number | null;
   length: number;
-  /** Its values are 0 and 1 (true and false, yes and no) and both occur. */
+  /** Its values are 0 and 1 (true and false, yes and no in some language) and both occur. */
   binary: boolean;
+  /** Its two values, one of them in every row; null where it has more, or gaps. */
+  two: TwoValues | null;
   /** The table has about as many values as rows: each says which row it is, and little else. */
   personal: boolean;
   /** Which of the words for nothing it holds, as they are written. */
@@ -87,7 +90,6 @@ async function sketchColumn(
      min(TRY_CAST(text AS DOUBLE)) AS min, max(TRY_CAST(text AS DOUBLE)) AS max, avg(length(text)) AS length,
      count(*) FILTER (text <> '' AND TRY_CAST(text AS DOUBLE) IS NULL)::INTEGER AS words,
      count(*) FILTER (TRY_CAST(text AS DOUBLE) <> trunc(TRY_CAST(text AS DOUBLE)))::INTEGER AS fractions,
-     count(*) FILTER (lower(text) IN (${labelWords.yes.map(literal).join(', ')}))::INTEGER AS yes, count(*) FILTER (lower(text) IN (${labelWords.no.map(literal).join(', ')}))::INTEGER AS no,
      count(*) FILTER (text <> '' AND time IS NULL)::INTEGER AS timeless,
      count(*) FILTER (regexp_full_match(text, '-?\\d{1,3}(\\.\\d{3})*,\\d+|-?\\d+,\\d+'))::INTEGER AS commas,
      count(*) FILTER (regexp_full_match(text, '-?\\d{1,3}(\\.\\d{3})*(,\\d+)?|-?\\d+(,\\d+)?'))::INTEGER AS european,
@@ -122,6 +124,10 @@ async function sketchColumn(
   const values = await db.rows<{ value: string }>(
     `SELECT value FROM (SELECT ${whole} AS value FROM ${table}) WHERE value <> '' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT ${distinct <= fewValues ? fewValues : 1}`,
   );
+  const two =
+    list || unwritable !== null || found.missing !== 0 || distinct > fewValues
+      ? null
+      : twoValues(values.map(({ value }) => value));
   return {
     name,
     unique: found.missing === 0 && distinct === n,
@@ -135,7 +141,8 @@ async function sketchColumn(
     min,
     max,
     length: found.length ?? 0,
-    binary: found.yes! > 0 && found.no! > 0 && found.yes! + found.no! === n && distinct === 2,
+    binary: two !== null && two.positive !== null,
+    two,
     unit,
     times: type === 'VARCHAR' && unit === null && kind !== 'time' ? await oddTimes(db, table, name) : null,
     texts:
@@ -213,9 +220,10 @@ const leastRows = 5;
  */
 export async function stepsTo(db: DuckdbSession, columns: readonly ColumnSketch[]): Promise<Map<string, string[]>> {
   const types = await db.columns('SELECT * FROM events');
-  const binary = columns.filter((c) => c.binary).map((c) => c.name);
+  const positive = new Map(columns.flatMap((c) => (c.two?.positive == null ? [] : [[c.name, c.two.positive]])));
+  const binary = [...positive.keys()];
   const yes = (name: string) =>
-    `(lower(${canonicalSql({ sql: ident(name), type: types.get(name)! })}) IN (${labelWords.yes.map(literal).join(', ')}))`;
+    `(lower(${canonicalSql({ sql: ident(name), type: types.get(name)! })}) = lower(${literal(positive.get(name)!)}))`;
   const found = new Map<string, string[]>();
   for (const label of binary) {
     const others = binary.filter((name) => name !== label);

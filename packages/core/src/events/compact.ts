@@ -430,6 +430,13 @@ async function writeDay(
   const label = (of: DatasetSchema['labels']['click'], yes: string): [string, string][] => {
     if (of === undefined) return [];
     if (typeof of === 'string') return [[of, `(${yes})::UTINYINT`]];
+    if ('positive' in of)
+      return [
+        [
+          of.column,
+          `CASE WHEN ${yes} THEN ${literal(of.positive)} ELSE ${literal(of.positive === '0' ? '1' : '0')} END`,
+        ],
+      ];
     return [[of.column, `CASE WHEN ${yes} THEN ${of.atLeast} ELSE ${of.atLeast - 1} END`]];
   };
   const field = (name: string) => `scene ->> ${literal(`$."${name.replaceAll('"', '\\"')}"`)}`;

@@ -4,7 +4,7 @@ import { featureLayout } from '../features/layout.js';
 import { compileDerivation } from '../scene/derive.js';
 import { valueInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
-import type { DatasetSchema, ValueSpec } from '../schema/schema.js';
+import type { DatasetSchema, LabelSpec, ValueSpec } from '../schema/schema.js';
 import { impossibleCoordinates, swappedCoordinates } from './coordinates.js';
 import { refuseOutcomes } from './outcomes.js';
 import type { LoadingStage } from './progress.js';
@@ -158,6 +158,8 @@ export async function loadTables(
   const labelSql = (label: NonNullable<typeof click>) => {
     const column = raw('events', label.column);
     if (label.atLeast !== undefined) return `(${numberSql(column, new Set())} >= ${label.atLeast})::UTINYINT`;
+    if (label.positive !== undefined)
+      return `(lower(${canonicalSql(column)}) = lower(${literal(label.positive)}))::UTINYINT`;
     return `(lower(${canonicalSql(column)}) IN (${labelWords.yes.map(literal).join(', ')}))::UTINYINT`;
   };
   const eventColumns = [...types.events.keys()].map((c) => `, r.${ident(`c:${c}`)}`).join('');
@@ -200,19 +202,30 @@ export async function loadTables(
     `SELECT count(*) AS n, sum(click)::BIGINT AS clicks, sum(ord)::BIGINT AS orders, count(*) FILTER (ord = 1 AND click = 0) AS odd,
      (SELECT count(*) FROM us) AS users, (SELECT count(*) FROM po) AS pois FROM ev`,
   );
-  const oneClass = (label: string, ones: bigint) => {
+  const oneClass = async ({ column: label, positive }: LabelColumn, ones: bigint) => {
     if (ones !== 0n && ones !== sums.n) return;
+    const values =
+      positive === undefined || ones !== 0n
+        ? []
+        : await db.rows<{ value: string }>(
+            `SELECT ${canonicalSql(raw('events', label))} AS value FROM ev GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 6`,
+          );
+    const said = values.map(({ value }) => JSON.stringify(value)).join(', ');
     throw new DataError(
       'LABEL_ONE_CLASS',
       `${eventsName}: the label "${label}" is ${ones === 0n ? '0' : '1'} in all ${sums.n} rows, so there is nothing to learn. Check the column${
-        ones === 0n ? '' : ', or let negatives.method "unused" draw negatives'
+        ones === 0n
+          ? said === ''
+            ? ''
+            : `: "positive" is ${JSON.stringify(positive)}, and it says ${said}`
+          : ', or let negatives.method "unused" draw negatives'
       }.`,
       { file: eventsName, field: label },
     );
   };
-  if (schema.negatives?.method !== 'unused') oneClass(click!.column, sums.clicks);
+  if (schema.negatives?.method !== 'unused') await oneClass(click!, sums.clicks);
   if (order !== undefined) {
-    oneClass(order.column, sums.orders!);
+    await oneClass(order, sums.orders!);
     if (sums.odd > 0n) notes.push(`${sums.odd} rows have an order without a click.`);
   }
   onStage('looking for outcomes');
@@ -324,12 +337,17 @@ async function oddities(
   return notes;
 }
 
+interface LabelColumn {
+  column: string;
+  /** What makes it 1: a number that it reaches, or a value. */
+  atLeast?: number;
+  positive?: string;
+}
+
 /** The labels as trained: a lone order column plays the click. */
-function labelColumns(schema: DatasetSchema): {
-  click: { column: string; atLeast?: number } | undefined;
-  order: { column: string; atLeast?: number } | undefined;
-} {
-  const wide = (label: DatasetSchema['labels']['click']) => (typeof label === 'string' ? { column: label } : label);
+function labelColumns(schema: DatasetSchema): { click: LabelColumn | undefined; order: LabelColumn | undefined } {
+  const wide = (label: LabelSpec | undefined): LabelColumn | undefined =>
+    typeof label === 'string' ? { column: label } : label;
   const click = wide(schema.labels.click);
   const order = wide(schema.labels.order);
   return click === undefined ? { click: order, order: undefined } : { click, order };
@@ -392,6 +410,13 @@ function storedColumns(schema: DatasetSchema): { users: string[]; pois: string[]
   return { users: [...users], pois: [...pois] };
 }
 
+/** Units of times that are numbers, and what the year 1990 is in them; 2100 is a little under seven times as much. */
+const sinceEpoch = {
+  s: { name: 'seconds', least: 6e8 },
+  ms: { name: 'milliseconds', least: 6e11 },
+  us: { name: 'microseconds', least: 6e14 },
+} as const;
+
 /** Samples are 32-bit numbers, and these end a little above. */
 const largestNumber = '3.4e38';
 
@@ -450,12 +475,24 @@ async function checkValues(
   /** @param missing markers; null where every row needs a time */
   const time = async (column: string, unit: Parameters<typeof timeSql>[1], missing: ReadonlySet<string> | null) => {
     const c = sqlOf(column);
-    await complain(
-      column,
-      `${missing === null ? '' : `${presentSql(c, missing)} IS NOT NULL AND `}${timeSql(c, unit)} IS NULL`,
-      'a time',
-      'Times are ISO 8601 ("2026-01-31 12:05:00"), timestamps, or numbers with time.unit.',
+    const unread = `${missing === null ? '' : `${presentSql(c, missing)} IS NOT NULL AND `}${timeSql(c, unit)} IS NULL`;
+    await complain(column, unread, 'a time', await timeRemedy(c, unit, unread));
+  };
+
+  /** What to write in place of a value that is no time. A number is none where it is too large in the unit that is given. */
+  const timeRemedy = async ({ sql }: ColumnSql, unit: Parameters<typeof timeSql>[1], unread: string) => {
+    const plain = 'Times are ISO 8601 ("2026-01-31 12:05:00"), timestamps, or numbers with time.unit.';
+    const scale = unit === undefined || unit === 'timestamp' ? undefined : sinceEpoch[unit];
+    if (scale === undefined) return plain;
+    const [first] = await db.rows<{ x: number | null }>(
+      `SELECT TRY_CAST(${sql} AS DOUBLE) AS x FROM raw_${table} WHERE ${unread} ORDER BY file_row LIMIT 1`,
     );
+    const counts = Object.entries(sinceEpoch).find(
+      ([, { least }]) => first?.x && first.x > least && first.x < least * 7,
+    );
+    return counts === undefined || counts[0] === unit
+      ? `Times are ISO 8601 ("2026-01-31 12:05:00"), timestamps, or, as time.unit says here, ${scale.name} since 1970.`
+      : `As ${scale.name} since 1970, which time.unit says, it is too large; it looks like ${counts[1].name}: "unit": "${counts[0]}".`;
   };
 
   const texts = [...types].flatMap(([column, type]) => (type === 'VARCHAR' ? [column] : []));
@@ -489,13 +526,16 @@ async function checkValues(
     if (label.atLeast !== undefined) {
       const c = sqlOf(label.column);
       await complain(label.column, `${numberSql(c, new Set())} IS NULL`, 'a number', 'A label is needed in every row.');
+    } else if (label.positive !== undefined) {
+      const text = canonicalSql(sqlOf(label.column));
+      await complain(label.column, `coalesce(${text}, '') = ''`, 'a value', 'A label is needed in every row.');
     } else {
       const text = canonicalSql(sqlOf(label.column));
       await complain(
         label.column,
         `(${text}) IS NULL OR lower(${text}) NOT IN (${[...labelWords.yes, ...labelWords.no].map(literal).join(', ')})`,
         'a label: 0 or 1, true or false, yes or no',
-        'Correct it, or declare a threshold: {"column": …, "atLeast": …}.',
+        `Correct it, say which value is the 1: {"column": ${JSON.stringify(label.column)}, "positive": …}, or from which number on: {"column": ${JSON.stringify(label.column)}, "atLeast": …}.`,
       );
     }
   }

@@ -54,6 +54,13 @@ const TimeColumn = z.union([
 const Label = z.union([
   column,
   z.strictObject({ column, atLeast: z.number().describe('The label is 1 where the column reaches this value.') }),
+  z.strictObject({
+    column,
+    positive: z
+      .string()
+      .min(1)
+      .describe('The label is 1 where the column says this, in capitals or not, and 0 where it says anything else.'),
+  }),
 ]);
 
 const TimeOf = z.strictObject({ derive: z.literal('timeSlot'), time: reference.optional() });
@@ -298,7 +305,9 @@ export const DatasetSchema = z.strictObject({
   time: TimeColumn.optional().describe('When the event happened, local time of the place.'),
   labels: z
     .strictObject({ click: Label.optional(), order: Label.optional() })
-    .describe('0/1, true/false, yes/no, or a threshold. A single label of either kind is trained as the click.'),
+    .describe(
+      '0/1, true/false, yes/no, a threshold, or the value that counts. A single label of either kind is trained as the click.',
+    ),
   place: z
     .strictObject({
       poi: column.optional().describe("The POI table's column with the place a POI is in: its city, say."),
@@ -347,6 +356,8 @@ export const DatasetSchema = z.strictObject({
 export type DatasetSchema = z.output<typeof DatasetSchema>;
 /** What people write: defaults may be left out. */
 export type DatasetSchemaInput = z.input<typeof DatasetSchema>;
+/** The column of a label, and what makes it 1 where that is not said by 1, true or yes. */
+export type LabelSpec = z.output<typeof Label>;
 export type TableSource = z.output<typeof Source>;
 export type Derivation = z.output<typeof DerivationSchema>;
 /** A column reference (`"events.weather"`) or a derivation. */
