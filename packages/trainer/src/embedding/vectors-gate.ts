@@ -57,6 +57,17 @@ export async function requireGate(
   if (near.length > 0) say(`${directory}: within the standard error of the gate, so undecided: ${reasons(near)}`);
 }
 
+/** Why stage 3 would not take the vectors of a directory as they are; null where it would. */
+export async function gateRefusal(directory: string): Promise<string | null> {
+  try {
+    await requireGate(directory, { ignore: false, say: () => {} });
+    return null;
+  } catch (error) {
+    if (error instanceof DataError) return error.message;
+    throw error;
+  }
+}
+
 function undecided({ value, error, threshold }: Check): boolean {
   return value !== null && threshold !== null && value + error >= threshold;
 }

@@ -61,9 +61,15 @@ export function registerEmbed(program: Command): void {
             signal: context.signal,
             ...stageReporter(context),
           };
-          return options.shard === undefined
-            ? embedDataset(settings)
-            : embedShare({ ...settings, shard: options.shard });
+          const { gateRefusal } = await import('../../embedding/vectors-gate.js');
+          const result =
+            options.shard === undefined
+              ? await embedDataset(settings)
+              : await embedShare({ ...settings, shard: options.shard });
+          const whole = !('shard' in result) || result.merged !== null;
+          const refusal = whole ? await gateRefusal(options.out) : null;
+          if (refusal !== null) context.say(`Stage 3 will refuse these vectors: ${refusal}`);
+          return result;
         },
         (result) => ('shard' in result ? shareText(result) : vectorsText(result)),
         { interrupted: 'goes on' },
