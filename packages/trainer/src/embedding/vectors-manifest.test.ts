@@ -137,6 +137,32 @@ describe('a fine-tuned model', () => {
     await expect(embed('nameless', 'random', 'leaking')).rejects.toMatchObject({ code: 'MODEL_WITHOUT_RECORD' });
   });
 
+  it('of the new data embeds into the directory that held vectors of the old, as the refusal of those says', async () => {
+    await makeToyDataset(at('renewed'), { pois: 92 });
+    const renewed = await openDataset(at('renewed'), 'random');
+    const held = at('held-vectors');
+    cpSync(at('tuned-vectors'), held, { recursive: true });
+    const advised = await checkVectors(held, renewed).catch((error: Error) => error.message);
+    expect(advised).toMatch(
+      /data differ: .*larr finetune --data .*renewed .*larr embed --data .*renewed .*--out .*held-vectors/,
+    );
+    await finetune({
+      dataset: at('renewed'),
+      split: 'random',
+      model: at('model'),
+      output: at('tuned-anew'),
+      config: { dimension: 24, steps: 2, heldOutPois: 30, heldOutUsers: 10 },
+    });
+    const model = at('tuned-anew');
+    await embedDataset({ dataset: at('renewed'), split: 'random', model, output: held });
+    const digest = await embedderDigest(model, 1);
+    const found = await checkVectors(held, renewed, { directory: model, digest });
+    expect(found.dataset).toBe(renewed.manifest.contentDigest);
+    await embedDataset({ dataset: at('renewed'), split: 'random', model, output: at('elsewhere') });
+    for (const file of ['scene.safetensors', 'pois.safetensors', 'gate.json'])
+      expect(await readFile(join(held, file))).toEqual(await readFile(join(at('elsewhere'), file)));
+  });
+
   it('of another split is found in vectors too, which are to be made by a model fine-tuned on this one', async () => {
     const cold = await openDataset(at('splits'), 'cold');
     const advised = {

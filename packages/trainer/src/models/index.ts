@@ -1,4 +1,4 @@
-import { ConfigError, UsageError } from '@larr/core';
+import { ConfigError, nearestName, UsageError } from '@larr/core';
 import { cat, type Tensor, tidy } from '@larr/torch';
 import { Parameters } from '../layers/parameters.js';
 import { type ModelConfig, type NetworkName, networkNames } from './config.js';
@@ -116,7 +116,11 @@ export const modelNames: readonly string[] = Object.keys(kinds);
 export function modelKind(name: string): ModelKind {
   const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   if (!kind) {
-    throw new UsageError('UNKNOWN_MODEL', `there is no model "${name}"; known: ${modelNames.join(', ')}`);
+    const near = nearestName(name, modelNames);
+    throw new UsageError(
+      'UNKNOWN_MODEL',
+      `there is no model "${name}".${near === undefined ? '' : ` Did you mean "${near}"?`} Known: ${modelNames.join(', ')}`,
+    );
   }
   return kind;
 }

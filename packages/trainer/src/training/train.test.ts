@@ -295,7 +295,7 @@ test('wrong settings, models and vectors are refused with what to do', async () 
     trainModel(data, { model, out, seed: 1, config, vectors });
   await expect(run('pel', {})).rejects.toMatchObject({
     code: 'UNKNOWN_MODEL',
-    message: expect.stringContaining('ple'),
+    message: expect.stringMatching(/no model "pel"\. Did you mean "ple"\? Known: .*deepfm/),
   });
   await expect(run('ple', { learningrate: 1 })).rejects.toMatchObject({
     code: 'BAD_CONFIG',
