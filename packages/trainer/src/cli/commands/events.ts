@@ -19,11 +19,14 @@ function hours(text: string): number {
 }
 
 export function summaryText(summary: CompactSummary): string {
-  const count = (n: number, what: string) => `${n.toLocaleString('en')} ${n === 1 ? what : `${what}s`}`;
+  const count = (n: number, what: string, several = `${what}s`) =>
+    `${n.toLocaleString('en')} ${n === 1 ? what : several}`;
   const { output, days, impressions, clicks, orders, unattributed, written, open, late, skipped } = summary;
   return [
     `${output}: ${count(days, 'day')}, ${count(impressions, 'impression')}, ${count(clicks, 'click')}, ${count(orders, 'order')}; ${count(written.length, 'day')} written now`,
-    ...(unattributed > 0 ? [`${count(unattributed, 'click or order')} without an impression within the window`] : []),
+    ...(unattributed > 0
+      ? [`${count(unattributed, 'click or order', 'clicks or orders')} without an impression within the window`]
+      : []),
     ...(open.length > 0 ? [`still open, left for later: ${open.join(', ')}`] : []),
     ...(late.length > 0
       ? [`late events came for ${late.join(', ')}, whose files of the log are gone: left as they are`]
