@@ -426,19 +426,22 @@ describe('the larr-server program', () => {
     ],
     ['no manifest', (copy) => rmSync(join(copy, 'manifest.json')), 'BUNDLE_MISSING'],
   ];
-  it.each(damages)('refuses a bundle with %s: exit 1 and a code', async (_what, damage, code) => {
-    const copy = join(directory, 'damaged');
-    cpSync(bundle, copy, { recursive: true });
-    try {
-      damage(copy);
-      const ended = await start(['--bundle', copy]);
-      expect(await ended.exited).toBe(1);
-      expect(ended.stderr()).toContain(`larr-server: ${code}: `);
-      expect(ended.stderr()).not.toMatch(/\n\s+at /);
-    } finally {
-      rmSync(copy, { recursive: true, force: true });
-    }
-  });
+  it.each(damages)(
+    'refuses a bundle with %s by its code: exit 1, or 2 where it is none',
+    async (_what, damage, code) => {
+      const copy = join(directory, 'damaged');
+      cpSync(bundle, copy, { recursive: true });
+      try {
+        damage(copy);
+        const ended = await start(['--bundle', copy]);
+        expect(await ended.exited).toBe(code === 'BUNDLE_MISSING' ? 2 : 1);
+        expect(ended.stderr()).toContain(`larr-server: ${code}: `);
+        expect(ended.stderr()).not.toMatch(/\n\s+at /);
+      } finally {
+        rmSync(copy, { recursive: true, force: true });
+      }
+    },
+  );
 
   it("judges scores by the bundle's own tolerance", async () => {
     const copy = join(directory, 'other-scores');
