@@ -6,11 +6,27 @@ import { fileURLToPath } from 'node:url';
 const NOT_THERE = new Set(['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED']);
 
 /**
+ * Ends the program with a line where it is interrupted before it listens itself, or while nothing of it does.
+ * @param {string} name what the program is called
+ */
+function endWithALine(name) {
+  for (const signal of ['SIGINT', 'SIGTERM'])
+    process.on(signal, () => {
+      if (process.listenerCount(signal) > 1) return;
+      process.stderr.write(`\n${name}: ${signal}: interrupted [INTERRUPTED]\n`);
+      if (process.argv.includes('--json'))
+        process.stdout.write(`${JSON.stringify({ error: { code: 'INTERRUPTED', message: 'interrupted' } })}\n`);
+      process.exit(1);
+    });
+}
+
+/**
  * Imports a program's main module, which runs it.
  * @param {string} name what the program is called, for the message
  * @param {URL} main its main module
  */
 export async function start(name, main) {
+  endWithALine(name);
   try {
     await import(main.href);
   } catch (error) {

@@ -307,6 +307,24 @@ test('a time in several ways of writing is no ID feature: the draft says which, 
   );
   expect(said).toMatch(/301 values cannot be read .*the first in row 1: "01\.01\.2026 12:30"/);
   const query = JSON.parse(/\{"query": "(?:[^"\\]|\\.)*"\}/.exec(said)![0]) as { query: string };
+  expect(said).toContain('which leaves the others out');
+  // Numbers, and clocks whose offset is not applied, are read by the query as they are without it.
+  await writeFile(
+    join(directory, 'events.csv'),
+    events
+      .replace('2026-01-01T12:30:00', String(Date.UTC(2026, 0, 1, 12, 30)))
+      .replaceAll(/T12:30:00/g, 'T12:30:00+13:00'),
+  );
+  const zoned = await draftSchema({ events: 'events.csv', baseDirectory: directory });
+  const said2 = /\{"query": "(?:[^"\\]|\\.)*"\}/.exec(zoned.remarks.join('\n'))![0];
+  using db = await DuckdbSession.open();
+  const sql = (JSON.parse(said2) as { query: string }).query.replace(
+    "'events.csv'",
+    literal(join(directory, 'events.csv')),
+  );
+  expect(
+    await db.rows(`SELECT strftime(time, '%H:%M') AS clock, count(*)::INTEGER AS n FROM (${sql}) GROUP BY 1`),
+  ).toEqual([{ clock: '12:30', n: 899 }]);
   const mended = events.replace('soon', '2026-01-09T12:30:00');
   await writeFile(join(directory, 'events.csv'), mended);
   const report = await explainPreparation({
@@ -730,6 +748,14 @@ test('a few rows without a time are left out by a query, and the column stays th
   });
   const { train, validation, test: tested } = report.splits[0]!.parts;
   expect(train.rows + validation.rows + tested.rows).toBe(1997);
+  // One is a number, which is read; one is written in another way, and left out.
+  const mixed = await of(log([String(Date.UTC(2026, 0, 1)), '22.02.2026 10:00']));
+  expect(mixed.schema).toMatchObject({ time: 'event_time' });
+  expect(mixed.remarks.join('\n')).toMatch(
+    /1 of 2000 rows have no time.*row 107: "22\.02\.2026 10:00".*leaves them out/,
+  );
+  const kept = await explainPreparation({ schema: defineSchema(mixed.schema), baseDirectory: mixed.directory });
+  expect(Object.values(kept.splits[0]!.parts).reduce((sum, part) => sum + part.rows, 0)).toBe(1999);
   const ids = await of(
     shop()
       ['events.csv']!.replace(/2026-01-(..)T(..):(..):00/g, '9$1$2$3000')

@@ -292,10 +292,7 @@ export async function timedQuery(
   // Numbers are ids, or have their unit said.
   const asTheyAre = ({ name, kind, times }: ColumnSketch) =>
     !says(name, patterns.after) &&
-    (kind === 'time' ||
-      (times?.formats.length === 1 &&
-        times.formats[0]!.format === null &&
-        !/^[\d.]+$/.test(times.formats[0]!.example)));
+    (kind === 'time' || (times?.formats[0]?.format === null && !/^[\d.]+$/.test(times.formats[0].example)));
   const nearly = events.filter((c) => asTheyAre(c) && timeless(c) <= mostTimeless * c.rows);
   const column = nearly.find((c) => says(c.name, patterns.time)) ?? nearly[0];
   if (column === undefined) return null;
@@ -323,7 +320,7 @@ function gapsRemark({ path, delimiter }: DraftSource, { name, missing, rows }: C
 function oddTimesRemark(
   source: DraftSource,
   column: string,
-  { formats, unread, first, unknown, ambiguous }: OddTimes,
+  { formats, unread, first, unknown, cast, ambiguous }: OddTimes,
 ): string {
   const ways = formats.map(
     ({ format, example, rows }) => `${JSON.stringify(example)} in ${rows} rows${format === null ? '' : ` (${format})`}`,
@@ -332,25 +329,28 @@ function oddTimesRemark(
   const known = formats.flatMap(({ format }) => (format === null ? [] : [format]));
   const name = ident(column);
   const reads = [
-    ...(formats.some(({ format }) => format === null) ? [`TRY_CAST(${name} AS TIMESTAMP)`] : []),
+    ...(formats.some(({ format }) => format === null)
+      ? [cast ? `TRY_CAST(${name} AS TIMESTAMP)` : timeSql({ sql: name, type: 'VARCHAR' })]
+      : []),
     ...known.map((format) => `try_strptime(${name}, ${literal(format)})`),
   ];
   const value = reads.length === 1 ? reads[0]! : `coalesce(${reads.join(', ')})`;
+  const some = unknown > 0 && unknown <= mostTimeless * formats.reduce((sum, { rows }) => sum + rows, unknown);
   return (
     `events.${column} looks like times in ${count} ${count === 1 ? 'format' : 'formats'}: ${ways.join(', ')}${unknown > 0 ? `, and ${unknown} rows of others` : ''}. ` +
     `${unread} values cannot be read as times as they are, the first in row ${first.row}: ${JSON.stringify(first.value)}. It is left out. ` +
-    `Write them as ISO 8601 ("2026-01-31 12:05:00")${known.length === 0 ? '' : `${queryRemedy(source, `${value} AS ${name}`)}, and name it under "time"`}.${
+    `Write them as ISO 8601 ("2026-01-31 12:05:00")${known.length === 0 ? '' : `${queryRemedy(source, `${value} AS ${name}`, some ? `${value} IS NOT NULL` : undefined)}${some ? ', which leaves the others out' : ''}, and name it under "time"`}.${
       ambiguous ? ' Whether the day or the month comes first the values do not say: you must.' : ''
     }`
   );
 }
 
 /** How to make a table a query that reads a column in another way; nothing where its file cannot stand in one. */
-function queryRemedy({ path, delimiter }: DraftSource, replaced: string): string {
+function queryRemedy({ path, delimiter }: DraftSource, replaced: string, kept?: string): string {
   const from = fileRelation(path, delimiter);
   return from === null
     ? ''
-    : `, or make the table a query: {"query": ${JSON.stringify(`SELECT * REPLACE (${replaced}) FROM ${from}`)}}`;
+    : `, or make the table a query: {"query": ${JSON.stringify(`SELECT * REPLACE (${replaced}) FROM ${from}${kept === undefined ? '' : ` WHERE ${kept}`}`)}}`;
 }
 
 /** A file as a query reads it, all text of CSV as it is; null where a query cannot. */

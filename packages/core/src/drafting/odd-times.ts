@@ -10,6 +10,8 @@ export interface OddTimes {
   first: { row: number; value: string };
   /** Rows that none of the formats reads. */
   unknown: number;
+  /** Those that are read as they are DuckDB's cast reads alike: no number, and no offset, which a cast would apply. */
+  cast: boolean;
   /** Day and month could be either way round. */
   ambiguous: boolean;
 }
@@ -66,9 +68,15 @@ export async function oddTimes(db: DuckdbSession, table: string, name: string): 
   await db.run(
     `UPDATE times SET t = NULL WHERE NOT ${sane('t')} OR (regexp_full_match(v, '\\d+(\\.\\d+)?') AND length(v) < 9)`,
   );
-  const { present, read, numbers } = await db.row<{ present: number; read: number; numbers: number }>(
+  const { present, read, numbers, cast } = await db.row<{
+    present: number;
+    read: number;
+    numbers: number;
+    cast: boolean;
+  }>(
     `SELECT count(*) FILTER (v <> '')::INTEGER AS present, count(*) FILTER (t IS NOT NULL)::INTEGER AS read,
-     count(*) FILTER (t IS NOT NULL AND regexp_full_match(v, '\\d+(\\.\\d+)?'))::INTEGER AS numbers FROM times`,
+     count(*) FILTER (t IS NOT NULL AND regexp_full_match(v, '\\d+(\\.\\d+)?'))::INTEGER AS numbers,
+     coalesce(bool_and(TRY_CAST(v AS TIMESTAMP) IS NOT DISTINCT FROM t) FILTER (t IS NOT NULL), true) AS cast FROM times`,
   );
   // All of them numbers without a unit: an id, rather.
   if (numbers === present && present > 0) return null;
@@ -122,6 +130,7 @@ export async function oddTimes(db: DuckdbSession, table: string, name: string): 
     unread,
     first: { row: Number(first.row), value: first.v },
     unknown,
+    cast,
     ambiguous,
   };
 }

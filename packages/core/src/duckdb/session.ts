@@ -8,6 +8,8 @@ export interface DuckdbOptions {
   threads?: number;
   /** Where operators that outgrow the memory limit spill to. */
   temporaryDirectory?: string;
+  /** What is thrown where a statement needs more memory than the limit; default DuckDB's own error. */
+  outOfMemory?: (db: DuckdbSession, cause: unknown) => Promise<Error>;
   /** Interrupts what runs, and refuses what comes after; either throws the signal's reason. */
   signal?: AbortSignal;
 }
@@ -17,14 +19,20 @@ export class DuckdbSession implements Disposable {
   readonly connection: DuckDBConnection;
   readonly #instance: DuckDBInstance;
   readonly #signal: AbortSignal | undefined;
+  #outOfMemory: DuckdbOptions['outOfMemory'];
   #interrupting: NodeJS.Timeout | undefined;
   // DuckDB forgets an interruption that comes between preparing and executing a statement, so it is told until it has heard.
   readonly #interrupt = () => {
     this.connection.interrupt();
     this.#interrupting = setInterval(() => this.connection.interrupt(), 100);
   };
-  private constructor(instance: DuckDBInstance, connection: DuckDBConnection, signal: AbortSignal | undefined) {
+  private constructor(
+    instance: DuckDBInstance,
+    connection: DuckDBConnection,
+    { signal, outOfMemory }: Pick<DuckdbOptions, 'signal' | 'outOfMemory'>,
+  ) {
     this.#instance = instance;
+    this.#outOfMemory = outOfMemory;
     this.connection = connection;
     this.#signal = signal;
     signal?.addEventListener('abort', this.#interrupt);
@@ -40,7 +48,7 @@ export class DuckdbSession implements Disposable {
     const connection = await instance.connect();
     // Counted, and never printed.
     await connection.run('SET enable_progress_bar = true; SET enable_progress_bar_print = false');
-    return new DuckdbSession(instance, connection, options.signal);
+    return new DuckdbSession(instance, connection, options);
   }
 
   async run(statement: string): Promise<void> {
@@ -75,14 +83,20 @@ export class DuckdbSession implements Disposable {
     this.#signal?.throwIfAborted();
   }
 
-  /** An interrupted statement fails with DuckDB's words for it; what callers see is the reason why. */
+  /** An interrupted statement fails with DuckDB's words for it, as does one that outgrows the memory; what callers see is the reason why. */
   async #abortable<T>(work: () => Promise<T>): Promise<T> {
     this.#signal?.throwIfAborted();
     try {
       return await work();
     } catch (error) {
       this.#signal?.throwIfAborted();
-      throw error;
+      const explain = this.#outOfMemory;
+      if (explain === undefined || !/^Out of Memory Error/.test((error as Error).message)) throw error;
+      // It asks the tables, and may run out again.
+      this.#outOfMemory = undefined;
+      const explained = await explain(this, error);
+      this.#outOfMemory = explain;
+      throw explained;
     }
   }
 

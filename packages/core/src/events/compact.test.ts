@@ -279,6 +279,23 @@ describe('compacting an event log', () => {
     expect(made).toEqual({ click: '1', bought: '1' });
   });
 
+  it('writes labels in the words that the schema counts', async () => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'), line('click', 'u', 'p', '03T12:05:00'));
+    const history = join(folder, 'history.csv');
+    await writeFile(
+      history,
+      'who,where,row,time,click,bought,weather,temperature\nu,p,7,2026-01-01 10:00:00,ja,nein,rain,3\n',
+    );
+    const labels = { click: { column: 'click', positive: 'ja' }, order: { column: 'bought', positive: 'ja' } };
+    await compact({ history: true, schema: { ...schema, labels, tables: { ...schema.tables, events: history } } });
+    const { query } = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')).tables.events;
+    using db = await DuckdbSession.open();
+    expect(await db.rows(`SELECT click, bought FROM (${filesFrom(query, output)}) ORDER BY time`)).toEqual([
+      { click: 'ja', bought: 'nein' },
+      { click: 'ja', bought: '0' },
+    ]);
+  });
+
   describe('with a history and again', () => {
     const history = 'who;where;row;time;click;bought;weather;temperature\nu;p;7;2026-01-01 10:00:00;1;0;rain;3\n';
     const given = { ...schema, tables: { ...schema.tables, events: { path: 'history.csv', delimiter: ';' } } };

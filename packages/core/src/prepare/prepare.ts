@@ -10,6 +10,7 @@ import { mustBeReplaceable, mustNotHold } from '../files/output-directory.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { schemaDigest } from '../schema/validate.js';
 import { filesFrom } from './files-in-sql.js';
+import { outOfMemory } from './memory.js';
 import { drawNegatives } from './negatives.js';
 import { type PrepareProgress, startProgress } from './progress.js';
 import { buildSamples, type WideSamples } from './samples.js';
@@ -166,9 +167,11 @@ export async function prepareInto(
  */
 export async function openScratch(scratch: string, options: PrepareOptions): Promise<DuckdbSession> {
   await mkdir(scratch, { recursive: true });
+  const memoryLimit = options.memoryLimit ?? '2GB';
   const db = await DuckdbSession.open({
     file: join(scratch, 'prepare.duckdb'),
-    memoryLimit: options.memoryLimit ?? '2GB',
+    memoryLimit,
+    outOfMemory: (session, cause) => outOfMemory(session, memoryLimit, cause),
     temporaryDirectory: join(scratch, 'spill'),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),

@@ -233,6 +233,7 @@ export async function reading<T>(
     return await read();
   } catch (cause) {
     db.throwIfInterrupted();
+    if (cause instanceof DataError && cause.code === 'OUT_OF_MEMORY') throw cause;
     const message = (cause as Error).message;
     if (/No files found/i.test(message)) {
       throw new DataError(
