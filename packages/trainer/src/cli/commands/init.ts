@@ -44,7 +44,7 @@ export function registerInit(program: Command): void {
     .option('--poi <column>', "the events' POI column, where it cannot be guessed")
     .option(
       '--label <column>',
-      'what is to be predicted: a column of 0 and 1, or a number, where it cannot be guessed',
+      'what is to be predicted: a column of 0 and 1, of two words, or a number, where it cannot be guessed',
       once,
     )
     .option('--click <column>', 'the column that says what was clicked, in place of --label', once)
