@@ -1,8 +1,7 @@
 #include "experts.h"
 
-#include <cstring>
-
 #include "../decoder/products.h"
+#include "../decoder/storage.h"
 #include "../every_isa.h"
 
 namespace larr {
@@ -112,19 +111,9 @@ struct GroupedLinear : torch::autograd::Function<GroupedLinear> {
 
 // bf16 as its bits, so that compilers turn the loops into vector instructions.
 LARR_INLINE float widen(float x) { return x; }
-LARR_INLINE float widen(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float x;
-  std::memcpy(&x, &wide, 4);
-  return x;
-}
+LARR_INLINE float widen(uint16_t bits) { return decoder::wide(bits); }
 LARR_INLINE void narrow(float x, float& to) { to = x; }
-LARR_INLINE void narrow(float x, uint16_t& to) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
-  to = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : rounded);
-}
+LARR_INLINE void narrow(float x, uint16_t& to) { to = decoder::narrow(x); }
 
 /// sum[j] += weight · x[j]
 template <typename T>
