@@ -193,6 +193,19 @@ test('times that are numbers without a stated unit are told', async () => {
   expect((await prepared(seconds, { time: { column: 'at', unit: 's' } })).notes).toBeUndefined();
 });
 
+test('seconds that are called milliseconds are told, time that begins at 0 is not', async () => {
+  const seconds = rides((ride) => ({ at: Date.parse(`${ride.at.replace(' ', 'T')}Z`) / 1000 }));
+  const time = { column: 'at', unit: 'ms' } as const;
+  await expect(prepared(seconds, { time })).rejects.toThrow(
+    /too few days.*In "unit": "ms" the last is of 1970-01-2\d: is that/,
+  );
+  expect((await prepared(seconds, { time, splits: { random: { kind: 'random' } } })).notes).toEqual([
+    expect.stringMatching(/"at": as milliseconds since 1970.*They look like seconds: "unit": "s"/),
+  ]);
+  const begun = seconds.map((ride) => ({ ...ride, at: (ride.at - seconds[0]!.at) * 1000 }));
+  expect((await prepared(begun, { time })).notes).toBeUndefined();
+});
+
 test('values that mean missing everywhere are missing in numbers and in buckets of numbers, and values in ID features', async () => {
   const log = rides((_, i) => ({ wind: i % 4 === 0 ? 'n/a' : i % 5 === 0 ? -99 : 10 }));
   const { at } = await prepared(log, {

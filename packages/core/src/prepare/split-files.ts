@@ -206,8 +206,7 @@ export async function countParts(
       const split = schema.splits[name]!;
       const advice =
         split.kind === 'time'
-          ? ((await lateEvents(db)) ??
-            'The events span too few days: lower testDays or validationDays, or use a random split.')
+          ? ((await lateEvents(db)) ?? (await fewDays(db, schema)))
           : 'Give more data or other ratios.';
       throw new DataError('SPLIT_EMPTY', `splits.${name}: the ${part} part has no rows. ${advice}`, {
         field: `splits.${name}`,
@@ -247,6 +246,16 @@ async function lateEvents(db: DuckdbSession): Promise<string | null> {
   return `${last.n} of the ${last.rows} events ${last.n === 1n ? 'is' : 'are'} of ${last.day}, the last day, and none is of the ${
     last.number - before.number - 1
   } days between ${before.day} and it. If that date is a mistake, correct it or leave its events out; if not, raise testDays or validationDays, or use a random split.`;
+}
+
+async function fewDays(db: DuckdbSession, schema: DatasetSchema): Promise<string> {
+  const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
+  const { early, last } = await db.row<{ early: boolean; last: string }>(
+    `SELECT max(t) < TIMESTAMP '1970-03-01' AS early, max(t)::DATE::VARCHAR AS last FROM wide`,
+  );
+  const ofUnit =
+    early && (unit === 'ms' || unit === 'us') ? ` In "unit": "${unit}" the last is of ${last}: is that right?` : '';
+  return `The events span too few days: lower testDays or validationDays, or use a random split.${ofUnit}`;
 }
 
 /** `table(key…, value, idx)`; hashed features hold every value (with `seen` = occurs in train), others the train part's alone. */

@@ -333,6 +333,18 @@ async function oddities(
       notes.push(
         `${where}, column "${column}": ${numbers} times are numbers, whose unit was guessed by their size. Say it: "time": { "column": "${column}", "unit": "s" }, "ms" or "us".`,
       );
+  } else if (unit !== 'timestamp') {
+    // Days may be counted from any day, but hours and weekdays would be wrong.
+    const { largest } = await db.row<{ largest: number | null }>(
+      `SELECT max(TRY_CAST(${time.sql} AS DOUBLE)) AS largest FROM raw_events`,
+    );
+    const coarser = Object.entries(sinceEpoch).find(
+      ([, { least }]) => least < sinceEpoch[unit].least && largest !== null && largest > least && largest < least * 7,
+    );
+    if (coarser !== undefined)
+      notes.push(
+        `${where}, column "${column}": as ${sinceEpoch[unit].name} since 1970, which time.unit says, all times are before February 1970. They look like ${coarser[1].name}: "unit": "${coarser[0]}".`,
+      );
   }
   return notes;
 }
