@@ -194,6 +194,8 @@ function build(native) {
       TURBO_TELEMETRY_DISABLED: '1',
       // Addons know where LibTorch lies: one built elsewhere is not taken from the cache.
       LARR_ROOT: root,
+      // Nor one built without MPI where there is MPI now, or another one.
+      LARR_MPI: spawnSync('mpicxx', ['-show'], { encoding: 'utf8' }).stdout ?? '',
     },
   );
 }

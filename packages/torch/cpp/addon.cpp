@@ -35,6 +35,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     add(*environment, exports, optimiserFunctions());
     add(*environment, exports, adagradFunctions());
     add(*environment, exports, safetensorsFunctions());
+    add(*environment, exports, jobFunctions());
   } catch (const ArgumentError& error) {
     napi_throw_error(env, error.code.c_str(), error.message.c_str());
     return nullptr;

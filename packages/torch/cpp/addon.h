@@ -17,6 +17,7 @@ std::vector<Function> stateFunctions();        // state.cpp: scopes, gradient mo
 std::vector<Function> optimiserFunctions();    // optimisers.cpp
 std::vector<Function> adagradFunctions();      // adagrad.cpp
 std::vector<Function> safetensorsFunctions();  // safetensors.cpp
+std::vector<Function> jobFunctions();          // job/job.cpp: several processes
 
 /// Keeps freed memory for reuse instead of giving it back to the system at every step (memory.cpp).
 void keepFreedMemory();

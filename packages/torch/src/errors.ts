@@ -20,6 +20,8 @@ export type TensorErrorCode =
   | 'TENSOR_FILE'
   /** an optimiser's state that does not fit its parameters */
   | 'TENSOR_STATE'
+  /** several processes that can't work together, or do not do the same */
+  | 'TENSOR_JOB'
   /** the native part is missing or cannot be loaded */
   | 'TENSOR_ADDON';
 

@@ -1,6 +1,7 @@
 export * from './creation.js';
 export * from './errors.js';
 export * as init from './initialisers.js';
+export { infoNce, Job, joinJob, mpiLibrary } from './job.js';
 export * from './operators.generated.js';
 export * from './optimisers.js';
 export * from './runtime.js';
