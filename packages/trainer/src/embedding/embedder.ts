@@ -235,7 +235,7 @@ export async function loadEmbedder(
   { device = 'cpu', dimension = 128, seed = 1 }: { device?: string; dimension?: number; seed?: number } = {},
 ): Promise<Embedder> {
   const path = join(directory, 'projection.safetensors');
-  const model = await loadLanguageModel(directory, { device });
+  const model = await loadLanguageModel(directory, { device, matrices: 'as saved' });
   const hidden = model.decoder.config.hiddenSize;
   if (!existsSync(path)) {
     manualSeed(seed);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
 import { manualSeed, ones, type Tensor } from '@larr/torch';
 import { growVocabulary, trainedParameters } from '../language-model/decoder.js';
-import { adapt } from '../language-model/lora-directory.js';
+import { adapt, heldMatrices } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
@@ -88,7 +88,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   const run = { ...stage, identity: stageIdentity(stage), device };
   const finished = await finishedStage<FinetuneResult>(output, run);
   if (finished !== null) return finished;
-  const loaded = await loadLanguageModel(options.model, { device });
+  const loaded = await loadLanguageModel(options.model, { device, matrices: heldMatrices(config) });
   manualSeed(seed);
   const tokenizer = withSpecialTokens(loaded.tokenizer, specialTokens(dataset.manifest));
   const model: LanguageModel = { tokenizer, decoder: growVocabulary(loaded.decoder, tokenizer.vocabularySize) };

@@ -399,6 +399,29 @@ print(json.dumps(out))`;
     disposeDecoder(model.decoder);
   });
 
+  it('holds the matrices of a bf16 checkpoint in bf16 where it may, for the same numbers', async () => {
+    const { directory, model } = await saved('held in bf16');
+    await saveLanguageModel(directory, model, 'bf16');
+    const states = async (matrices: 'f32' | 'as saved') => {
+      const { decoder } = await loadLanguageModel(directory, { matrices });
+      const dtypes = new Set(Object.values(decoderParameters(decoder)).map(({ dtype, ndim }) => `${ndim}-d ${dtype}`));
+      const values = noGrad(() =>
+        tidy(() => {
+          const h = hiddenStates(decoder, packSequences([Int32Array.of(1, 5, 9, 2), Int32Array.of(7, 3)]));
+          return [...h.toFloat32Array(), ...logits(decoder, h).toFloat32Array()];
+        }),
+      );
+      disposeDecoder(decoder);
+      return { dtypes, values };
+    };
+    const whole = await states('f32');
+    const half = await states('as saved');
+    expect(whole.dtypes).toEqual(new Set(['2-d f32', '1-d f32']));
+    expect(half.dtypes).toEqual(new Set(['2-d bf16', '1-d f32']));
+    expect(half.values).toEqual(whole.values);
+    disposeDecoder(model.decoder);
+  });
+
   it('reads weights in f16', async () => {
     const { directory, model } = await saved('in f16');
     const path = join(directory, 'model.safetensors');

@@ -508,7 +508,8 @@ function extend(cache: KeyValueCache, index: number, k: Tensor, v: Tensor): { k:
 
 /** The matrix that turns states into scores: the head, its rows of length 1 where the decoder has them so. [vocabulary, hidden] */
 export function outputHead({ config, head, lora }: Decoder): Tensor {
-  const whole = lora === undefined ? head : withRows(head.to('f32'), lora.rows, lora.rows.head ?? lora.rows.embedding);
+  const whole =
+    lora === undefined ? head.to('f32') : withRows(head.to('f32'), lora.rows, lora.rows.head ?? lora.rows.embedding);
   return config.normalisedHead ? whole.normalize(1) : whole;
 }
 
@@ -528,8 +529,9 @@ export function growVocabulary(decoder: Decoder, vocabularySize: number): Decode
   const grow = (weight: Tensor): Tensor => {
     const grown = noGrad(() =>
       tidy(() => {
-        const mean = weight.mean([0], true);
-        const deviation = weight.sub(mean).square().mean().sqrt().item();
+        const known = weight.to('f32');
+        const mean = known.mean([0], true);
+        const deviation = known.sub(mean).square().mean().sqrt().item();
         const noise = randn([extra, weight.shape[1]!], { dtype: 'f32', device: decoder.device }).mul(0.1 * deviation);
         return cat([weight, mean.add(noise).to(weight.dtype)], 0);
       }),

@@ -18,7 +18,13 @@ import {
   placeOf,
 } from './lora.js';
 import type { LoraConfig } from './lora-config.js';
-import { checkTokenizerFits, type LanguageModel, loadLanguageModel, saveLanguageModel } from './model-directory.js';
+import {
+  checkTokenizerFits,
+  type HeldMatrices,
+  type LanguageModel,
+  loadLanguageModel,
+  saveLanguageModel,
+} from './model-directory.js';
 import { loadTokenizer } from './tokenizer.js';
 
 /** What of a stage's settings says how its model is trained and saved. */
@@ -27,6 +33,10 @@ export interface TrainedForm {
   precision: 'f32' | 'bf16';
   saveAs: 'f32' | 'bf16';
 }
+
+/** How the matrices of a model are to be loaded that is trained so: frozen ones may stay in bf16, which products take them in. */
+export const heldMatrices = ({ lora, precision }: Pick<TrainedForm, 'lora' | 'precision'>): HeldMatrices =>
+  lora !== undefined && precision === 'bf16' ? 'as saved' : 'f32';
 
 /** Puts adapters beside a model, where the settings ask for them. @throws ConfigError `NO_LORA_TARGET` */
 export function adapt(
@@ -51,7 +61,7 @@ export async function saveTrained(
   base: string | undefined,
 ): Promise<void> {
   if (form.lora?.save === 'adapters' && base !== undefined) return saveAdapters(directory, model, base, form);
-  mergeLora(model.decoder);
+  mergeLora(model.decoder, form.saveAs);
   await saveLanguageModel(directory, model, form.saveAs);
 }
 
@@ -165,13 +175,16 @@ export async function adaptedModel(directory: string): Promise<string> {
  * Loads the model that a directory's adapters are of and merges them into it.
  * @throws DataError `BAD_ADAPTERS` where they are of a kind that is not computed here, or do not fit; what `loadLanguageModel` throws
  */
-export async function loadAdapted(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
+export async function loadAdapted(
+  directory: string,
+  { device = 'cpu', matrices = 'f32' }: { device?: string; matrices?: HeldMatrices } = {},
+): Promise<LanguageModel> {
   const config = await readPeftConfig(directory);
   const path = join(directory, WEIGHTS);
   const refuse = (what: string) =>
     new DataError('BAD_ADAPTERS', `${path}: ${what}. Copy the directory again from where it was made.`, { file: path });
   if (!existsSync(path)) throw refuse('is missing');
-  const base = await loadLanguageModel(await adaptedModel(directory), { device });
+  const base = await loadLanguageModel(await adaptedModel(directory), { device, matrices });
   const tokenizer = existsSync(join(directory, 'tokenizer_config.json'))
     ? await loadTokenizer(directory)
     : base.tokenizer;

@@ -215,12 +215,15 @@ export function withRows(table: Tensor, { ids }: TokenRows, rows: Tensor): Tenso
   return table.indexCopy(0, index, rows.to(table.dtype));
 }
 
-/** Adds the adapters' products into the matrices, in f32, and puts the learnt rows in their places; the decoder has no adapters any more. */
-export function mergeLora(decoder: Decoder): void {
+/**
+ * Adds the adapters' products into the matrices, in f32, and puts the learnt rows in their places; the decoder has no adapters any more.
+ * @param as what the matrices that this changes are then rounded to, one after the other
+ */
+export function mergeLora(decoder: Decoder, as: 'f32' | 'bf16' = 'f32'): void {
   const { lora } = decoder;
   if (lora === undefined) return;
   const replace = (weight: Tensor, make: () => Tensor): Tensor => {
-    const made = noGrad(() => tidy(make));
+    const made = noGrad(() => tidy(() => make().to(as)));
     weight.dispose();
     return made;
   };

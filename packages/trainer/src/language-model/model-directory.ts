@@ -15,6 +15,12 @@ export interface LanguageModel {
 }
 
 /**
+ * How the matrices of a decoder are held. `as saved`: in bf16 where the files have them so, half the memory and nothing lost; f32 products
+ * take an f32 copy of one at a time. Norms' gains and biases are f32 either way.
+ */
+export type HeldMatrices = 'f32' | 'as saved';
+
+/**
  * The decoder's weights under Hugging Face's names, fused products taken apart and a normalised head's rows normalised. Views
  * where possible: they live as long as the decoder.
  */
@@ -68,6 +74,7 @@ export function decoderFromWeights(
   weights: Record<string, Tensor>,
   from: string | ((tensor: string) => string),
   device = 'cpu',
+  matrices: HeldMatrices = 'f32',
 ): Decoder {
   const fileOf = typeof from === 'string' ? () => from : from;
   const { hiddenSize, heads, keyValueHeads, headSize, feedForwardSize, vocabularySize } = config;
@@ -97,40 +104,42 @@ export function decoderFromWeights(
     tidy(() => {
       // Weights of our own: what came in may be a mapped, read-only file.
       const own = (t: Tensor) => t.to({ dtype: 'f32', device }).clone();
+      const kept = (some: Tensor[]) =>
+        matrices === 'as saved' && some.every(({ dtype }) => dtype === 'bf16') ? 'bf16' : 'f32';
+      const matrix = (t: Tensor) => t.to({ dtype: kept([t]), device }).clone();
+      const stacked = (parts: Tensor[]) => {
+        const dtype = kept(parts);
+        return cat(
+          parts.map((part) => part.to({ dtype, device })),
+          0,
+        );
+      };
       const layers = Array.from({ length: config.layers }, (_, i): DecoderLayer => {
         const at = `model.layers.${i}`;
-        const fused = (kind: 'weight' | 'bias', columns: number[]) =>
-          cat(
-            (['q', 'k', 'v'] as const).map((p) =>
-              take(`${at}.self_attn.${p}_proj.${kind}`, [p === 'q' ? q : kv, ...columns]).to({ dtype: 'f32', device }),
-            ),
-            0,
+        const parts = (kind: 'weight' | 'bias', columns: number[]) =>
+          (['q', 'k', 'v'] as const).map((p) =>
+            take(`${at}.self_attn.${p}_proj.${kind}`, [p === 'q' ? q : kv, ...columns]),
           );
         return {
           attentionNorm: own(take(`${at}.input_layernorm.weight`, [hiddenSize])),
-          queryKeyValue: fused('weight', [hiddenSize]),
-          queryKeyValueBias: config.attentionBias ? fused('bias', []) : null,
+          queryKeyValue: stacked(parts('weight', [hiddenSize])),
+          queryKeyValueBias: config.attentionBias ? stacked(parts('bias', [])).to('f32') : null,
           queryNorm: config.queryKeyNorm ? own(take(`${at}.self_attn.q_norm.weight`, [headSize])) : null,
           keyNorm: config.queryKeyNorm ? own(take(`${at}.self_attn.k_norm.weight`, [headSize])) : null,
-          attentionOutput: own(take(`${at}.self_attn.o_proj.weight`, [hiddenSize, q])),
+          attentionOutput: matrix(take(`${at}.self_attn.o_proj.weight`, [hiddenSize, q])),
           feedForwardNorm: own(take(`${at}.post_attention_layernorm.weight`, [hiddenSize])),
-          gateUp: cat(
-            ['gate', 'up'].map((p) =>
-              take(`${at}.mlp.${p}_proj.weight`, [feedForwardSize, hiddenSize]).to({ dtype: 'f32', device }),
-            ),
-            0,
-          ),
-          down: own(take(`${at}.mlp.down_proj.weight`, [hiddenSize, feedForwardSize])),
+          gateUp: stacked(['gate', 'up'].map((p) => take(`${at}.mlp.${p}_proj.weight`, [feedForwardSize, hiddenSize]))),
+          down: matrix(take(`${at}.mlp.down_proj.weight`, [hiddenSize, feedForwardSize])),
         };
       });
-      const table = own(take('model.embed_tokens.weight', [vocabularySize, hiddenSize]));
+      const table = matrix(take('model.embed_tokens.weight', [vocabularySize, hiddenSize]));
       const decoder: Decoder = {
         config,
         device,
         embedding: table,
         layers,
         finalNorm: own(take('model.norm.weight', [hiddenSize])),
-        head: config.tiedHead ? table : own(take('lm_head.weight', [vocabularySize, hiddenSize])),
+        head: config.tiedHead ? table : matrix(take('lm_head.weight', [vocabularySize, hiddenSize])),
         rotary: rotaryTable(config, device),
       };
       for (const name of unread) {
@@ -192,20 +201,23 @@ async function weightFiles(directory: string): Promise<Map<string, string[]>> {
 
 /**
  * Loads a decoder and its tokenizer from a Hugging Face directory: config.json of a family in `families` or of Baichuan 7B,
- * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32), tokenizer.json or a
+ * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32, or as `matrices` says), tokenizer.json or a
  * SentencePiece tokenizer.model; or from a directory with llama2.c's two files; or with PEFT's, whose adapters are merged into the model
  * that they are of.
  * @throws DataError naming the file and key: `MISSING_FILE`, `BAD_MODEL_CONFIG`, `BAD_MODEL_INDEX`, `BAD_WEIGHTS`,
  *   `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR`, `BAD_TOKENIZER`, `TOKENIZER_MISMATCH`, `BAD_ADAPTERS`; UsageError `UNKNOWN_ARCHITECTURE`.
  */
-export async function loadLanguageModel(directory: string, { device = 'cpu' } = {}): Promise<LanguageModel> {
+export async function loadLanguageModel(
+  directory: string,
+  { device = 'cpu', matrices = 'f32' }: { device?: string; matrices?: HeldMatrices } = {},
+): Promise<LanguageModel> {
   const plain = await llama2cFiles(directory);
   if (plain !== null) {
     const { loadLlama2c } = await import('./llama2c.js');
     return loadLlama2c(plain.model, plain.vocabulary, { device });
   }
   const { holdsAdapters, loadAdapted } = await import('./lora-directory.js');
-  if (holdsAdapters(directory)) return loadAdapted(directory, { device });
+  if (holdsAdapters(directory)) return loadAdapted(directory, { device, matrices });
   const { config, layout } = await readDecoderConfig(directory);
   const tokenizer = await loadTokenizer(directory);
   checkTokenizerFits(tokenizer, config, directory);
@@ -230,7 +242,7 @@ export async function loadLanguageModel(directory: string, { device = 'cpu' } = 
       origin.get(name) ??
       origin.get(name.replace(/[qkv]_proj/, 'W_pack')) ??
       (files.size === 1 ? [...files.keys()][0]! : directory);
-    return decoderFromWeights(config, weightsAsLlama(weights, layout), fileOf, device);
+    return decoderFromWeights(config, weightsAsLlama(weights, layout), fileOf, device, matrices);
   });
   return { decoder, tokenizer };
 }

@@ -373,6 +373,17 @@ describe('stages with adapters', () => {
     await stage2('s2-whole', { lora: { ...lora, dropout: 0 } });
     expect(weights(join(root, 's2'))['model.embed_tokens.weight']!.dtype).toBe('bf16');
     expect(JSON.parse(readFileSync(join(root, 's2', 'config.json'), 'utf8')).torch_dtype).toBe('bfloat16');
+    // Beside the matrices of a bf16 checkpoint, which stay in bf16 throughout.
+    const half = (name: string, from: string) =>
+      pretrain({
+        dataset,
+        output: join(root, name),
+        config: { ...config, from, lora, precision: 'bf16', saveAs: 'bf16' },
+      });
+    await half('half', base);
+    const again = await half('again', join(root, 'half'));
+    expect(again.perplexity.domain!).toBeLessThan(whole.perplexity.domain!);
+    expect(weights(join(root, 'again'))['model.layers.0.mlp.down_proj.weight']!.dtype).toBe('bf16');
     const inPieces = losses(join(root, 's2-pieces'));
     losses(join(root, 's2-whole')).forEach((loss, i) => {
       expect(inPieces[i]).toBeCloseTo(loss, 3);

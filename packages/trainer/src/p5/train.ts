@@ -6,7 +6,7 @@ import { calibration, type LarrError, specialTokens, TrainingError, writeFileAto
 import { manualSeed } from '@larr/torch';
 import { modelDigest } from '../embedding/model-digest.js';
 import { disposeDecoder, growVocabulary, trainedParameters } from '../language-model/decoder.js';
-import { adapt, saveTrained } from '../language-model/lora-directory.js';
+import { adapt, heldMatrices, saveTrained } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
 import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
@@ -79,7 +79,7 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
   await mkdir(out, { recursive: true });
 
   const keywordTokens = specialTokens(manifest);
-  const loaded = await loadLanguageModel(base, { device });
+  const loaded = await loadLanguageModel(base, { device, matrices: heldMatrices(p5) });
   manualSeed(seed);
   const tokenizer = withSpecialTokens(loaded.tokenizer, keywordTokens);
   const model: LanguageModel = { tokenizer, decoder: growVocabulary(loaded.decoder, tokenizer.vocabularySize) };

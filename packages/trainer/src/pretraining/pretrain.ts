@@ -13,7 +13,7 @@ import {
   trainedParameters,
   trainingStates,
 } from '../language-model/decoder.js';
-import { adapt, saveTrained } from '../language-model/lora-directory.js';
+import { adapt, heldMatrices, saveTrained } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
@@ -322,7 +322,7 @@ async function startingModel(
   const keywordTokens = specialTokens(dataset.manifest);
   manualSeed(seed);
   if (config.from !== undefined) {
-    const model = await loadLanguageModel(config.from, { device });
+    const model = await loadLanguageModel(config.from, { device, matrices: heldMatrices(config) });
     const tokenizer = withSpecialTokens(model.tokenizer, keywordTokens);
     const grown = { tokenizer, decoder: growVocabulary(model.decoder, tokenizer.vocabularySize) };
     adapt(grown, config, keywordTokens);
