@@ -11,10 +11,12 @@ import {
   UsageError,
   whyNotJson,
 } from '@larr/core';
+import type { Job } from '@larr/torch';
+import { type Launch, launchOf } from '@larr/torch/launch';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Configuration, ConfigurationShape } from './configuration.js';
-import { requireDevice } from './device.js';
+import { deviceOfRank, requireDevice } from './device.js';
 import { defaultThreads } from './threads.js';
 
 /** Options that mean the same wherever they are taken; a command takes those that mean something to it (`withOptions`). */
@@ -40,6 +42,8 @@ export type OptionsOf<K extends keyof SharedOptions = never> = Pick<SharedOption
 export interface CommandContext {
   /** Aborted by SIGINT and SIGTERM: stages save a checkpoint and stop. */
   signal: AbortSignal;
+  /** The processes that work on this together; null where it is one. All but rank 0 are silent. */
+  job: Job | null;
   /** One line for people, on stderr. */
   say(line: string): void;
   /** Shows how far a stage is (`done` of `total`), with `note` beside it. On a terminal a bar, elsewhere a line every ten seconds. */
@@ -196,6 +200,8 @@ export interface ActionKind {
    * and leaves nothing; `ends` (default), the process ends as any other.
    */
   interrupted?: 'goes on' | 'starts over' | 'ends';
+  /** Whether the processes that mpirun starts do the work together (`CommandContext.job`); of other commands they are refused (`refuseLaunch`). */
+  together?: boolean;
 }
 
 const farewells = {
@@ -213,14 +219,17 @@ const farewells = {
 export function action<O extends ActionOptions, R>(
   work: (options: O, context: CommandContext) => Promise<R>,
   present: (result: R) => string,
-  { out = 'directory', interrupted = 'ends' }: ActionKind = {},
+  { out = 'directory', interrupted = 'ends', together = false }: ActionKind = {},
 ): (options: O) => Promise<void> {
   return async (options) => {
     const stop = new AbortController();
+    const launch = together ? launchOf() : null;
+    const speaks = launch === null || launch.rank === 0;
+    let job: Job | null = null;
     const farewell = interrupted === 'ends' ? null : farewells[interrupted];
     const onSignal = (signal: NodeJS.Signals) => {
       if (stop.signal.aborted) process.exit(1); // the second one does not wait
-      process.stderr.write(`\nlarr: ${signal}: ${farewell!.now} (again to stop at once)\n`);
+      if (speaks) process.stderr.write(`\nlarr: ${signal}: ${farewell!.now} (again to stop at once)\n`);
       stop.abort(new LarrError('INTERRUPTED', farewell!.reason));
     };
     if (farewell !== null) {
@@ -229,6 +238,7 @@ export function action<O extends ActionOptions, R>(
     }
     const bars: { end(): void }[] = [];
     const say = (line: string) => {
+      if (!speaks) return;
       for (const bar of bars) bar.end();
       process.stderr.write(`${line}\n`);
     };
@@ -242,25 +252,67 @@ export function action<O extends ActionOptions, R>(
         process.env.OMP_NUM_THREADS = String(options.threads);
         process.env.LARR_THREADS = String(options.threads);
       }
+      if (launch !== null) job = (await import('@larr/torch')).joinJob();
       if (options.out !== undefined)
         await mustBeDirectory(out === 'file' ? dirname(resolve(options.out)) : options.out);
-      if (options.device !== undefined) await requireDevice(options.device);
+      if (options.device !== undefined) {
+        await requireDevice(options.device);
+        if (job !== null) options.device = await deviceOfRank(options.device, job);
+      }
       // A run that can go on has files that a second one at the same time would write too.
-      if (options.out !== undefined && options.shard === undefined && interrupted === 'goes on')
+      if (options.out !== undefined && options.shard === undefined && interrupted === 'goes on' && speaks)
         lock = lockDirectory(options.out, 'the directory');
-      const result = await work(options, { signal: stop.signal, say, progress: progress.show });
+      const result = await work(options, {
+        signal: stop.signal,
+        job,
+        say,
+        progress: speaks ? progress.show : () => {},
+      });
       progress.end();
+      if (!speaks) return;
       if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
       else process.stderr.write(`${present(result)}\n`);
     } catch (error) {
       progress.end();
-      fail(error, options.json);
+      if (launch === null) fail(error, options.json);
+      else await failTogether(error, options.json, launch, job);
     } finally {
       lock?.release();
       process.off('SIGINT', onSignal);
       process.off('SIGTERM', onSignal);
     }
   };
+}
+
+/**
+ * Leaves it to the first of several processes to tell of what all of them may have failed with: a launcher ends the others with the
+ * first that ends.
+ */
+export function firstSpeaks(): Promise<void> {
+  process.removeAllListeners('SIGTERM').on('SIGTERM', () => process.exit());
+  return new Promise((resolve) => setTimeout(resolve, 1500));
+}
+
+/** Reports the error of one of several processes, once, and ends them all: the others would wait for this one for ever. */
+async function failTogether(error: unknown, json: boolean, { rank, size }: Launch, job: Job | null): Promise<void> {
+  process.exitCode = exitCode(error);
+  if (rank > 0) {
+    await firstSpeaks();
+    process.stderr.write(`larr: process ${rank} of ${size} failed:\n`);
+  }
+  fail(error, json);
+  job?.abort(exitCode(error));
+}
+
+/**
+ * Refuses a command that several processes of one launch would each do as a whole, over the same files.
+ * @throws UsageError `ONE_PROCESS`
+ */
+export function refuseLaunch(command: string, launch: Launch): never {
+  throw new UsageError(
+    'ONE_PROCESS',
+    `larr ${command} runs in one process, but ${launch.variable}=${launch.size} says that ${launch.size} were started; together they do larr pretrain, larr finetune and larr embed --shard rank. Start it without mpirun or srun, or, where each has an --out of its own, with ${launch.variable} unset (env -u ${launch.variable} larr …)`,
+  );
 }
 
 /** A path as it can be pasted into a shell. */

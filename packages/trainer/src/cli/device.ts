@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { UsageError } from '@larr/core';
+import type { Job } from '@larr/torch';
 
 /** Loading a LibTorch with CUDA from a cold disk takes its time. */
 const SECONDS = 120;
@@ -39,4 +40,11 @@ export async function requireDevice(device: string): Promise<void> {
       ? `there ${devices.length === 1 ? 'is' : 'are'} ${devices.map(({ name }, i) => `cuda:${i} (${name})`).join(', ')}`
       : `LibTorch ${libtorch} finds no NVIDIA GPU here`,
   );
+}
+
+/** The device of one of several processes: of `cuda`, each takes one of its machine's GPUs by its number there. */
+export async function deviceOfRank(device: string, { localRank }: Job): Promise<string> {
+  if (device !== 'cuda') return device;
+  const { cudaDevices } = await import('@larr/torch');
+  return `cuda:${localRank % cudaDevices().length}`;
 }

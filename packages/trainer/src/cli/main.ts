@@ -1,7 +1,9 @@
 // The `larr` command. Each command is a file of `commands/`; what they do lives in the domain's own folders.
 import { readFileSync } from 'node:fs';
+import { exitCode } from '@larr/core';
+import { launchOf } from '@larr/torch/launch';
 import { Command, CommanderError } from 'commander';
-import { fail } from './command-context.js';
+import { fail, firstSpeaks, refuseLaunch } from './command-context.js';
 import { registerAblate } from './commands/ablate.js';
 import { registerAbtest } from './commands/abtest.js';
 import { registerCompare } from './commands/compare.js';
@@ -27,7 +29,12 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
   version: string;
 };
 
+const launch = launchOf();
+/** Every process of a launch finds the same wrong usage: the first one says so. */
+const speaks = launch === null || launch.rank === 0;
+
 const program = new Command('larr')
+  .configureOutput(speaks ? {} : { writeOut: () => {}, writeErr: () => {} })
   .description('Real-time scene recommendation helped by a language model')
   .version(version)
   .showSuggestionAfterError()
@@ -66,12 +73,24 @@ for (const register of [
 for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)])
   command.exitOverride();
 
+/** Commands that the processes of one launch do together. */
+const together = new Set(['pretrain', 'finetune']);
+program.hook('preAction', (_, command) => {
+  const name = command.name();
+  if (launch !== null && !together.has(name) && !(name === 'embed' && command.opts().shard !== undefined))
+    refuseLaunch(name, launch);
+});
+
 const json = process.argv.includes('--json');
 try {
   await program.parseAsync();
 } catch (error) {
-  if (!(error instanceof CommanderError)) fail(error, json);
-  else if (error.exitCode !== 0) reportUsage(error);
+  if (error instanceof CommanderError && error.exitCode === 0) process.exitCode = 0;
+  else if (!speaks) {
+    process.exitCode = error instanceof CommanderError ? 2 : exitCode(error);
+    await firstSpeaks();
+  } else if (error instanceof CommanderError) reportUsage(error);
+  else fail(error, json);
 }
 
 /** Commander has told people already; programs get the document that every error has. */

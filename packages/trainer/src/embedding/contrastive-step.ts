@@ -1,24 +1,44 @@
 // One step of contrastive learning: vectors of a batch's texts, InfoNCE, gradients.
-import { autocast, cat, getRngState, infoNce, noGrad, ones, setRngState, type Tensor, tensor, tidy } from '@larr/torch';
+import {
+  autocast,
+  cat,
+  getRngState,
+  infoNce,
+  type Job,
+  noGrad,
+  ones,
+  setRngState,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from '@larr/torch';
+import { shareOf } from '../language-model/several-processes.js';
 import type { FinetuneConfig } from './config.js';
 import { type Embedder, pooledTrainingStates, type Similarity } from './embedder.js';
 import type { PairBatch } from './pairs.js';
 
-/** One step's loss, its gradient in every parameter (eq. 12–20), and what that took (`stepFlops`). */
+/**
+ * One step's loss, its gradient in every parameter (eq. 12–20), and what that took (`stepFlops`). With a job, the rank reads its share
+ * of the rows (`shareOf`): the loss is the whole batch's, its gradient the one through the rank's rows, to be summed over the ranks.
+ */
 export function contrastiveStep(
   embedder: Embedder,
   batch: PairBatch,
   temperature: number,
   config: FinetuneConfig,
+  job: Job | null = null,
 ): { loss: number; flops: number } {
-  const size = batch.a.length;
   const { lora, device } = embedder.model.decoder;
-  const groups = config.maskDuplicates ? batch.groups : Int32Array.from({ length: size }, (_, i) => i);
+  const groups = config.maskDuplicates ? batch.groups : Int32Array.from(batch.a, (_, i) => i);
+  const [from, to] = shareOf(batch.a.length, job);
+  const own: PairBatch = { a: batch.a.slice(from, to), b: batch.b.slice(from, to), groups: groups.subarray(from, to) };
+  const size = to - from;
   const project = (states: Tensor, side: 'a' | 'b') =>
     states.linear(side === 'b' && embedder.otherProjection !== null ? embedder.otherProjection : embedder.projection);
   const lossOf = (a: Tensor, b: Tensor): Tensor => {
     const [q, k] = comparable(a, b, config.similarity);
-    return infoNce(q, k, 1 / temperature, tensor(groups, [size], { dtype: 'i32', device }));
+    return infoNce(q, k, 1 / temperature, tensor(own.groups, [size], { dtype: 'i32', device }), { job });
   };
   const inPrecision = <T>(fn: () => T): T => autocast(fn, { dtype: 'bf16', enabled: config.precision === 'bf16' });
   const encode = (rows: PairBatch): { a: Tensor; b: Tensor; flops: number; backward: () => void } =>
@@ -34,9 +54,16 @@ export function contrastiveStep(
         backward: () => inPrecision(backward),
       };
     });
+  // A rank without rows takes part in the loss all the same: the others wait for it there.
+  if (size === 0) {
+    return tidy(() => {
+      const none = () => zeros([0, embedder.projection.shape[0]!], { dtype: 'f32', device }).requiresGrad_();
+      return { loss: lossOf(none(), none()).item(), flops: 0 };
+    });
+  }
   if (size <= config.microBatch) {
     return tidy(() => {
-      const { a, b, flops, backward } = encode(batch);
+      const { a, b, flops, backward } = encode(own);
       const loss = lossOf(a, b);
       loss.backward();
       backward();
@@ -49,7 +76,7 @@ export function contrastiveStep(
     const pieces: PairBatch[] = [];
     for (let at = 0; at < size; at += config.microBatch) {
       const slice = <T>(rows: T[]) => rows.slice(at, at + config.microBatch);
-      pieces.push({ a: slice(batch.a), b: slice(batch.b), groups: batch.groups.subarray(at, at + config.microBatch) });
+      pieces.push({ a: slice(own.a), b: slice(own.b), groups: own.groups.subarray(at, at + config.microBatch) });
     }
     const replays = lora !== undefined && lora.dropout > 0;
     const random: Uint8Array[] = [];

@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
-import { manualSeed, ones, type Tensor } from '@larr/torch';
+import { type Job, manualSeed, ones, type Tensor } from '@larr/torch';
 import { growVocabulary, trainedParameters } from '../language-model/decoder.js';
 import { adapt, heldMatrices } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
+import { byFirst, isFirst, total } from '../language-model/several-processes.js';
 import { dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
 import { runStageLoop, type StageCursor, type StageSpeed, stageSpeed } from '../language-model/stage-loop.js';
@@ -34,6 +35,8 @@ export interface FinetuneOptions {
   config?: FinetuneConfigInput | undefined;
   seed?: number;
   device?: string;
+  /** The job whose ranks all call this, with the same options: they share each step's pairs, and rank 0 alone writes and tells. */
+  job?: Job | null | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: StageProgress & { pair: PairKind }) => void) | undefined;
   onNotice?: ((message: string) => void) | undefined;
@@ -71,10 +74,12 @@ interface Cursor extends StageCursor {
  *
  * @throws DataError `NO_PAIRS` where the dataset has no pair of any kind, `MODEL_OF_OTHER_SPLIT` or `MODEL_WITHOUT_RECORD` where the
  *   model was fine-tuned before on other pairs; TrainingError `CHECKPOINT_MISMATCH` where `output` holds anything but this run,
- *   which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`.
+ *   which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`,
+ *   `OUTPUT_NOT_SHARED` where the processes of a job do not see the same `output`.
  */
 export async function finetune(options: FinetuneOptions): Promise<FinetuneResult> {
-  const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
+  const { output, seed = 1, device = 'cpu', job = null, signal, onProgress } = options;
+  const onNotice = isFirst(job) ? options.onNotice : undefined;
   const config = parseConfig(FinetuneConfig, options.config, 'stage 2');
   const dataset = await openDataset(options.dataset, options.split);
   await refuseOtherPairs(options.model, dataset);
@@ -85,8 +90,8 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
     dataset: runDataset(dataset),
     inputs: { model: { path: options.model, sha256: await modelDigest(options.model) } },
   };
-  const run = { ...stage, identity: stageIdentity(stage), device };
-  const finished = await finishedStage<FinetuneResult>(output, run);
+  const run = { ...stage, identity: stageIdentity(stage), device, processes: job?.size };
+  const finished = await byFirst(job, () => finishedStage<FinetuneResult>(output, run));
   if (finished !== null) return finished;
   const loaded = await loadLanguageModel(options.model, { device, matrices: heldMatrices(config) });
   manualSeed(seed);
@@ -102,7 +107,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
     similarity: config.similarity,
   };
   try {
-    await mkdir(output, { recursive: true });
+    if (isFirst(job)) await mkdir(output, { recursive: true });
     const texts = languageModelEmbedder(embedder, config.precision);
     const material = await gatherMaterial(dataset, options.dataset, texts, config, seed, onNotice);
     const sources = pairSources(material, config, seed, onNotice);
@@ -113,27 +118,32 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
       );
     }
     const work = async (): Promise<FinetuneResult> => {
-      await startProjection(embedder, material, config, signal);
-      const before = await measureQuality(texts, material, signal, { probing: true });
+      const before = await byFirst(job, async () => {
+        await startProjection(embedder, material, config, signal);
+        return measureQuality(texts, material, signal, { probing: true });
+      });
       const trained = await train();
-      const after = await measureQuality(texts, material, signal, { probing: true });
-      const gate = judge(before, after, config);
-      const alarms = [...trained.alarms, ...(await collapsed(texts, material, signal))];
-      for (const alarm of alarms) onNotice?.(alarm);
-      await saveEmbedder(output, embedder, config, options.model);
-      const findings = { ...gate, before, after, alarms };
-      await writeFileAtomic(join(output, 'gate.json'), `${JSON.stringify(findings, null, 2)}\n`);
-      return {
-        steps: config.steps,
-        tokens: trained.cursor.tokens,
-        ...stageSpeed(trained.cursor, trained.cursor.tokens, device, config),
-        truncatedTexts: material.texts.truncated,
-        before,
-        after,
-        gate,
-        alarms,
-      };
+      return byFirst(job, async () => {
+        const after = await measureQuality(texts, material, signal, { probing: true });
+        const gate = judge(before, after, config);
+        const alarms = [...trained.alarms, ...(await collapsed(texts, material, signal))];
+        for (const alarm of alarms) onNotice?.(alarm);
+        await saveEmbedder(output, embedder, config, options.model);
+        const findings = { ...gate, before, after, alarms };
+        await writeFileAtomic(join(output, 'gate.json'), `${JSON.stringify(findings, null, 2)}\n`);
+        return {
+          steps: config.steps,
+          tokens: trained.cursor.tokens,
+          ...stageSpeed(trained.cursor, trained.cursor.tokens, device, config, job),
+          truncatedTexts: material.texts.truncated,
+          before,
+          after,
+          gate,
+          alarms,
+        };
+      });
     };
+    if (!isFirst(job)) return await work();
     const { result, record } = await recordRun(output, run, signal, work);
     await writeFinetuneReport(output, result, record);
     await finishStage(output, run, result);
@@ -157,6 +167,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         identity: run.identity,
         steps: config.steps,
         device,
+        job,
         config,
         smaller: 'a lower microBatch (the same step in more, smaller pieces)',
         parameters,
@@ -176,7 +187,8 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
           const temperature =
             (ofUsers ? config.userTemperature : null) ??
             config.initialTemperature * fall ** (cursor.step / config.steps);
-          const { loss, flops } = contrastiveStep(embedder, batch, temperature, config);
+          const { loss, flops: own } = contrastiveStep(embedder, batch, temperature, config, job);
+          const [flops] = total(job, [own]) as [number];
           const tokens = [...batch.a, ...batch.b].reduce((sum, ids) => sum + ids.length, 0);
           cursor.tokens += tokens;
           const level = loss / Math.log(batch.a.length);

@@ -1,5 +1,15 @@
 // How fast the machine multiplies matrices at best: what a training step's own speed is a share of (model FLOPs utilisation).
-import { autocast, cudaDevices, getNumThreads, noGrad, randn, synchronize, tidy } from '@larr/torch';
+import {
+  autocast,
+  cudaDevices,
+  getNumThreads,
+  getRngState,
+  noGrad,
+  randn,
+  setRngState,
+  synchronize,
+  tidy,
+} from '@larr/torch';
 
 export interface MachinePeak {
   /** Multiplications and additions a second. */
@@ -23,8 +33,16 @@ const DATA_SHEETS: [name: RegExp, teraflops: number][] = [
 
 const known = new Map<string, MachinePeak>();
 
-/** The peak of a device for products in `precision`: a data sheet's for GPUs that are known here and bf16, else measured, once a process. */
-export function machinePeak(device: string, precision: 'f32' | 'bf16'): MachinePeak {
+/**
+ * The peak of a device for products in `precision`: a data sheet's for GPUs that are known here and bf16, else measured, once a process.
+ * Of several processes, each on such a device: the peak of all.
+ */
+export function machinePeak(device: string, precision: 'f32' | 'bf16', processes = 1): MachinePeak {
+  const { flops, source } = peakOfOne(device, precision);
+  return { flops: processes * flops, source: processes === 1 ? source : `${processes} × ${source}` };
+}
+
+function peakOfOne(device: string, precision: 'f32' | 'bf16'): MachinePeak {
   const key = `${device} ${precision} ${getNumThreads()}`;
   let peak = known.get(key);
   if (peak === undefined) {
@@ -47,6 +65,8 @@ function measuredPeak(device: string, precision: 'f32' | 'bf16'): MachinePeak {
   const finish = () => {
     if (device.startsWith('cuda')) synchronize(device);
   };
+  // A run draws the same numbers whether or not it was measured on the way.
+  const random = getRngState();
   const best = noGrad(() =>
     tidy(() => {
       const a = randn([size, size], { device }).to(precision);
@@ -65,6 +85,7 @@ function measuredPeak(device: string, precision: 'f32' | 'bf16'): MachinePeak {
       return seconds;
     }),
   );
+  setRngState(random);
   return {
     flops: (2 * size ** 3) / best,
     source: `measured: product of ${precision} matrices of ${size} × ${size}, ${getNumThreads()} threads`,

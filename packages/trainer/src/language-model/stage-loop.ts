@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { TrainingError } from '@larr/core';
-import { AdamW, clipGradNorm, type Tensor, TensorError, warmupCosine } from '@larr/torch';
+import { AdamW, clipGradNorm, type Job, manualSeed, type Tensor, TensorError, warmupCosine } from '@larr/torch';
+import { draws } from './draws.js';
 import { type MachinePeak, machinePeak } from './machine-peak.js';
+import { beginTogether, byFirst, isFirst, sumGradients, total } from './several-processes.js';
 import { appendMetric, restoreStage, rewindMetrics, saveStage } from './stage-checkpoint.js';
 
 /** Settings that the stages of language-model training share. */
@@ -42,8 +44,9 @@ export function stageSpeed(
   tokens: number,
   device: string,
   config: Pick<StageLoopConfig, 'precision'>,
+  job: Job | null,
 ): StageSpeed {
-  const peak = seconds > 0 ? machinePeak(device, config.precision) : null;
+  const peak = seconds > 0 ? machinePeak(device, config.precision, job?.size) : null;
   return {
     seconds,
     tokensPerSecond: Math.round(seconds > 0 ? tokens / seconds : 0),
@@ -61,13 +64,18 @@ export interface StageLoop<Cursor extends StageCursor> {
   identity: string;
   steps: number;
   device: string;
+  /** Whose ranks take the steps together: each its share, with the same parameters before and after; rank 0 writes and tells. */
+  job: Job | null;
   config: StageLoopConfig;
   /** Settings that take less memory when they are lowered, in words. */
   smaller: string;
   parameters: Record<string, Tensor>;
   /** The cursor before the first step. */
   beginning: Cursor;
-  /** Leaves the gradient of one batch in the parameters, and notes in the cursor what it drew. */
+  /**
+   * Leaves the gradient of one batch in the parameters, and notes in the cursor what it drew. Of a job: the gradient of the rank's
+   * share, which over all ranks adds up to the batch's, and the figures of the whole batch.
+   */
   step(cursor: Cursor): { loss: number; tokens: number; flops: number };
   /** What is logged of the steps since the last line. */
   line(cursor: Cursor): { loss: number } & Record<string, unknown>;
@@ -93,15 +101,17 @@ export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<
 }
 
 async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): Promise<Cursor> {
-  const { output, identity, steps, config, parameters, signal } = stage;
+  const { output, identity, steps, config, parameters, signal, job } = stage;
   const all = Object.values(parameters);
   for (const parameter of all) parameter.requiresGrad_();
   using optimizer = adamW(parameters, config.learningRate, config.weightDecay);
   const cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? stage.beginning;
+  beginTogether(job, all, cursor.step, output);
   if (cursor.step > 0) stage.onNotice?.(`${stage.name} goes on from step ${cursor.step}.`);
   const metrics = join(output, 'metrics.jsonl');
-  await rewindMetrics(metrics, cursor.step);
-  const save = () => saveStage(output, identity, { parameters, optimizer, cursor });
+  if (isFirst(job)) await rewindMetrics(metrics, cursor.step);
+  // All wait: a rank that ended meanwhile would end rank 0 with it.
+  const save = () => byFirst(job, () => saveStage(output, identity, { parameters, optimizer, cursor }));
   const schedule = warmupCosine({
     warmup: Math.ceil(steps * config.warmupShare),
     total: steps,
@@ -111,14 +121,18 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
   let seconds = 0;
   let flops = 0;
   while (cursor.step < steps) {
-    if (signal?.aborted) {
-      save();
-      throw signal.reason;
+    const [interrupted] = total(job, [signal?.aborted ? 1 : 0]);
+    if (interrupted! > 0) {
+      await save();
+      throw signal?.aborted ? signal.reason : new TrainingError('INTERRUPTED', 'another process was interrupted');
     }
     const started = performance.now();
     optimizer.lr = config.learningRate * schedule(cursor.step);
     optimizer.zeroGrad();
+    drawApart(job, identity, cursor.step);
     const taken = stage.step(cursor);
+    drawTogether(job, identity, cursor.step);
+    sumGradients(job, all);
     const norm = Number.isFinite(taken.loss) ? clipGradNorm(all, config.clipNorm) : Number.NaN;
     if (!Number.isFinite(norm)) throw notFinite(stage.name, cursor.step, taken.loss, output);
     optimizer.step();
@@ -130,28 +144,40 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
     tokens += taken.tokens;
     flops += taken.flops;
     if (cursor.step % config.logEvery === 0 || cursor.step === steps) {
-      const tokensPerSecond = tokens / seconds;
-      const mfu = flops / seconds / machinePeak(stage.device, config.precision).flops;
       const line = stage.line(cursor);
-      await appendMetric(metrics, {
-        step: cursor.step,
-        ...line,
-        learningRate: optimizer.lr,
-        gradientNorm: norm,
-        tokensPerSecond: Math.round(tokensPerSecond),
-        mfu: Number(mfu.toPrecision(3)),
-      });
-      stage.onProgress({ step: cursor.step, steps, loss: line.loss, tokensPerSecond, mfu });
+      if (isFirst(job)) {
+        const tokensPerSecond = tokens / seconds;
+        const mfu = flops / seconds / machinePeak(stage.device, config.precision, job?.size).flops;
+        await appendMetric(metrics, {
+          step: cursor.step,
+          ...line,
+          learningRate: optimizer.lr,
+          gradientNorm: norm,
+          tokensPerSecond: Math.round(tokensPerSecond),
+          mfu: Number(mfu.toPrecision(3)),
+        });
+        stage.onProgress({ step: cursor.step, steps, loss: line.loss, tokensPerSecond, mfu });
+      }
       tokens = seconds = flops = 0;
       // Lets signals and other work of the process through.
       await new Promise(setImmediate);
     }
     if (cursor.step % config.evaluateEvery === 0 && cursor.step < steps)
-      await appendMetric(metrics, { step: cursor.step, ...(await stage.evaluate(cursor)) });
-    if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) save();
+      await byFirst(job, async () => appendMetric(metrics, { step: cursor.step, ...(await stage.evaluate(cursor)) }));
+    if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) await save();
   }
   for (const parameter of all) parameter.requiresGrad_(false);
   return cursor;
+}
+
+/** Lets each rank drop out inputs of its own in a step, the same ones whenever that step is taken by as many. */
+function drawApart(job: Job | null, identity: string, step: number): void {
+  if (job !== null) manualSeed(2 ** 32 * draws(step, identity, 1 + job.rank)());
+}
+
+/** What is drawn after the step's gradient is one for all ranks. */
+function drawTogether(job: Job | null, identity: string, step: number): void {
+  if (job !== null) manualSeed(2 ** 32 * draws(step, identity)());
 }
 
 /** AdamW over all parameters; norms' gains, biases and rows of the embedding are not decayed. */

@@ -98,6 +98,7 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
         identity,
         steps,
         device,
+        job: null,
         config: { ...p5, evaluateEvery: steps + 1 },
         smaller: 'a higher p5.accumulate (the same step in more, smaller pieces)',
         parameters,

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError, DataError, type Dataset, type KeywordText, openDataset, specialTokens } from '@larr/core';
-import { autocast, manualSeed, noGrad, tidy } from '@larr/torch';
+import { autocast, type Job, manualSeed, noGrad, tidy } from '@larr/torch';
 import { refuseFineTuned } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { packSequences } from '../language-model/batch.js';
@@ -16,6 +16,7 @@ import {
 import { adapt, heldMatrices, saveTrained } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
+import { byFirst, isFirst, total } from '../language-model/several-processes.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
 import { runStageLoop, type StageCursor, type StageSpeed, stageSpeed } from '../language-model/stage-loop.js';
@@ -55,6 +56,8 @@ export interface PretrainOptions {
   config?: PretrainConfigInput | undefined;
   seed?: number;
   device?: string;
+  /** The job whose ranks all call this, with the same options: they share each step's documents, and rank 0 alone writes and tells. */
+  job?: Job | null | undefined;
   /** When aborted, a checkpoint is written and the signal's reason is thrown. */
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: StageProgress) => void) | undefined;
@@ -88,14 +91,16 @@ interface Cursor extends StageCursor {
  * its name and location, mixed with general text.
  *
  * Resumes from the checkpoint in `output`, and returns at once where the stage is finished. The same seed, machine and thread
- * count give the same losses, resumed or not.
+ * count give the same losses, resumed or not; another number of processes changes their rounding alone.
  *
  * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn, `FINE_TUNED_MODEL` where `config.from` is a result of stage 2;
  *   ConfigError `LORA_WITHOUT_MODEL` where adapters have nothing to be beside; TrainingError `CHECKPOINT_MISMATCH` where `output` holds
- *   anything but this run, which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`.
+ *   anything but this run, which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`,
+ *   `OUTPUT_NOT_SHARED` where the processes of a job do not see the same `output`.
  */
 export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
-  const { output, seed = 1, device = 'cpu', signal, onProgress, onNotice } = options;
+  const { output, seed = 1, device = 'cpu', job = null, signal, onProgress } = options;
+  const onNotice = isFirst(job) ? options.onNotice : undefined;
   const config = parseConfig(PretrainConfig, options.config, 'stage 1');
   const dataset = await openDataset(options.dataset, options.split);
   if (config.from !== undefined) await refuseFineTuned(config.from);
@@ -113,10 +118,13 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     dataset: runDataset(dataset),
     inputs: { ...(parent !== null && { model: { path: config.from!, sha256: parent } }) },
   };
-  const run = { ...stage, identity: stageIdentity(stage), device };
-  const finished = await finishedStage<PretrainResult>(output, run);
+  const run = { ...stage, identity: stageIdentity(stage), device, processes: job?.size };
+  const finished = await byFirst(job, async () => {
+    const result = await finishedStage<PretrainResult>(output, run);
+    if (result === null) await mkdir(output, { recursive: true });
+    return result;
+  });
   if (finished !== null) return finished;
-  await mkdir(output, { recursive: true });
 
   const pois = await dataset.poiTexts();
   const general = config.generalShare > 0 ? await readGeneralCorpus(options.dataset) : [];
@@ -145,18 +153,21 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     };
     const work = async (): Promise<PretrainResult> => {
       const { steps, cursor } = await train(split);
-      const measured = perplexities(model, split);
-      await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
-      await saveTrained(output, model, config, config.from);
-      const tokens = cursor.domainTokens + cursor.generalTokens;
-      return {
-        steps,
-        tokens,
-        perplexity: { domain: measured.domainPerplexity, general: measured.generalPerplexity },
-        ...stageSpeed(cursor, tokens, device, config),
-        truncatedDocuments: domain.truncated,
-      };
+      return byFirst(job, async () => {
+        const measured = perplexities(model, split);
+        await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
+        await saveTrained(output, model, config, config.from);
+        const tokens = cursor.domainTokens + cursor.generalTokens;
+        return {
+          steps,
+          tokens,
+          perplexity: { domain: measured.domainPerplexity, general: measured.generalPerplexity },
+          ...stageSpeed(cursor, tokens, device, config, job),
+          truncatedDocuments: domain.truncated,
+        };
+      });
     };
+    if (!isFirst(job)) return await work();
     const { result, record } = await recordRun(output, run, signal, work);
     await writePretrainReport(output, result, record);
     await finishStage(output, run, result);
@@ -187,6 +198,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         identity: run.identity,
         steps,
         device,
+        job,
         config,
         smaller: 'a higher accumulate (the same step in more, smaller pieces), or lower tokensPerStep',
         parameters: trainedParameters(decoder),
@@ -202,7 +214,9 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         },
         step(cursor) {
           const documents = takeDocuments(cursor);
-          const { loss, flops } = learnDocuments(model, documents, config);
+          const own = job === null ? documents : evenRuns(documents, job.size)[job.rank]!;
+          const learnt = learnDocuments(model, own, config, learntTokens(documents));
+          const [loss, flops] = total(job, [learnt.loss, learnt.flops]) as [number, number];
           cursor.unlogged.loss += loss;
           cursor.unlogged.steps++;
           return { loss, flops, tokens: documents.reduce((sum, { ids }) => sum + ids.length, 0) };
@@ -236,17 +250,19 @@ export interface LearningSettings {
 /**
  * Mean loss in nats over the learnt tokens of `documents`, its gradient added to the parameters', and what that took (`stepFlops`). In how
  * many pieces changes the rounding alone: each counts by its share of the tokens.
+ * @param of what the sum is divided by: more than their learnt tokens, where the documents are a share of more
  */
 export function learnDocuments(
   model: LanguageModel,
   documents: readonly Document[],
   { precision, accumulate, recompute }: LearningSettings,
+  of = learntTokens(documents),
 ): { loss: number; flops: number } {
   const { decoder } = model;
-  const of = documents.reduce((sum, { ids, prompt }) => sum + Math.max(0, ids.length - Math.max(prompt, 1)), 0);
   let loss = 0;
   let flops = 0;
-  for (const piece of pieces(documents, accumulate)) {
+  for (const piece of evenRuns(documents, accumulate)) {
+    if (piece.length === 0) continue;
     tidy(() => {
       const { batch, targets } = laidOut(piece);
       autocast(
@@ -280,8 +296,12 @@ function laidOut(documents: readonly Document[]) {
   return { batch, targets: nextTokenTargets(batch, sequences, prompts) };
 }
 
-/** Documents in `count` runs of nearly as many tokens each; fewer where there are fewer documents. */
-function pieces(documents: readonly Document[], count: number): Document[][] {
+function learntTokens(documents: readonly Document[]): number {
+  return documents.reduce((sum, { ids, prompt }) => sum + Math.max(0, ids.length - Math.max(prompt, 1)), 0);
+}
+
+/** Documents in `count` runs of nearly as many tokens each, some of them empty where documents are few or long. */
+function evenRuns(documents: readonly Document[], count: number): Document[][] {
   const tokens = documents.reduce((sum, { ids }) => sum + ids.length, 0);
   const runs: Document[][] = Array.from({ length: count }, () => []);
   let before = 0;
@@ -290,7 +310,7 @@ function pieces(documents: readonly Document[], count: number): Document[][] {
     runs[Math.min(count - 1, Math.floor((count * middle) / tokens))]!.push(document);
     before += document.ids.length;
   }
-  return runs.filter((run) => run.length > 0);
+  return runs;
 }
 
 function perplexities(model: LanguageModel, split: HeldOut) {

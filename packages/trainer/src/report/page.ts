@@ -67,7 +67,11 @@ export function runSection(record: RunRecord): string {
   const rows: [string, string][] = [
     ['command', `<code>${escapeText(record.command.join(' ') || 'from a program')}</code>`],
     ['seed', escapeText(seeds)],
-    ['device', `${escapeText(record.device)} · ${record.threads} ${record.threads === 1 ? 'thread' : 'threads'}`],
+    [
+      'device',
+      `${escapeText(record.device)} · ${record.threads} ${record.threads === 1 ? 'thread' : 'threads'}` +
+        (record.processes === undefined ? '' : ` in each of ${record.processes} processes`),
+    ],
     [
       'versions',
       `larr ${escapeText(versions.larr)}${commit} · Node ${escapeText(versions.node)} · LibTorch ${escapeText(versions.libtorch)}${cuda}`,

@@ -26,6 +26,8 @@ export interface RunDescription {
   config: unknown;
   seed: number | readonly number[];
   device: string;
+  /** How many worked together, each on such a device; left out where one did. */
+  processes?: number | undefined;
   dataset: RunDataset;
   /** What earlier stages wrote and this one read, by what it is to this run. */
   inputs: Record<string, RunInput>;
@@ -90,7 +92,7 @@ export async function recordRun<T>(
   const same = before?.identity === description.identity && before.stage === description.stage ? before : null;
   const startedAt = new Date().toISOString();
   const sitting: Sitting = { startedAt, endedAt: null, outcome: 'running', error: null };
-  const { stage, seed, device, dataset, inputs, identity, config } = description;
+  const { stage, seed, device, processes, dataset, inputs, identity, config } = description;
   const record: RunRecord = {
     format: 'larr-run-record',
     version: 1,
@@ -98,6 +100,7 @@ export async function recordRun<T>(
     command: process.argv.slice(2),
     seed,
     device,
+    ...(processes !== undefined && { processes }),
     threads: getNumThreads(),
     versions: await runVersions(),
     dataset,

@@ -46,20 +46,22 @@ export function registerFinetune(program: Command): void {
       action<FinetuneCommandOptions, FinetuneResult>(
         async (options, context) => {
           const { finetune } = await import('../../embedding/finetune.js');
+          const { byFirst } = await import('../../language-model/several-processes.js');
           return finetune({
             dataset: options.data,
             split: options.split,
-            model: await modelDirectory(options.model, context),
+            model: await byFirst(context.job, () => modelDirectory(options.model, context)),
             output: options.out,
             config: readConfig(options.config).finetune,
             seed: options.seed,
             device: options.device,
+            job: context.job,
             signal: context.signal,
             ...stageReporter(context),
           });
         },
         qualityTable,
-        { interrupted: 'goes on' },
+        { interrupted: 'goes on', together: true },
       ),
     );
 }

@@ -24,15 +24,20 @@ export function registerPretrain(program: Command): void {
       action<PretrainCommandOptions, PretrainResult>(
         async (options, context) => {
           const { pretrain } = await import('../../pretraining/pretrain.js');
+          const { byFirst } = await import('../../language-model/several-processes.js');
           const { pretrain: config } = readConfig(options.config);
           const from = options.model ?? config.from;
           return pretrain({
             dataset: options.data,
             split: options.split,
             output: options.out,
-            config: from === undefined ? config : { ...config, from: await modelDirectory(from, context) },
+            config:
+              from === undefined
+                ? config
+                : { ...config, from: await byFirst(context.job, () => modelDirectory(from, context)) },
             seed: options.seed,
             device: options.device,
+            job: context.job,
             signal: context.signal,
             ...stageReporter(context),
           });
@@ -40,7 +45,7 @@ export function registerPretrain(program: Command): void {
         ({ tokens, seconds, perplexity }) =>
           `stage 1: ${tokens.toLocaleString('en')} tokens in ${seconds.toFixed(1)} s; held-out perplexity ` +
           `${perplexity.domain?.toFixed(2) ?? '–'} on POI texts, ${perplexity.general?.toFixed(2) ?? '–'} on general text`,
-        { interrupted: 'goes on' },
+        { interrupted: 'goes on', together: true },
       ),
     );
 }
