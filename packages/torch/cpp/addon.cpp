@@ -34,6 +34,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     add(*environment, exports, stateFunctions());
     add(*environment, exports, optimiserFunctions());
     add(*environment, exports, adagradFunctions());
+    add(*environment, exports, compactFunctions());
     add(*environment, exports, safetensorsFunctions());
     add(*environment, exports, jobFunctions());
   } catch (const ArgumentError& error) {

@@ -16,6 +16,7 @@ std::vector<Function> creationFunctions();     // creation.cpp
 std::vector<Function> stateFunctions();        // state.cpp: scopes, gradient mode, autocast, random state, threads, versions
 std::vector<Function> optimiserFunctions();    // optimisers.cpp
 std::vector<Function> adagradFunctions();      // adagrad.cpp
+std::vector<Function> compactFunctions();      // compact/compact.cpp
 std::vector<Function> safetensorsFunctions();  // safetensors.cpp
 std::vector<Function> jobFunctions();          // job/job.cpp: several processes
 

@@ -173,6 +173,7 @@ const char* dtypeName(at::ScalarType type) {
     case at::kBFloat16: return "bf16";
     case at::kLong: return "i64";
     case at::kInt: return "i32";
+    case at::kShort: return "i16";
     case at::kBool: return "bool";
     default: return c10::toString(type);
   }
@@ -184,8 +185,9 @@ at::ScalarType dtypeOf(const std::string& name) {
   if (name == "bf16") return at::kBFloat16;
   if (name == "i64") return at::kLong;
   if (name == "i32") return at::kInt;
+  if (name == "i16") return at::kShort;
   if (name == "bool") return at::kBool;
-  throw ArgumentError{"TENSOR_ARGUMENT", "'" + name + "' is no dtype: take one of f32, f64, bf16, i64, i32, bool"};
+  throw ArgumentError{"TENSOR_ARGUMENT", "'" + name + "' is no dtype: take one of f32, f64, bf16, i64, i32, i16, bool"};
 }
 
 at::ScalarType Reader::dtype(napi_value value, const char* name) const { return dtypeOf(text(value, name)); }

@@ -234,25 +234,24 @@ LARR_FUNCTION(clipGradientNorm) {
   }
   if (values.empty()) return call.number(0);
   // The grouped operators take one device and dtype.
-  const bool alike = std::all_of(values.begin(), values.end(), [&](const at::Tensor& value) {
-    return value.device() == values[0].device() && value.scalar_type() == values[0].scalar_type();
-  });
-  double total = 0;
-  if (alike) {
-    total = at::linalg_vector_norm(at::stack(at::_foreach_norm(values, 2)), 2, {}, false, at::kDouble).item<double>();
-  } else {
+  std::map<std::pair<at::ScalarType, std::string>, std::vector<at::Tensor>> groups;
+  for (const at::Tensor& value : values) groups[{value.scalar_type(), value.device().str()}].push_back(value);
+  std::vector<double> norms;
+  for (const auto& [key, group] : groups) {
+    // Of bf16 in f32: a norm rounded to bf16 would be off by up to a 256th.
+    const auto type = key.first == at::kDouble ? at::kDouble : at::kFloat;
+    norms.push_back(at::linalg_vector_norm(at::stack(at::_foreach_norm(group, 2, type)), 2, {}, false, at::kDouble).item<double>());
+  }
+  double total = norms[0];
+  if (norms.size() > 1) {
     double squares = 0;
-    for (const at::Tensor& value : values) squares += std::pow(at::linalg_vector_norm(value, 2, {}, false, {}).item<double>(), 2);
+    for (const double norm : norms) squares += norm * norm;
     total = std::sqrt(squares);
   }
   // As PyTorch's clip_grad_norm_: nothing when the norm is within the limit; a norm that is not finite is left for the caller to see.
   const double factor = maximum / (total + 1e-6);
   if (factor < 1) {
-    if (alike) {
-      at::_foreach_mul_(values, factor);
-    } else {
-      for (at::Tensor& value : values) value.mul_(factor);
-    }
+    for (const auto& [key, group] : groups) at::_foreach_mul_(group, factor);
   }
   return call.number(total);
 }

@@ -47,6 +47,7 @@ at::ScalarType storedType(const std::string& name) {
   if (name == "F16") return at::kHalf;
   if (name == "I64") return at::kLong;
   if (name == "I32") return at::kInt;
+  if (name == "I16") return at::kShort;
   if (name == "BOOL") return at::kBool;
   throw ArgumentError{"TENSOR_FILE", "dtype " + name + " is not supported"};
 }

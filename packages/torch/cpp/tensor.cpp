@@ -96,6 +96,7 @@ LARR_FUNCTION(toArray) {
     case at::kBFloat16: return typedArray(call, plain, napi_uint16_array);
     case at::kLong: return typedArray(call, plain, napi_bigint64_array);
     case at::kInt: return typedArray(call, plain, napi_int32_array);
+    case at::kShort: return typedArray(call, plain, napi_int16_array);
     case at::kBool: return typedArray(call, plain, napi_uint8_array);
     default: throw ArgumentError{"TENSOR_ARGUMENT", std::string("no typed array holds ") + dtypeName(plain.scalar_type())};
   }

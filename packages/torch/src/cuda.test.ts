@@ -402,6 +402,11 @@ if (!cudaAvailable()) {
       });
     });
 
+    it.each([false, true])('CompactAdamW comes to the bits of the CPU, composed %s', async (composed) => {
+      const { digest } = await import(path.join(import.meta.dirname, '../test/compact-bits.mjs'));
+      expect(digest({ device: 'cuda', composed })).toBe(digest());
+    });
+
     it('no step waits for what the device has still to do, nor does a batch brought to it', () => {
       tidy(() => {
         const table = randn([1000, 16], cuda).requiresGrad_();

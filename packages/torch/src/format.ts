@@ -15,7 +15,7 @@ export function formatTensor(tensor: Tensor): string {
   ].filter(Boolean);
   const head = `Tensor ${dtype} [${shape.join(', ')}]${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`;
   const values = dtype === 'bf16' ? tensor.toFloat32Array() : tensor.toArray();
-  const whole = dtype === 'i64' || dtype === 'i32' || dtype === 'bool';
+  const whole = dtype === 'i64' || dtype === 'i32' || dtype === 'i16' || dtype === 'bool';
   const text = (i: number): string => {
     const value = values[i];
     if (dtype === 'bool') return value ? 'true' : 'false';

@@ -1,8 +1,10 @@
+export * from './compact-adam.js';
 export * from './creation.js';
 export * from './errors.js';
 export * as init from './initialisers.js';
 export { infoNce, Job, joinJob, mpiLibrary } from './job.js';
 export * from './operators.generated.js';
+export type { AdamOptions } from './optimiser-options.js';
 export * from './optimisers.js';
 export * from './runtime.js';
 export * from './safetensors.js';

@@ -22,6 +22,7 @@ const stored: Record<DType, { name: string; bytes: number }> = {
   bf16: { name: 'BF16', bytes: 2 },
   i64: { name: 'I64', bytes: 8 },
   i32: { name: 'I32', bytes: 4 },
+  i16: { name: 'I16', bytes: 2 },
   bool: { name: 'BOOL', bytes: 1 },
 };
 /** f16 is read as f32. */

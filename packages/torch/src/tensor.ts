@@ -3,11 +3,18 @@ import { native } from './addon.js';
 import { formatTensor } from './format.js';
 import type { TensorOperators } from './operators.generated.js';
 
-export type DType = 'f32' | 'f64' | 'bf16' | 'i64' | 'i32' | 'bool';
+export type DType = 'f32' | 'f64' | 'bf16' | 'i64' | 'i32' | 'i16' | 'bool';
 /** 'cpu', 'cuda' (the current device) or 'cuda:N'. */
 export type Device = string;
 
-export type TensorArray = Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array | Uint16Array;
+export type TensorArray =
+  | Float32Array
+  | Float64Array
+  | BigInt64Array
+  | Int32Array
+  | Int16Array
+  | Uint8Array
+  | Uint16Array;
 
 /**
  * An n-dimensional array of numbers with automatic differentiation; a thin handle on a LibTorch tensor.
