@@ -77,16 +77,16 @@ void pack(const Plan& p, const float* q, const float* k, int64_t row, int64_t en
 
 void forward_bounded(const Plan& p, int64_t row, int64_t end, int chunk) {
   const F c = V::set(p.c);
-  float* column_sum = p.column_sum + int64_t(chunk) * p.rows;
-  for (int64_t j = 0; j < p.rows; j++) column_sum[j] = 0;
+  float* column_sum = p.column_sum + int64_t(chunk) * p.k_rows;
+  for (int64_t j = 0; j < p.k_rows; j++) column_sum[j] = 0;
   alignas(64) float blocks[2][MR * columns];
   for (int64_t tile = row; tile < end; tile += tile_rows) {
     const int64_t tile_end = tile + tile_rows < end ? tile + tile_rows : end;
     alignas(64) float row_sum[tile_rows * W];
     constexpr int64_t flush = 512;  // columns whose sums stay in f32 before they go to double
-    for (int64_t stretch = 0; stretch < p.batch; stretch += flush) {
+    for (int64_t stretch = 0; stretch < p.k_batch; stretch += flush) {
       for (float& x : row_sum) x = 0;
-      const int64_t stretch_end = stretch + flush < p.batch ? stretch + flush : p.batch;
+      const int64_t stretch_end = stretch + flush < p.k_batch ? stretch + flush : p.k_batch;
       int turn = 0;
       scores(p, tile, stretch, blocks[0]);
       for (int64_t j = stretch; j < stretch_end; j += columns) {
@@ -168,7 +168,7 @@ void backward(const Plan& p, int64_t row, int64_t row_end, int64_t column, int64
   const amx::Session session;
   alignas(64) uint16_t rows[tile_rows * tile_cols], pairs[tile_rows * tile_cols];
   alignas(64) float blocks[2][MR * columns];
-  const int64_t columns_end = (p.batch + columns - 1) / columns * columns;
+  const int64_t columns_end = (p.k_batch + columns - 1) / columns * columns;
   row_end = used_rows(p, row_end);
   if (column_end > columns_end) column_end = columns_end;
   const auto* q_transposed = static_cast<const char*>(p.q_pairs);

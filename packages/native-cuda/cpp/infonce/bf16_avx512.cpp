@@ -46,5 +46,5 @@ void put(const F (&g)[MR][NV], Lane* tile, int64_t i, int64_t j) {
 }
 
 }  // namespace
-const Path bf16_avx512{16, true, false, pack, forward, backward};
+const Path bf16_avx512{Isa::avx512bf16, 16, true, false, pack, forward, backward};
 }  // namespace larr::infonce_detail

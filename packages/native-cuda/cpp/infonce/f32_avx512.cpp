@@ -6,5 +6,5 @@ using V = avx512::V;
 }  // namespace larr::infonce_detail
 #include "f32_path.inl"
 namespace larr::infonce_detail {
-const Path f32_avx512{W, false, false, pack, forward, backward};
+const Path f32_avx512{Isa::avx512, W, false, false, pack, forward, backward};
 }

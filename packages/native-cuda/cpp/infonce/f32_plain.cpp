@@ -6,5 +6,5 @@ using V = plain::V;
 }  // namespace larr::infonce_detail
 #include "f32_path.inl"
 namespace larr::infonce_detail {
-const Path f32_plain{W, false, false, pack, forward, backward};
+const Path f32_plain{Isa::scalar, W, false, false, pack, forward, backward};
 }

@@ -11,14 +11,14 @@ constexpr int W = V::W, MR = V::MR, NV = V::NV, columns = NV * W;
 
 // Whether some pair of a block may have to be left out.
 inline bool special(const Plan& p, int64_t i, int64_t j) {
-  return p.masks || (i < j + columns && j < i + MR) || j + columns > p.batch || i + MR > p.batch;
+  return p.masks || (p.own && i < j + columns && j < i + MR) || j + columns > p.k_batch || i + MR > p.batch;
 }
 
 inline F mask(const Plan& p, F e, int64_t i, int64_t j, float otherwise) {
   if (i >= p.batch) return V::set(otherwise);
   // Selected, not multiplied: a pair that is left out may be beyond the sums it is not in, and its exponential not a number.
   const F other = V::set(otherwise);
-  return V::if_differ(V::if_differ(e, p.ids + j, p.ids[i], other), p.padding + j, 1, other);
+  return V::if_differ(V::if_differ(e, p.column_ids + j, p.row_ids[i], other), p.padding + j, 1, other);
 }
 
 // Rows that hold something, in whole blocks.
@@ -51,15 +51,15 @@ inline F gradient_of(const Plan& p, F dot, int64_t i, int64_t j) {
 void score_tile(const Plan& p, int64_t i, int64_t i_end, int64_t j, int64_t j_end, float* tile);
 
 void forward_online(const Plan& p, int64_t row, int64_t end, int chunk) {
-  float* column_sum = p.column_sum + int64_t(chunk) * p.rows;
-  float* column_max = p.column_max + int64_t(chunk) * p.rows;
-  for (int64_t j = 0; j < p.rows; j++) column_sum[j] = 0, column_max[j] = masked;
+  float* column_sum = p.column_sum + int64_t(chunk) * p.k_rows;
+  float* column_max = p.column_max + int64_t(chunk) * p.k_rows;
+  for (int64_t j = 0; j < p.k_rows; j++) column_sum[j] = 0, column_max[j] = masked;
   alignas(64) float tile[tile_rows * tile_cols];
   for (int64_t block = row; block < end; block += tile_rows) {
     const int64_t block_end = block + tile_rows < end ? block + tile_rows : end;
     for (int64_t i = block; i < block_end; i++) p.row_sum[i] = 0, p.row_max[i] = masked;
-    for (int64_t j = 0; j < p.batch; j += tile_cols) {
-      const int64_t j_end = j + tile_cols < p.batch ? j + tile_cols : (p.batch + columns - 1) / columns * columns;
+    for (int64_t j = 0; j < p.k_batch; j += tile_cols) {
+      const int64_t j_end = j + tile_cols < p.k_batch ? j + tile_cols : (p.k_batch + columns - 1) / columns * columns;
       score_tile(p, block, block_end, j, j_end, tile);
       const int64_t width = j_end - j;
       for (int64_t i = block; i < block_end; i++) {

@@ -50,15 +50,15 @@ inline __attribute__((always_inline)) void scores(const Plan& p, int64_t i, int6
 
 void forward_bounded(const Plan& p, int64_t row, int64_t end, int chunk) {
   const F c = V::set(p.c);
-  float* column_sum = p.column_sum + int64_t(chunk) * p.rows;
-  for (int64_t j = 0; j < p.rows; j++) column_sum[j] = 0;
+  float* column_sum = p.column_sum + int64_t(chunk) * p.k_rows;
+  for (int64_t j = 0; j < p.k_rows; j++) column_sum[j] = 0;
   for (int64_t block = row; block < end; block += tile_rows) {
     const int64_t block_end = block + tile_rows < end ? block + tile_rows : end;
     alignas(64) float row_sum[tile_rows * W];
     constexpr int64_t flush = 512;  // columns whose sums stay in f32 before they go to double
-    for (int64_t stretch = 0; stretch < p.batch; stretch += flush) {
+    for (int64_t stretch = 0; stretch < p.k_batch; stretch += flush) {
       for (int i = 0; i < tile_rows * W; i++) row_sum[i] = 0;
-      for (int64_t j = stretch; j < stretch + flush && j < p.batch; j += columns) {
+      for (int64_t j = stretch; j < stretch + flush && j < p.k_batch; j += columns) {
         F below[NV];
 #pragma GCC unroll 8
         for (int v = 0; v < NV; v++) below[v] = V::set(0);
@@ -179,7 +179,7 @@ void backward(const Plan& p, int64_t row, int64_t row_end, int64_t column, int64
   // Where G^T starts: the same lanes for floats, a second copy for pairs (they are pairs of rows there, of columns in G).
   const Lane* const transposed = V::per == 1 ? g : g + tile_rows * tile_cols / 2;
   constexpr int64_t g_row = tile_cols / V::per;
-  const int64_t columns_end = (p.batch + columns - 1) / columns * columns;
+  const int64_t columns_end = (p.k_batch + columns - 1) / columns * columns;
   row_end = used_rows(p, row_end);
   if (column_end > columns_end) column_end = columns_end;
   for (int64_t j = column; j < column_end; j += tile_cols) {

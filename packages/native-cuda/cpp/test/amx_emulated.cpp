@@ -3,5 +3,5 @@
 #include "../infonce/bf16_amx.inl"
 namespace larr::infonce_detail {
 extern const Path emulated_amx;
-const Path emulated_amx{32, true, true, pack, forward, backward};
+const Path emulated_amx{Isa::amx, 32, true, true, pack, forward, backward};
 }  // namespace larr::infonce_detail

@@ -52,6 +52,10 @@ void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas
 void check_infonce_against_composed(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas);
 // The answers to inputs that are not finite, or whose scores f32 has no numbers for.
 void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas);
+// Over a ring of so many ranks, the batch shared out among them as the seed says.
+void check_ring(const NceCase& c, int size, uint64_t seed, const std::vector<Isa>& isas);
+void check_ring_not_finite(const NceCase& c, int size, uint64_t seed, const std::vector<Isa>& isas);
+void check_ring_errors();
 void check_encoder(const EncoderCase& c, uint64_t seed, const std::vector<Isa>& isas);
 // Of the random case that the seed names.
 void check_ranker(uint64_t seed, const std::vector<Isa>& isas);

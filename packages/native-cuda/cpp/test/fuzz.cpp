@@ -54,6 +54,8 @@ void fuzz(uint64_t seed, int first, int count, bool large, const std::vector<Isa
       check_infonce_not_finite(random_infonce(random, large), own, isas);
       if (target == Target::cpu) check_encoder_not_finite(random_encoder(random, large), own, isas);
     }
+    if (i % 4 == 0 && target == Target::cpu) check_ring(random_infonce(random, large), 1 + random.below(5), own, isas);
+    if (i % 48 == 0 && target == Target::cpu) check_ring_not_finite(random_infonce(random, large), 1 + random.below(5), own, isas);
     if (failures > before) std::fprintf(stderr, "  that was case %d of seed %llu\n", i, static_cast<unsigned long long>(seed));
   }
 }

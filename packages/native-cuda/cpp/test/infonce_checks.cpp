@@ -8,8 +8,8 @@
 #include "../encoder/plan.h"
 #include "../infonce/plan.h"
 #include "../simd/bf16.h"
-#include "checks.h"
 #include "emulated.h"
+#include "infonce_case.h"
 #include "larr/cuda.h"
 
 namespace larr::infonce_detail {
@@ -60,10 +60,14 @@ std::string in_digits(double x) {
   return text;
 }
 
+}  // namespace
+
 std::string name(const NceCase& c) {
   return std::string("infonce B=") + std::to_string(c.batch) + " d=" + std::to_string(c.dim) + " scale=" + in_digits(c.scale) +
          " groups=" + std::to_string(c.groups) + (c.values != Values::normal ? values_name(c.values) : c.normalised ? " cosine" : " dot") + " ";
 }
+
+namespace {
 
 double largest(const std::vector<double>& x) {
   double top = 0;
@@ -71,13 +75,9 @@ double largest(const std::vector<double>& x) {
   return top;
 }
 
-struct NceProblem {
-  std::vector<float> q, k;
-  std::vector<int32_t> groups;
-  InfoNce p;
-};
+}  // namespace
 
-NceProblem make(const NceCase& c, uint64_t seed) {
+NceProblem make_problem(const NceCase& c, uint64_t seed) {
   Random random(seed);
   const size_t batch = size_t(c.batch), dim = size_t(c.dim), size = batch * dim;
   NceProblem made{std::vector<float>(size), std::vector<float>(size), std::vector<int32_t>(batch), {}};
@@ -114,8 +114,19 @@ NceProblem make(const NceCase& c, uint64_t seed) {
                      : i == 1        ? std::numeric_limits<int32_t>::max()
                                      : int32_t(i) - 3;
   made.p.batch = c.batch, made.p.dim = c.dim, made.p.scale = c.scale;
+  made.p.q = made.q.data(), made.p.k = made.k.data();
+  if (c.groups) made.p.groups = made.groups.data();
   return made;
 }
+
+NceAnswer reference_of(const InfoNce& p) {
+  const size_t b = size_t(p.batch), size = b * size_t(p.dim);
+  NceAnswer a{0, 0, std::vector<double>(b), std::vector<double>(b), std::vector<double>(size), std::vector<double>(size)};
+  infonce_reference(p, &a.loss, &a.dscale, a.lse_row.data(), a.lse_col.data(), a.dq.data(), a.dk.data());
+  return a;
+}
+
+namespace {
 
 double largest_row(const std::vector<float>& x, int64_t dim) {
   double most = 0;
@@ -133,20 +144,15 @@ double largest(const std::vector<float>& x) {
   return top;
 }
 
-// Infinite where one is not a number.
+// Infinite where one is not a number. What is behind the wanted ones is not looked at.
 double worst_of(const std::vector<float>& got, const std::vector<double>& wanted) {
   double worst = 0;
-  for (size_t i = 0; i < got.size(); i++) {
+  for (size_t i = 0; i < wanted.size(); i++) {
     const double error = std::fabs(double(got[i]) - wanted[i]);
     worst = error <= worst ? worst : std::isnan(error) ? INFINITY : error;
   }
   return worst;
 }
-
-struct NceAnswer {
-  double loss = 0;
-  std::vector<double> lse_row, lse_col, dq, dk;
-};
 
 // The operators a user would compose, in f32 or, as autocast has it, with operands and results of the products in bf16: scores, two
 // cross-entropies, their gradient, two products. Sums lie in 16 lanes, as vector instructions leave them.
@@ -161,7 +167,7 @@ NceAnswer composed(const InfoNce& p, const std::vector<float>& q, const std::vec
     return round(sum);
   };
   std::vector<float> s(b * b), g(b * b, 0.0f);
-  NceAnswer a{0, std::vector<double>(b), std::vector<double>(b), std::vector<double>(b * d), std::vector<double>(b * d)};
+  NceAnswer a{0, 0, std::vector<double>(b), std::vector<double>(b), std::vector<double>(b * d), std::vector<double>(b * d)};
   for (size_t i = 0; i < b; i++)
     for (size_t j = 0; j < b; j++) {
       const float dot = product(d, [&](size_t x) { return q[i * d + x]; }, [&](size_t x) { return k[j * d + x]; });
@@ -197,78 +203,73 @@ double worst_of(const std::vector<double>& got, const std::vector<double>& wante
 
 }  // namespace
 
-void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
-  NceProblem made = make(c, seed);
-  const auto &q = made.q, &k = made.k;
-  InfoNce& p = made.p;
-  p.q = q.data(), p.k = k.data();
-  p.groups = c.groups ? made.groups.data() : nullptr;
-  const size_t b = size_t(c.batch), size = q.size();
-  std::vector<double> rlr(b), rlc(b), rdq(size), rdk(size);
-  double rloss, rdscale;
-  infonce_reference(p, &rloss, &rdscale, rlr.data(), rlc.data(), rdq.data(), rdk.data());
+void compare(const NceCase& c, const NceProblem& problem, const NceAnswer& exact, Dtype dtype, const NceOutputs& got, const std::string& what) {
+  const auto &q = problem.q, &k = problem.k;
+  const size_t size = q.size();
   const double q_row = largest_row(q, c.dim), k_row = largest_row(k, c.dim), scale = std::fabs(c.scale);
+  const bool f32 = dtype == Dtype::f32;
+  expect(got.lse_row.back() == poison && got.lse_col.back() == poison && got.dq.back() == poison && got.dk.back() == poison, what + " wrote past its outputs");
+  // Largest |s| decides how far rounded operands move a logit: 2^-24 (f32, d terms) or at most 2 * 2^-8 (bf16; half of it where many
+  // are added) of |q||k| scale; and products below the smallest normal number are lost, in bf16 operands too.
+  const double s_max = scale * std::max(q_row * k_row, c.values == Values::normal ? std::max(q_row * q_row, k_row * k_row) : 0.0);
+  const double lost = (f32 ? 1.5e-45 : 1.2e-38) * double(c.dim) * (1 + largest(q) + largest(k));
+  const double logit = (f32 ? 1e-6 * (1 + s_max * 0.5) : (c.values == Values::normal ? 4e-3 : 8e-3) * (1 + s_max)) + scale * lost;
+  const double lse_tolerance = logit + 2e-6 * std::fabs(largest(exact.lse_row));
+  const double worst = std::max(worst_of(got.lse_row, exact.lse_row), worst_of(got.lse_col, exact.lse_col));
+  expect(worst <= lse_tolerance, what + " lse off by " + in_digits(worst));
+  expect(std::fabs(got.loss - exact.loss) <= logit, what + " loss " + in_digits(got.loss) + " not " + in_digits(exact.loss));
+  // A gradient's scale without cancellation: scale / (2 B) * (2 + 2) * the other side's largest entry. Where rounding moves logits by
+  // about one, shares of the softmax may be anything: then up to what all shares of a row together can make of it.
+  const double both = std::max(largest(q), largest(k));
+  for (const auto& [side_got, wanted, other, side] : {std::tuple{&got.dq, &exact.dq, c.values == Values::normal ? both : largest(k), " dq"},
+                                                      std::tuple{&got.dk, &exact.dk, c.values == Values::normal ? both : largest(q), " dk"}}) {
+    const double natural = scale * 2 / double(c.batch) * other, any = scale * (3 + double(c.batch)) / double(c.batch) * other;
+    const double g = c.values == Values::normal ? std::max(largest(exact.dq), largest(exact.dk)) : largest(*wanted);
+    const double tolerance = std::min(any, (f32 ? (c.values == Values::normal ? 2e-6 : 4e-6) : 8e-3) * natural * (1 + logit * 20) + logit * 2 * g) + 1e-30 * (1 + logit) + scale * (f32 ? 1e-44 : 4e-38) * double(c.batch);
+    const double off = worst_of(*side_got, *wanted);
+    expect(off <= tolerance, what + side + " off by " + in_digits(off / natural) + " of its scale");
+  }
+  double terms = std::fabs(exact.dscale);
+  if (scale > 0)
+    for (size_t i = 0; i < size; i++) terms += std::fabs(exact.dq[i] * double(q[i]) / c.scale);
+  else terms = 2 * q_row * k_row;
+  const double entries = c.values == Values::normal ? both * both : largest(q) * largest(k);
+  const double dscale_tolerance = (f32 ? 1e-5 : 1e-2) * (1 + logit) * (terms + 2 / double(c.batch) * entries * double(c.dim)) + lost * double(c.batch) +
+                                  (c.values == Values::normal ? 0 : 2 * logit * q_row * k_row);
+  const double any_dscale = (3 + double(c.batch)) * q_row * k_row;
+  expect(std::fabs(got.dscale - exact.dscale) <= (logit < 0.5 ? dscale_tolerance : std::max(any_dscale, dscale_tolerance)),
+         what + " dscale " + in_digits(got.dscale) + " not " + in_digits(exact.dscale));
+}
+
+void check_infonce(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
+  NceProblem made = make_problem(c, seed);
+  const NceAnswer exact = reference_of(made.p);
   for (Dtype dtype : {Dtype::f32, Dtype::bf16})
     for (const Variant& v : variants(dtype, isas, c.batch <= 400)) {
-      p.compute = dtype;
-      const bool f32 = dtype == Dtype::f32;
+      made.p.compute = dtype;
       const std::string what = name(c) + v.name(dtype);
-      std::vector<float> lr(b + 1, poison), lc(b + 1, poison), dq(size + 1, poison), dk(size + 1, poison);
-      InfoNceOut out;
-      out.lse_row = lr.data(), out.lse_col = lc.data(), out.dq = dq.data(), out.dk = dk.data();
-      run_infonce(v, p, out);
-      expect(lr.back() == poison && lc.back() == poison && dq.back() == poison && dk.back() == poison, what + " wrote past its outputs");
-      for (auto* x : {&lr, &lc, &dq, &dk}) x->pop_back();
-      // Largest |s| decides how far rounded operands move a logit: 2^-24 (f32, d terms) or at most 2 * 2^-8 (bf16; half of it where many
-      // are added) of |q||k| scale; and products below the smallest normal number are lost, in bf16 operands too.
-      const double s_max = scale * std::max(q_row * k_row, c.values == Values::normal ? std::max(q_row * q_row, k_row * k_row) : 0.0);
-      const double lost = (f32 ? 1.5e-45 : 1.2e-38) * double(c.dim) * (1 + largest(q) + largest(k));
-      const double logit = (f32 ? 1e-6 * (1 + s_max * 0.5) : (c.values == Values::normal ? 4e-3 : 8e-3) * (1 + s_max)) + scale * lost;
-      const double lse_tolerance = logit + 2e-6 * std::fabs(largest(rlr));
-      const double worst = std::max(worst_of(lr, rlr), worst_of(lc, rlc));
-      expect(worst <= lse_tolerance, what + " lse off by " + in_digits(worst));
-      expect(std::fabs(out.loss - rloss) <= logit, what + " loss " + in_digits(out.loss) + " not " + in_digits(rloss));
-      // A gradient's scale without cancellation: scale / (2 B) * (2 + 2) * the other side's largest entry. Where rounding moves logits by
-      // about one, shares of the softmax may be anything: then up to what all shares of a row together can make of it.
-      const double both = std::max(largest(q), largest(k));
-      for (const auto& [got, wanted, other, side] : {std::tuple{&dq, &rdq, c.values == Values::normal ? both : largest(k), " dq"},
-                                                     std::tuple{&dk, &rdk, c.values == Values::normal ? both : largest(q), " dk"}}) {
-        const double natural = scale * 2 / double(c.batch) * other, any = scale * (3 + double(c.batch)) / double(c.batch) * other;
-        const double g = c.values == Values::normal ? std::max(largest(rdq), largest(rdk)) : largest(*wanted);
-        const double tolerance = std::min(any, (f32 ? (c.values == Values::normal ? 2e-6 : 4e-6) : 8e-3) * natural * (1 + logit * 20) + logit * 2 * g) + 1e-30 * (1 + logit) + scale * (f32 ? 1e-44 : 4e-38) * double(c.batch);
-        const double off = worst_of(*got, *wanted);
-        expect(off <= tolerance, what + side + " off by " + in_digits(off / natural) + " of its scale");
-      }
-      double terms = std::fabs(rdscale);
-      if (scale > 0)
-        for (size_t i = 0; i < size; i++) terms += std::fabs(rdq[i] * double(q[i]) / c.scale);
-      else terms = 2 * q_row * k_row;
-      const double entries = c.values == Values::normal ? both * both : largest(q) * largest(k);
-      const double dscale_tolerance = (f32 ? 1e-5 : 1e-2) * (1 + logit) * (terms + 2 / double(c.batch) * entries * double(c.dim)) + lost * double(c.batch) +
-                                      (c.values == Values::normal ? 0 : 2 * logit * q_row * k_row);
-      const double any_dscale = (3 + double(c.batch)) * q_row * k_row;
-      expect(std::fabs(out.dscale - rdscale) <= (logit < 0.5 ? dscale_tolerance : std::max(any_dscale, dscale_tolerance)),
-             what + " dscale " + in_digits(out.dscale) + " not " + in_digits(rdscale));
+      const auto run = [&] {
+        NceOutputs got(size_t(c.batch), size_t(c.dim));
+        InfoNceOut out = got.from(0, size_t(c.dim));
+        run_infonce(v, made.p, out);
+        got.loss = out.loss, got.dscale = out.dscale;
+        return got;
+      };
+      const NceOutputs got = run();
+      compare(c, made, exact, dtype, got, what);
       // The same bits again, and the same sums where only the loss is wanted.
-      std::vector<float> dq2(size, poison), dk2(size, poison), lr2(b, poison), lc2(b, poison);
-      InfoNceOut again, forward;
-      again.dq = dq2.data(), again.dk = dk2.data(), again.lse_row = lr2.data(), again.lse_col = lc2.data();
-      run_infonce(v, p, again);
-      run_infonce(v, p, forward);
-      expect(dq == dq2 && dk == dk2 && lr == lr2 && lc == lc2 && again.loss == out.loss && again.dscale == out.dscale, what + " differs from run to run");
-      expect(forward.loss == out.loss, what + " forward-only loss differs");
+      expect(run() == got, what + " differs from run to run");
+      InfoNceOut forward;
+      run_infonce(v, made.p, forward);
+      expect(forward.loss == got.loss, what + " forward-only loss differs");
     }
 }
 
 void check_infonce_against_composed(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
-  NceProblem made = make(c, seed);
+  NceProblem made = make_problem(c, seed);
   InfoNce& p = made.p;
-  p.q = made.q.data(), p.k = made.k.data();
-  p.groups = c.groups ? made.groups.data() : nullptr;
   const size_t b = size_t(c.batch), size = made.q.size();
-  NceAnswer exact{0, std::vector<double>(b), std::vector<double>(b), std::vector<double>(size), std::vector<double>(size)};
-  double dscale;
-  infonce_reference(p, &exact.loss, &dscale, exact.lse_row.data(), exact.lse_col.data(), exact.dq.data(), exact.dk.data());
+  const NceAnswer exact = reference_of(p);
   const double gradient = std::max(largest(exact.dq), largest(exact.dk));
   for (Dtype dtype : {Dtype::f32, Dtype::bf16}) {
     p.compute = dtype;
@@ -293,20 +294,23 @@ void check_infonce_against_composed(const NceCase& c, uint64_t seed, const std::
   }
 }
 
-void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
-  NceProblem made = make(c, seed);
+void spoil(NceProblem& problem, uint64_t seed) {
   Random random(seed);
-  const size_t at = size_t(random.below(int(made.q.size())));
-  auto& side = random.below(2) ? made.q : made.k;
+  const size_t at = size_t(random.below(int(problem.q.size())));
+  auto& side = random.below(2) ? problem.q : problem.k;
   switch (random.below(5)) {
     case 0: side[at] = NAN; break;
     case 1: side[at] = INFINITY; break;
     case 2: side[at] = -INFINITY; break;
     // What f32 has no numbers for: a product, and a score.
-    case 3: made.q[at] = made.k[at] = 1e16f, made.p.scale = 1e-6; break;
-    default: made.q[at] = made.k[at] = 1e10f, made.p.scale = 1e12; break;
+    case 3: problem.q[at] = problem.k[at] = 1e16f, problem.p.scale = 1e-6; break;
+    default: problem.q[at] = problem.k[at] = 1e10f, problem.p.scale = 1e12; break;
   }
-  made.p.q = made.q.data(), made.p.k = made.k.data();
+}
+
+void check_infonce_not_finite(const NceCase& c, uint64_t seed, const std::vector<Isa>& isas) {
+  NceProblem made = make_problem(c, seed);
+  spoil(made, seed);
   for (Dtype dtype : {Dtype::f32, Dtype::bf16})
     for (const Variant& v : variants(dtype, isas, true)) {
       made.p.compute = dtype;

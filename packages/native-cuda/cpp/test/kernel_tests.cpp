@@ -113,8 +113,25 @@ void check_listed_infonce(const std::vector<Isa>& isas, bool small) {
   check_infonce({2400, 128, 1 / 0.07, 0, true}, seed++, {isas.back()});
 }
 
+void check_listed_ring(const std::vector<Isa>& isas) {
+  uint64_t seed = 1;
+  for (int size : {1, 2, 3, 5}) {
+    for (int64_t batch : {1, 5, 64, 201}) {
+      for (int64_t dim : {16, 33, 128, 250}) check_ring({batch, dim, 1 / 0.07, int(seed % 4), true}, size, seed, isas), seed++;
+      for (double tau : {0.01, 0.05, 1.0}) check_ring({batch, 48, 1 / tau, int(seed % 4), true}, size, seed, isas), seed++;
+      check_ring({batch, 64, 100, 0, true, -30}, size, seed++, isas);
+      check_ring({batch, 40, 20, 1, false, 0}, size, seed++, isas);
+    }
+    // More than one unit of rows on a rank, on several threads.
+    check_ring({700, 33, 1 / 0.07, 0, true}, size, seed++, isas);
+    check_ring({610, 40, 100, 1, true, .1}, size, seed++, isas);
+    check_ring({1100, 16, 20, 2, true}, size, seed++, isas);
+  }
+}
+
 void check_listed(const std::vector<Isa>& isas) {
   check_listed_infonce(isas, false);
+  check_listed_ring(isas);
   uint64_t seed = 1;
   for (int64_t rows : {0, 1, 2, 47, 48, 49, 500}) {
     check_encoder({{10, 128, 4, 512, 256, 128}, 300, rows}, seed++, isas);
@@ -127,6 +144,7 @@ void check_listed(const std::vector<Isa>& isas) {
 void check_few(const std::vector<Isa>& isas) {
   uint64_t seed = 1;
   for (const NceCase& c : {NceCase{1, 16, 1 / 0.07, 0, true}, {65, 33, 100, 1, true}, {200, 40, 1 / 0.07, 2, true}, {401, 16, 10, 0, true}}) check_infonce(c, seed++, isas);
+  for (const NceCase& c : {NceCase{3, 16, 1 / 0.07, 0, true}, {65, 33, 100, 1, true}, {430, 16, 10, 0, true}}) check_ring(c, 3, seed++, isas);
   check_encoder({{4, 32, 2, 40, 24, 16}, 60, 130}, seed++, isas);
   check_encoder({{3, 24, 3, 50, 17, 9}, 20'000, 61}, seed++, {isas.back()});  // folded as rows name its entries
 }
@@ -192,6 +210,8 @@ int main(int argc, char** argv) try {
     check_top_k();
     check_gather();
     check_not_finite(isas);
+    check_ring_not_finite({200, 65, 10, 1, true}, 3, 1, isas);
+    check_ring_errors();
     check_threads();
 #if defined(LARR_TEST_EMULATED_GPU)
     if (!small) check_emulated_gpu(isas, cases);

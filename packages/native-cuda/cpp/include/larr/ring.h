@@ -1,6 +1,9 @@
 // What carries blocks of a batch between the processes of one job, in a ring: the kernels know neither MPI nor sockets.
 #pragma once
 #include <cstddef>
+#include <vector>
+
+#include "larr/kernels.h"
 
 namespace larr {
 
@@ -19,5 +22,23 @@ class Ring {
   // Sums over all ranks, in place: the same bits on every rank.
   virtual void sum(double* values, int count) = 0;
 };
+
+// Every rank's values on every rank, [size][own.size()] in rank order; as many on each rank. One sum.
+std::vector<double> gather(Ring& ring, const std::vector<double>& own);
+
+// infonce over the batches of all ranks, as if their rows stood in one: B is the sum of the ranks' batches. Every rank calls it with its
+// own rows q_r and k_r (partners of each other) and their group ids, which mean the same on all ranks.
+//   pass 1   blocks of K go round with their columns' sums and maxima; every rank adds what its rows have for them
+//   pass 2   K goes round with its columns' log-sum-exps and its gradient, to which every rank adds
+// What travels next does so while the block that is here is computed with, gradients one step behind. Each rank holds its own rows,
+// two visiting blocks and three gradients of blocks: O(largest batch * dim), never all of K, never a block of S.
+//   batch      may differ from rank to rank and be 0 (pointers are not looked at then), but not on all
+//   dim, scale, compute, run.isa; groups given or not, dq and dk given or not (where there are rows): the same on every rank
+//   loss, dscale          of the whole batch, the same bits on every rank
+//   lse_row, lse_col, dq, dk   of the rank's own rows: its gradients are those of the whole batch's loss
+// Numbers that `infonce` answers with NaN, on any rank, make NaN on every one. std::invalid_argument on every rank where one was given
+// bad arguments or they are not the same; Cancelled on every rank where one was cancelled. The same bits for the same inputs, number of
+// ranks, instruction set and thread counts; for a ring of one, those of `infonce`.
+void infonce_ring(const InfoNce& local, InfoNceOut& out, Ring& ring, const Run& run = {});
 
 }  // namespace larr
