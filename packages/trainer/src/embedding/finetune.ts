@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
 import { type Job, manualSeed, ones, type Tensor } from '@larr/torch';
+import { wholeWeights } from '../language-model/compact-weights.js';
 import { growVocabulary, trainedParameters } from '../language-model/decoder.js';
 import { adapt, heldMatrices } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
@@ -123,6 +124,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         return measureQuality(texts, material, signal, { probing: true });
       });
       const trained = await train();
+      wholeWeights(model.decoder);
       return byFirst(job, async () => {
         const after = await measureQuality(texts, material, signal, { probing: true });
         const gate = judge(before, after, config);
@@ -171,6 +173,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         config,
         smaller: 'a lower microBatch (the same step in more, smaller pieces)',
         parameters,
+        lows: model.decoder.lows,
         beginning: {
           step: 0,
           flops: 0,

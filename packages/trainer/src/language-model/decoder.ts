@@ -63,6 +63,8 @@ export interface Decoder {
   rotary: RotaryTable;
   /** What is learnt in place of the weights, where those are frozen. */
   lora?: Lora;
+  /** Where the matrices are held in halves, bf16 in their place: the rest of their f32 numbers, i16, by the names of `decoderParameters`. */
+  lows?: Record<string, Tensor>;
 }
 
 /**
@@ -123,6 +125,7 @@ export function trainedParameters(decoder: Decoder): Record<string, Tensor> {
 export function disposeDecoder(decoder: Decoder): void {
   if (decoder.lora !== undefined) disposeLora(decoder.lora);
   for (const parameter of Object.values(decoderParameters(decoder))) parameter.dispose();
+  for (const low of Object.values(decoder.lows ?? {})) low.dispose();
   decoder.rotary.cosine.dispose();
   decoder.rotary.sine.dispose();
 }
@@ -319,13 +322,17 @@ function statesOf(decoder: Decoder, plan: Plan): Tensor {
 
 /** The tokens' embeddings: [T, hidden], f32 */
 export function tokenStates({ embedding: table, lora, device }: Decoder, { ids }: { ids: Int32Array }): Tensor {
-  const found = embedding(table, tensor(ids, [ids.length], { dtype: 'i32', device })).to('f32');
+  const index = tensor(ids, [ids.length], { dtype: 'i32', device });
+  // The gradients of a bf16 row are summed in f32, as on a GPU they are either way.
+  const found = (table.dtype === 'bf16' && device === 'cpu' ? takeRows(table, index) : embedding(table, index)).to(
+    'f32',
+  );
   if (lora === undefined) return found;
   const { places, rows } = learntPlaces(lora.rows, ids);
   if (places.length === 0) return found;
   const learnt = embedding(lora.rows.embedding, tensor(rows, [rows.length], { dtype: 'i32', device }));
-  const index = tensor(BigInt64Array.from(places, BigInt), [places.length], { dtype: 'i64', device });
-  return found.indexCopy(0, index, learnt);
+  const there = tensor(BigInt64Array.from(places, BigInt), [places.length], { dtype: 'i64', device });
+  return found.indexCopy(0, there, learnt);
 }
 
 /**
@@ -506,16 +513,18 @@ function extend(cache: KeyValueCache, index: number, k: Tensor, v: Tensor): { k:
   return all;
 }
 
-/** The matrix that turns states into scores: the head, its rows of length 1 where the decoder has them so. [vocabulary, hidden] */
+/** The matrix that turns states into scores: the head, its rows of length 1 where the decoder has them so. [vocabulary, hidden], f32, or bf16 as the head is held */
 export function outputHead({ config, head, lora }: Decoder): Tensor {
-  const whole =
-    lora === undefined ? head.to('f32') : withRows(head.to('f32'), lora.rows, lora.rows.head ?? lora.rows.embedding);
-  return config.normalisedHead ? whole.normalize(1) : whole;
+  if (lora !== undefined && lora.rows.ids.length > 0) {
+    const whole = withRows(head.to('f32'), lora.rows, lora.rows.head ?? lora.rows.embedding);
+    return config.normalisedHead ? whole.normalize(1) : whole;
+  }
+  return config.normalisedHead ? head.to('f32').normalize(1) : head;
 }
 
 /** Next-token scores, [T, vocabulary], of states that `hiddenStates` gave. */
 export function logits(decoder: Decoder, states: Tensor): Tensor {
-  return states.linear(outputHead(decoder));
+  return states.linear(outputHead(decoder).to(states.dtype));
 }
 
 /**

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { DataError, writeFileAtomic } from '@larr/core';
 import { loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy, zeros } from '@larr/torch';
 import { z } from 'zod';
+import { halveWeights, wholeWeights } from './compact-weights.js';
 import { disposeDecoder, growVocabulary } from './decoder.js';
 import {
   type Adapter,
@@ -31,6 +32,7 @@ import { loadTokenizer } from './tokenizer.js';
 export interface TrainedForm {
   lora?: LoraConfig | undefined;
   precision: 'f32' | 'bf16';
+  trainingState: 'f32' | 'bf16';
   saveAs: 'f32' | 'bf16';
 }
 
@@ -38,13 +40,16 @@ export interface TrainedForm {
 export const heldMatrices = ({ lora, precision }: Pick<TrainedForm, 'lora' | 'precision'>): HeldMatrices =>
   lora !== undefined && precision === 'bf16' ? 'as saved' : 'f32';
 
-/** Puts adapters beside a model, where the settings ask for them. @throws ConfigError `NO_LORA_TARGET` */
+/** Puts adapters beside a model, or holds its weights in halves, where the settings ask for them. @throws ConfigError `NO_LORA_TARGET` */
 export function adapt(
   { decoder, tokenizer }: LanguageModel,
-  { lora, precision }: TrainedForm,
+  { lora, precision, trainingState }: TrainedForm,
   keywordTokens: readonly string[],
 ): void {
-  if (lora === undefined) return;
+  if (lora === undefined) {
+    if (trainingState === 'bf16') halveWeights(decoder);
+    return;
+  }
   const ids = keywordTokens.flatMap((token) => tokenizer.tokenId(token) ?? []);
   addLora(decoder, lora, ids);
   if (precision === 'bf16') compactFrozenWeights(decoder);
@@ -62,6 +67,7 @@ export async function saveTrained(
 ): Promise<void> {
   if (form.lora?.save === 'adapters' && base !== undefined) return saveAdapters(directory, model, base, form);
   mergeLora(model.decoder, form.saveAs);
+  wholeWeights(model.decoder);
   await saveLanguageModel(directory, model, form.saveAs);
 }
 

@@ -1,7 +1,8 @@
 // Low-rank adaptation (Hu et al. 2021): the decoder's matrices stay as they are, and beside those chosen two narrow ones are learnt.
 import { ConfigError } from '@larr/core';
 import { cat, init, noGrad, type Tensor, tensor, tidy, zeros } from '@larr/torch';
-import type { Decoder, DecoderLayer } from './decoder.js';
+import { replaceMatrices } from './compact-weights.js';
+import type { Decoder } from './decoder.js';
 import type { LoraConfig } from './lora-config.js';
 
 /** The linear layers of a block under Hugging Face's names, and the matrix of the decoder whose rows each is. */
@@ -271,11 +272,5 @@ export function compactFrozenWeights(decoder: Decoder): void {
     weight.dispose();
     return made;
   };
-  for (const layer of decoder.layers) {
-    for (const matrix of new Set<keyof DecoderLayer & Matrix>(Object.values(linearLayers)))
-      layer[matrix] = compact(layer[matrix]);
-  }
-  const table = compact(decoder.embedding);
-  decoder.head = decoder.config.tiedHead ? table : compact(decoder.head);
-  decoder.embedding = table;
+  replaceMatrices(decoder, compact);
 }

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { TrainingError, writeFileAtomic } from '@larr/core';
-import { type AdamW, getRngState, noGrad, saveSafetensors, setRngState, type Tensor, tidy } from '@larr/torch';
+import { getRngState, noGrad, saveSafetensors, setRngState, type Tensor, tidy } from '@larr/torch';
 import { checkpointTensors } from '../report/checkpoint-tensors.js';
+import type { StageOptimizer } from './stage-optimizer.js';
 
 /**
  * What a stage of language-model training keeps so that it can be stopped anywhere: one safetensors file with weights,
@@ -12,7 +13,7 @@ import { checkpointTensors } from '../report/checkpoint-tensors.js';
  */
 export interface StageState<Cursor> {
   parameters: Record<string, Tensor>;
-  optimizer: AdamW;
+  optimizer: StageOptimizer;
   cursor: Cursor;
 }
 
@@ -43,7 +44,7 @@ export function restoreStage<Cursor>(
   directory: string,
   identity: string,
   parameters: Record<string, Tensor>,
-  optimizer: AdamW,
+  optimizer: StageOptimizer,
 ): Cursor | null {
   const path = join(directory, CHECKPOINT);
   if (!existsSync(path)) return null;

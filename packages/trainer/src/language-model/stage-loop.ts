@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { TrainingError } from '@larr/core';
-import { AdamW, clipGradNorm, type Job, manualSeed, type Tensor, TensorError, warmupCosine } from '@larr/torch';
+import { clipGradNorm, type Job, manualSeed, type Tensor, TensorError, warmupCosine } from '@larr/torch';
 import { draws } from './draws.js';
 import { type MachinePeak, machinePeak } from './machine-peak.js';
 import { beginTogether, byFirst, isFirst, sumGradients, total } from './several-processes.js';
 import { appendMetric, restoreStage, rewindMetrics, saveStage } from './stage-checkpoint.js';
+import { adamW } from './stage-optimizer.js';
 
 /** Settings that the stages of language-model training share. */
 export interface StageLoopConfig {
@@ -15,6 +16,7 @@ export interface StageLoopConfig {
   clipNorm: number;
   precision: 'f32' | 'bf16';
   recompute: boolean;
+  trainingState: 'f32' | 'bf16';
   lora?: object | undefined;
   logEvery: number;
   evaluateEvery: number;
@@ -70,6 +72,8 @@ export interface StageLoop<Cursor extends StageCursor> {
   /** Settings that take less memory when they are lowered, in words. */
   smaller: string;
   parameters: Record<string, Tensor>;
+  /** The other halves of parameters that are held in halves, by their names. */
+  lows?: Record<string, Tensor> | undefined;
   /** The cursor before the first step. */
   beginning: Cursor;
   /**
@@ -104,9 +108,9 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
   const { output, identity, steps, config, parameters, signal, job } = stage;
   const all = Object.values(parameters);
   for (const parameter of all) parameter.requiresGrad_();
-  using optimizer = adamW(parameters, config.learningRate, config.weightDecay);
+  using optimizer = adamW(parameters, config.learningRate, config.weightDecay, stage.lows);
   const cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? stage.beginning;
-  beginTogether(job, all, cursor.step, output);
+  beginTogether(job, [...all, ...Object.values(stage.lows ?? {})], cursor.step, output);
   if (cursor.step > 0) stage.onNotice?.(`${stage.name} goes on from step ${cursor.step}.`);
   const metrics = join(output, 'metrics.jsonl');
   if (isFirst(job)) await rewindMetrics(metrics, cursor.step);
@@ -166,6 +170,7 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
       await byFirst(job, async () => appendMetric(metrics, { step: cursor.step, ...(await stage.evaluate(cursor)) }));
     if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) await save();
   }
+  optimizer.zeroGrad();
   for (const parameter of all) parameter.requiresGrad_(false);
   return cursor;
 }
@@ -180,21 +185,6 @@ function drawTogether(job: Job | null, identity: string, step: number): void {
   if (job !== null) manualSeed(2 ** 32 * draws(step, identity)());
 }
 
-/** AdamW over all parameters; norms' gains, biases and rows of the embedding are not decayed. */
-export function adamW(parameters: Record<string, Tensor>, lr: number, weightDecay: number): AdamW {
-  const isDecayed = ([name, t]: [string, Tensor]) => t.ndim > 1 && name !== 'embedding' && !name.startsWith('rows.');
-  const named = Object.entries(parameters);
-  const tensors = (some: [string, Tensor][]) => some.map(([, t]) => t);
-  const groups = [
-    { params: tensors(named.filter(isDecayed)), weightDecay },
-    { params: tensors(named.filter((one) => !isDecayed(one))), weightDecay: 0 },
-  ];
-  return new AdamW(
-    groups.filter(({ params }) => params.length > 0),
-    { lr, betas: [0.9, 0.98], eps: 1e-8 },
-  );
-}
-
 /** What failed, and the settings that would take less, those that change no result first. */
 function outOfMemory<Cursor extends StageCursor>(
   { name, config, device, smaller, output }: StageLoop<Cursor>,
@@ -206,6 +196,9 @@ function outOfMemory<Cursor extends StageCursor>(
       ? []
       : ['recompute true (a third more arithmetic, the activations of one layer in place of all)']),
     ...(config.precision === 'bf16' ? [] : ['precision bf16']),
+    ...(config.lora !== undefined || config.trainingState === 'bf16'
+      ? []
+      : ['trainingState bf16, with precision bf16 (10 bytes a learnt weight in place of 18)']),
     ...(config.lora === undefined ? ['lora (no gradients and no moments of frozen weights)'] : ['a lower lora.rank']),
   ];
   return new TrainingError(

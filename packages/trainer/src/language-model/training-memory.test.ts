@@ -241,6 +241,7 @@ it('a step that runs out of memory says what would take less', async () => {
       clipNorm: 1,
       precision: 'f32',
       recompute: false,
+      trainingState: 'f32',
       logEvery: 1,
       evaluateEvery: 1,
       checkpointEvery: 1,
@@ -252,12 +253,13 @@ it('a step that runs out of memory says what would take less', async () => {
     line: () => ({ loss: 0 }),
     evaluate: async () => ({}),
     signal: undefined,
+    job: null,
     onProgress: () => {},
     onNotice: undefined,
   });
   await expect(run).rejects.toMatchObject({
     code: 'OUT_OF_MEMORY',
-    message: expect.stringMatching(/cpu.*tokensPerStep.*recompute.*bf16.*lora/s),
+    message: expect.stringMatching(/cpu.*tokensPerStep.*recompute.*bf16.*trainingState bf16.*lora/s),
   });
   weight.dispose();
 });

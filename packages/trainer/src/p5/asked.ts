@@ -17,7 +17,7 @@ function answerPlaces(prompts: readonly Prompt[], starts: Int32Array): Int32Arra
 /** Scores of no and yes of the states at the places of answers: [places, 2]. No other word is scored, so that none has to be unlearnt first. */
 function answerScores(decoder: Decoder, { no, yes }: Prompts, states: Tensor): Tensor {
   const words = tensor(Int32Array.of(no, yes), [2], { dtype: 'i32', device: decoder.device });
-  return states.linear(outputHead(decoder).indexSelect(0, words));
+  return states.linear(outputHead(decoder).indexSelect(0, words).to('f32'));
 }
 
 /**

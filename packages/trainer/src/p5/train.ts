@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { calibration, type LarrError, specialTokens, TrainingError, writeFileAtomic } from '@larr/core';
 import { manualSeed } from '@larr/torch';
 import { modelDigest } from '../embedding/model-digest.js';
+import { wholeWeights } from '../language-model/compact-weights.js';
 import { disposeDecoder, growVocabulary, trainedParameters } from '../language-model/decoder.js';
 import { adapt, heldMatrices, saveTrained } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
@@ -102,6 +103,7 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
         config: { ...p5, evaluateEvery: steps + 1 },
         smaller: 'a higher p5.accumulate (the same step in more, smaller pieces)',
         parameters,
+        lows: model.decoder.lows,
         beginning: { step: 0, seconds: 0, flops: 0, tokens: 0, unlogged: { loss: 0, steps: 0 } },
         step(cursor) {
           const from = cursor.step * p5.batchSize;
@@ -135,6 +137,7 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
         },
         onNotice: undefined,
       }).catch(interrupted);
+      wholeWeights(model.decoder);
       const shift = rows.clickShift - clickLogitShift(data.inputs);
       const score = async (samples: EvaluationSamples): Promise<Predictions> => {
         const [click, order] = await answers(model, prompts, samples, { precision: p5.precision, signal }).catch(

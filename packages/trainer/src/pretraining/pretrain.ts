@@ -5,6 +5,7 @@ import { autocast, type Job, manualSeed, noGrad, tidy } from '@larr/torch';
 import { refuseFineTuned } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { packSequences } from '../language-model/batch.js';
+import { wholeWeights } from '../language-model/compact-weights.js';
 import {
   createDecoder,
   disposeDecoder,
@@ -153,6 +154,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     };
     const work = async (): Promise<PretrainResult> => {
       const { steps, cursor } = await train(split);
+      wholeWeights(decoder);
       return byFirst(job, async () => {
         const measured = perplexities(model, split);
         await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
@@ -202,6 +204,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         config,
         smaller: 'a higher accumulate (the same step in more, smaller pieces), or lower tokensPerStep',
         parameters: trainedParameters(decoder),
+        lows: decoder.lows,
         beginning: {
           step: 0,
           flops: 0,
@@ -372,7 +375,9 @@ async function startingModel(
     },
     device,
   );
-  return { decoder, tokenizer };
+  const made = { decoder, tokenizer };
+  adapt(made, config, keywordTokens);
+  return made;
 }
 
 /** What the vocabulary is learnt from: every text that any stage will read, so that none falls apart into bytes. */
