@@ -21,8 +21,16 @@ export function launchRank(env: NodeJS.ProcessEnv = process.env): { index: numbe
 export interface Launch {
   rank: number;
   size: number;
+  /** Those on this machine; 1 where the launcher does not say. */
+  localSize: number;
   /** The variable that tells `size`. */
   variable: string;
+}
+
+/** How many processes a launcher says there are on this machine. Slurm writes a list, "4(x2),3", of which the first is taken. */
+function localSizeOf(env: NodeJS.ProcessEnv): number {
+  const told = env.OMPI_COMM_WORLD_LOCAL_SIZE ?? env.MPI_LOCALNRANKS ?? env.SLURM_STEP_TASKS_PER_NODE ?? '';
+  return Math.max(1, Number.parseInt(told, 10) || 1);
 }
 
 /**
@@ -38,7 +46,7 @@ export function launchOf(env: NodeJS.ProcessEnv = process.env): Launch | null {
   for (const [rank, variable] of launchers) {
     const size = Number(env[variable] ?? 1);
     if (env[rank] !== undefined && Number.isSafeInteger(size) && size > 1)
-      return { rank: Number(env[rank]), size, variable };
+      return { rank: Number(env[rank]), size, localSize: localSizeOf(env), variable };
   }
   return null;
 }

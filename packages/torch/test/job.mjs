@@ -52,6 +52,7 @@ const cases = {
     tell({
       sum: job.sum([rank, 0.1]),
       gathered: job.gather([rank * 10]),
+      many: job.sum(Array.from({ length: 40 }, (_, i) => i)).at(-1),
       shared: job.share({ from: rank, text: 'ü' }, 1),
       nothing: job.share(undefined) === undefined,
     });

@@ -27,11 +27,11 @@ const anywhere = {
   OMP_NUM_THREADS: '1',
 };
 
-/** Runs `node …args` in `processes` processes. `onOutput` is told what stderr has so far, and how to signal mpirun. */
+/** Runs `node …args` in `processes` processes. `onOutput` is told what they have printed so far. */
 export function mpirun(
   processes: number,
   args: string[],
-  onOutput: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
+  onOutput: (stdout: string, stderr: string) => void = () => {},
 ): Promise<Launched> {
   return new Promise((resolve, reject) => {
     const child = spawn('mpirun', ['-n', String(processes), process.execPath, ...args], {
@@ -44,7 +44,7 @@ export function mpirun(
     });
     child.stderr.on('data', (data) => {
       stderr += data;
-      onOutput(stderr, (signal) => child.kill(signal));
+      onOutput(stdout, stderr);
     });
     child.on('error', reject);
     child.on('close', (status) => resolve({ status, stdout, stderr }));
@@ -52,7 +52,7 @@ export function mpirun(
 }
 
 /** The lines of JSON that the ranks printed, by `rank`. */
-export function byRank<T extends { rank: number }>({ stdout }: Launched): T[] {
+export function byRank<T extends { rank: number }>({ stdout }: Pick<Launched, 'stdout'>): T[] {
   const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
   return lines.map((line) => JSON.parse(line) as T).sort((a, b) => a.rank - b.rank);
 }

@@ -128,30 +128,53 @@ void Job::must(const char* problem) {
   if (problem != nullptr) refuse(problem);
 }
 
-void Job::agree(const char* what, std::array<int64_t, 3> counts) {
-  struct Said {
-    char what[40];
-    std::array<int64_t, 3> counts;
-  };
-  Said mine{};
-  std::strncpy(mine.what, what, sizeof mine.what - 1);
-  mine.counts = counts;
-  std::vector<Said> all(static_cast<size_t>(size()));
-  must(calls_->meet(&mine, all.data(), sizeof mine));
+namespace {
+
+/// What ranks tell each other wherever they meet: what each is about to do, with how much, and a few numbers.
+struct Said {
+  char what[40];
+  std::array<int64_t, 3> counts;
+  double numbers[16];
+};
+
+std::vector<Said> meet(const MpiCalls& calls, int size, const Said& mine) {
+  std::vector<Said> all(static_cast<size_t>(size));
+  if (const char* problem = calls.meet(&mine, all.data(), sizeof mine)) refuse(problem);
   const auto told = [](const Said& said) { return said.what + (" of " + std::to_string(said.counts[0] + said.counts[1] + said.counts[2])); };
   for (const Said& other : all) {
-    if (std::memcmp(&other, &all[0], sizeof mine) != 0)
+    if (std::strcmp(other.what, all[0].what) != 0 || other.counts != all[0].counts)
       refuse("the ranks do not do the same: rank 0 is at " + told(all[0]) + ", rank " + std::to_string(&other - all.data()) + " at " + told(other));
   }
+  return all;
 }
 
+Said about(const char* what, std::array<int64_t, 3> counts) {
+  Said said{};
+  std::strncpy(said.what, what, sizeof said.what - 1);
+  said.counts = counts;
+  return said;
+}
+
+}  // namespace
+
+void Job::agree(const char* what, std::array<int64_t, 3> counts) { meet(*calls_, size(), about(what, counts)); }
+
 std::vector<double> Job::gather(const std::vector<double>& numbers) {
-  agree("numbers", {static_cast<int64_t>(numbers.size())});
-  std::vector<double> all(numbers.size() * static_cast<size_t>(size()));
-  if (numbers.empty()) return all;
-  std::copy(numbers.begin(), numbers.end(), all.begin() + static_cast<std::ptrdiff_t>(numbers.size()) * rank());
-  TORCH_CHECK(numbers.size() < (size_t{1} << 24), "too many numbers: put them in a tensor");
-  must(calls_->spread(all.data(), static_cast<int>(numbers.size() * sizeof(double))));
+  const size_t count = numbers.size();
+  Said mine = about("numbers", {static_cast<int64_t>(count)});
+  // A few go along with the meeting.
+  const bool few = count <= std::size(mine.numbers);
+  if (few) std::copy(numbers.begin(), numbers.end(), mine.numbers);
+  const std::vector<Said> said = meet(*calls_, size(), mine);
+  std::vector<double> all(count * said.size());
+  const auto place = [&](size_t rank) { return all.begin() + static_cast<std::ptrdiff_t>(count * rank); };
+  if (few) {
+    for (size_t r = 0; r < said.size(); ++r) std::copy(said[r].numbers, said[r].numbers + count, place(r));
+    return all;
+  }
+  TORCH_CHECK(count < (size_t{1} << 24), "too many numbers: put them in a tensor");
+  std::copy(numbers.begin(), numbers.end(), place(static_cast<size_t>(rank())));
+  must(calls_->spread(all.data(), static_cast<int>(count * sizeof(double))));
   return all;
 }
 

@@ -274,6 +274,7 @@ export function action<O extends ActionOptions, R>(
       else process.stderr.write(`${present(result)}\n`);
     } catch (error) {
       progress.end();
+      lock?.release(); // processes that end together do not come to the end of this one
       if (launch === null) fail(error, options.json);
       else await failTogether(error, options.json, launch, job);
     } finally {

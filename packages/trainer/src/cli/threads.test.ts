@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { action, type OptionsOf, withOptions } from './command-context.js';
+import { defaultThreads } from './threads.js';
 
 const names = ['LARR_THREADS', 'OMP_NUM_THREADS'] as const;
 let before: (string | undefined)[];
@@ -51,6 +52,17 @@ describe('--threads', () => {
       expect(await threads(...words)).toEqual([wanted, String(wanted), String(wanted)]);
     },
   );
+
+  it('is a share of the processors for each of several processes on a machine', async () => {
+    const launch = (here: number) => ({
+      OMPI_COMM_WORLD_RANK: '1',
+      OMPI_COMM_WORLD_SIZE: '4096',
+      OMPI_COMM_WORLD_LOCAL_SIZE: String(here),
+    });
+    expect(defaultThreads(launch(1))).toBe(availableParallelism());
+    expect(defaultThreads(launch(4096))).toBe(1);
+    expect(defaultThreads({ ...launch(4096), OMP_NUM_THREADS: '3' })).toBe(3);
+  });
 
   it('refuses a LARR_THREADS that is no number as wrong usage', async () => {
     set(['many', '2']);

@@ -43,6 +43,20 @@ async function libTorch(): Promise<Finding> {
   }
 }
 
+/** What joins the processes that mpirun or srun starts; missing, it is missed by nobody who trains on one machine. */
+async function processes(): Promise<Finding[]> {
+  const name = 'several processes';
+  try {
+    const { mpiLibrary } = await import('@larr/torch');
+    const found =
+      mpiLibrary() ?? 'not possible without MPI (apt-get install libopenmpi-dev openmpi-bin, `npm run setup`)';
+    return [{ name, found }];
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    return code === 'TENSOR_JOB' ? [{ name, found: `not possible: ${message}` }] : [];
+  }
+}
+
 /** Where `--device` can send training. */
 async function trainingDevices(): Promise<string> {
   const found = await libTorchDevices();
@@ -95,6 +109,7 @@ export async function examine(): Promise<{ ok: boolean; findings: Finding[] }> {
       advice: 'install CMake 3.24 or newer (Debian, Ubuntu: apt-get install cmake)',
     },
     await libTorch(),
+    ...(await processes()),
     ...(await kernels()),
     {
       name: 'CUDA compiler',
