@@ -17,8 +17,8 @@
 #include "../device/threads.h"
 #include "../device/workspace.h"
 #include "../simd/bf16.h"
-#include "agreement.h"
 #include "larr/kernels.h"
+#include "larr/ring_steps.h"
 #include "plan.h"
 
 namespace larr {
@@ -154,8 +154,7 @@ class Rank {
       const size_t bytes = Block(nullptr, block * element, span).whole;
       return Block(cut.take<char>(bytes), block * element, span);
     };
-    own_ = take_block();
-    for (int i = 0; i < std::min(size_ - 1, 2); i++) visitors_[i] = take_block();
+    for (int i = 0; i < std::min(size_, 3); i++) blocks_[i] = take_block();
     for (int i = 0; i < (size_ == 1 ? 1 : 2); i++) {
       gradients_[i] = cut.take<float>(block);
       const size_t before = cut.used();
@@ -243,32 +242,22 @@ class Rank {
     if (out_.dq) std::fill(out_.dq, out_.dq + size, nan), std::fill(out_.dk, out_.dk + size, nan);
   }
 
-  // Takes every rank's block past this one's rows, its own first. `bytes` of a block travel on while work(step) goes on, and so does
-  // `behind(i)`, what was made for the block before: work(step) makes it in behind(step % 2), or what arrived(step) then adds to what has
-  // come there from the ranks before.
-  template <class Behind, class Work, class Arrived>
-  void go_round(size_t bytes, size_t bytes_behind, const Behind& behind, const Work& work, const Arrived& arrived) {
-    const Block* here = &own_;
-    for (int step = 0; step < size_; step++) {
-      const Block& next = visitors_[step % 2];
-      if (step + 1 < size_) ring_.begin_shift(here->data, next.data, bytes);
-      if (step > 0) ring_.begin_shift(behind((step - 1) % 2), behind(step % 2), bytes_behind);
-      agreement_.attempt([&] {
-        meet(*here, (rank_ - step + size_) % size_);
-        work(step);
-      });
-      if (size_ > 1) ring_.wait();
-      agreement_.attempt([&] { arrived(step); });
-      here = &next;
-    }
-    if (size_ == 1) return;
-    ring_.begin_shift(behind((size_ - 1) % 2), behind(size_ % 2), bytes_behind);  // home
-    ring_.wait();
+  template <class Work, class Arrived>
+  void go_round(size_t bytes, void* const (&behind)[2], size_t bytes_behind, const Work& work, const Arrived& arrived) {
+    larr::go_round(
+        ring_, {blocks_[0].data, blocks_[1].data, blocks_[2].data}, bytes, behind, bytes_behind,
+        [&](int step, int block, int whose) {
+          agreement_.attempt([&] {
+            meet(blocks_[block], whose);
+            work(step);
+          });
+        },
+        [&](int step) { agreement_.attempt([&] { arrived(step); }); });
   }
 
   void pass_1() {
     go_round(
-        own_.head, totals_bytes_, [&](int i) { return totals_[i].sum; },
+        own_.head, {totals_[0].sum, totals_[1].sum}, totals_bytes_,
         [&](int) {
           parallel(
               p_.k_batch ? chunks_ : 0,
@@ -313,7 +302,7 @@ class Rank {
 
   // Both log-sum-exps, diagonal included. In powers of two: total = 2^top * sum.
   void log_sum_exps() {
-    const Totals &rows = row_totals_, &columns = totals_[size_ == 1 ? 0 : size_ % 2];
+    const Totals &rows = row_totals_, &columns = totals_[home(size_)];
     over_units(p_.rows, [&](int block, int64_t begin, int64_t end) {
       const double log2e = 1.4426950408889634074, ln2 = 0.69314718055994530942;
       double loss = 0;
@@ -356,7 +345,7 @@ class Rank {
 
   void pass_2() {
     go_round(
-        own_.whole, size_t(span_ * p_.stride) * sizeof(float), [&](int i) { return gradients_[i]; },
+        own_.whole, {gradients_[0], gradients_[1]}, size_t(span_ * p_.stride) * sizeof(float),
         [&](int step) {
           p_.dk = step == 0 ? gradients_[0] : local_gradient_;
           if (step == 0) over_units(p_.rows, [&](int, int64_t begin, int64_t end) { std::fill(p_.dq + begin * p_.stride, p_.dq + end * p_.stride, 0.0f); });
@@ -397,7 +386,7 @@ class Rank {
 
   // The diagonal in f32 and the common factor.
   void finish() {
-    const float* dk_home = gradients_[size_ == 1 ? 0 : size_ % 2];
+    const float* dk_home = gradients_[home(size_)];
     over_units(p_.rows, [&](int block, int64_t begin, int64_t end) {
       const double factor = problem_.scale / (2 * double(terms_.total));
       const size_t dim = size_t(p_.dim);
@@ -439,7 +428,8 @@ class Rank {
   int32_t *row_ids_ = nullptr, *padding_ = nullptr;
   float* row_weight_ = nullptr;
   double *diagonal_ = nullptr, *own_gradient_ = nullptr, *norms_ = nullptr, *partial_ = nullptr;
-  Block own_, visitors_[2];
+  Block blocks_[3];  // its own, and visitors
+  const Block& own_ = blocks_[0];
   Totals row_totals_, totals_[2];
   size_t totals_bytes_ = 0;
   float *gradients_[2] = {nullptr, nullptr}, *local_gradient_ = nullptr;  // of blocks of K

@@ -1,4 +1,4 @@
-#include "agreement.h"
+#include "larr/ring_steps.h"
 
 #include <algorithm>
 #include <stdexcept>
@@ -12,8 +12,6 @@ std::vector<double> gather(Ring& ring, const std::vector<double>& own) {
   ring.sum(all.data(), int(all.size()));
   return all;
 }
-
-namespace infonce_detail {
 
 std::vector<double> Agreement::reach(const std::vector<double>& values) {
   constexpr double fine = 0, cancelled = 1, failed = 2;
@@ -86,5 +84,4 @@ Terms Agreement::terms(const InfoNce& problem, bool gradients, Isa isa) {
   return terms;
 }
 
-}  // namespace infonce_detail
 }  // namespace larr
