@@ -108,6 +108,8 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
   const { output, identity, steps, config, parameters, signal, job } = stage;
   const all = Object.values(parameters);
   for (const parameter of all) parameter.requiresGrad_();
+  // Its roundings by chance are drawn from a seed, and rank 0 may have drawn more than the others by now.
+  drawTogether(job, identity, 0);
   using optimizer = adamW(parameters, config.learningRate, config.weightDecay, stage.lows);
   const cursor = restoreStage<Cursor>(output, identity, parameters, optimizer) ?? stage.beginning;
   beginTogether(job, [...all, ...Object.values(stage.lows ?? {})], cursor.step, output);
@@ -180,7 +182,7 @@ function drawApart(job: Job | null, identity: string, step: number): void {
   if (job !== null) manualSeed(2 ** 32 * draws(step, identity, 1 + job.rank)());
 }
 
-/** What is drawn after the step's gradient is one for all ranks. */
+/** What is drawn from here on is the same on all ranks. */
 function drawTogether(job: Job | null, identity: string, step: number): void {
   if (job !== null) manualSeed(2 ** 32 * draws(step, identity)());
 }
