@@ -167,6 +167,41 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
   }
 };
 
+/// Queries and keys turned by position, from LibTorch's operators: in f32, rounded once, forwards and backwards; values as they are. Nothing is kept
+/// but the angles.
+struct Turning : torch::autograd::Function<Turning> {
+  /// fused [T, count, size], of which the first `turned` turn; cosine and sine [T, 1, size / 2], f32.
+  static at::Tensor turn(const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine, int64_t turned, double direction) {
+    const int64_t half = fused.size(2) / 2, rest = fused.size(1) - turned;
+    const at::Tensor out = at::empty(fused.sizes(), fused.options());
+    const auto part = [&](const at::Tensor& x, int64_t which) { return x.narrow(1, 0, turned).narrow(2, which * half, half); };
+    const at::Tensor a = part(fused, 0), b = part(fused, 1);
+    part(out, 0).copy_((a * cosine).addcmul_(b, sine, -direction));
+    part(out, 1).copy_((b * cosine).addcmul_(a, sine, direction));
+    out.narrow(1, turned, rest).copy_(fused.narrow(1, turned, rest));
+    return out;
+  }
+
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine, int64_t turned) {
+    context->save_for_backward({cosine, sine});
+    context->saved_data["turned"] = turned;
+    return turn(fused, cosine, sine, turned, 1);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    once("packedAttention");
+    const auto saved = context->get_saved_variables();
+    return {turn(gradients[0], saved[0], saved[1], context->saved_data["turned"].toInt(), -1), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+/// The same in operators that can be differentiated twice, in f64.
+at::Tensor turnedTwice(const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine, int64_t turned) {
+  const int64_t half = fused.size(2) / 2;
+  const at::Tensor turning = fused.narrow(1, 0, turned), a = turning.narrow(2, 0, half), b = turning.narrow(2, half, half);
+  return at::cat({at::cat({a * cosine - b * sine, b * cosine + a * sine}, 2).to(fused.scalar_type()), fused.narrow(1, turned, fused.size(1) - turned)}, 1);
+}
+
 /// The same from LibTorch's operators: sequences of nearly one length share a dense causal attention, padded at the right.
 at::Tensor composed(const at::Tensor& fused, const at::Tensor& cosine, const at::Tensor& sine, const Sequences& sequences, const Shape& shape) {
   const int64_t total = fused.size(0), heads = shape.heads, own = shape.keyValueHeads, size = shape.headSize;
@@ -183,10 +218,9 @@ at::Tensor composed(const at::Tensor& fused, const at::Tensor& cosine, const at:
 
   const at::Tensor position = onDevice(positions);
   const at::Tensor c = cosine.index_select(0, position).unsqueeze(1), s = sine.index_select(0, position).unsqueeze(1);  // [T, 1, size / 2]
-  const at::Tensor turning = fused.narrow(1, 0, (heads + own) * size).reshape({total, heads + own, size});
-  const at::Tensor a = turning.narrow(2, 0, size / 2), b = turning.narrow(2, size / 2, size / 2);
-  const at::Tensor turned = at::cat({a * c - b * s, b * c + a * s}, 2).to(fused.scalar_type());
-  const at::Tensor all = at::cat({turned, fused.narrow(1, (heads + own) * size, own * size).reshape({total, own, size})}, 1);  // [T, heads + 2 own, size]
+  const at::Tensor byHead = fused.reshape({total, heads + 2 * own, size});
+  const at::Tensor all = isSingle(fused) ? Turning::apply(byHead, c.to(at::kFloat), s.to(at::kFloat), heads + own)
+                                         : turnedTwice(byHead, c, s, heads + own);  // [T, heads + 2 own, size]
 
   std::vector<at::Tensor> parts;
   std::vector<int64_t> place(static_cast<size_t>(total));  // of each token among the parts' rows
@@ -207,8 +241,8 @@ at::Tensor composed(const at::Tensor& fused, const at::Tensor& cosine, const at:
     const int64_t count = static_cast<int64_t>(end - first);
     const bool isWhole = static_cast<int64_t>(rows.size()) == total && std::is_sorted(rows.begin(), rows.end(), std::less_equal<>()) ;
     const at::Tensor some = (isWhole ? all : all.index_select(0, onDevice(rows))).reshape({count, length, heads + 2 * own, size}).transpose(1, 2);
-    const at::Tensor q = some.narrow(1, 0, heads), k = some.narrow(1, heads, own), v = some.narrow(1, heads + own, own);
-    const at::Tensor out = at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true, std::nullopt, /*enable_gqa=*/heads != own);
+    const auto apart = at::split_with_sizes(some, {heads, own, own}, 1);
+    const at::Tensor out = at::scaled_dot_product_attention(apart[0], apart[1], apart[2], {}, 0.0, /*is_causal=*/true, std::nullopt, /*enable_gqa=*/heads != own);
     parts.push_back(out.transpose(1, 2).reshape({count * length, heads * size}));
     first = end;
   }

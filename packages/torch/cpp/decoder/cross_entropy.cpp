@@ -13,7 +13,7 @@ constexpr int64_t chunkBytes(bool cpu) { return cpu ? int64_t{8} << 20 : int64_t
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& states, const at::Tensor& weight, const at::Tensor& target,
-                            bool differentiate) {
+                            bool differentiate, bool learnsWeight) {
     const at::ScalarType type = productType(states), sums = type == at::kDouble ? at::kDouble : at::kFloat;
     // Autocast would cast what is cast already, and turn the sums back to bf16.
     c10::impl::ExcludeDispatchKeyGuard withoutAutocast(c10::autocast_dispatch_keyset);
@@ -28,7 +28,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     if (here && differentiate) forStates = packed(w, type, /*transposed=*/false);
     if (differentiate) {
       stateGradient = here ? at::empty(s.sizes(), s.options().dtype(states.scalar_type())) : at::empty_like(s);
-      weightGradient = at::zeros_like(w, w.options().dtype(sums));
+      if (learnsWeight) weightGradient = at::zeros_like(w, w.options().dtype(sums));
     }
     double loss = 0;
     at::Tensor losses = at::zeros({}, s.options().dtype(sums));
@@ -47,16 +47,18 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       } else {
         const at::Tensor wide = scores.to(sums), logSum = at::logsumexp(wide, at::IntArrayRef{1}, /*keepdim=*/true), places = wanted.unsqueeze(1);
         losses += (logSum - wide.gather(1, places)).sum();
-        if (differentiate) scores = at::exp(wide - logSum).scatter_add_(1, places, at::full({}, -1, wide.options()).expand({count, 1})).to(type);
+        // In place: there are some gigabytes of them.
+        if (differentiate) scores = wide.sub_(logSum).exp_().scatter_add_(1, places, at::full({}, -1, wide.options()).expand({count, 1})).to(type);
       }
       if (!differentiate) continue;
       at::Tensor place = stateGradient.narrow(0, start, count);
       if (here) {
         multiply(scores, forStates, place);
-        multiplyOuter(scores, some, weightGradient, /*add=*/true);
+        if (learnsWeight) multiplyOuter(scores, some, weightGradient, /*add=*/true);
         continue;
       }
       at::mm_out(place, scores, w);
+      if (!learnsWeight) continue;
       if (sums == type) weightGradient.addmm_(scores.t(), some);
       else weightGradient.add_(at::mm(scores.t(), some));
     }
@@ -96,7 +98,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     at::Tensor states, weight;
     if (context->needs_input_grad(0)) states = scaled(0, "states");
     if (context->needs_input_grad(1)) weight = scaled(1, "weight");
-    return {states, weight, at::Tensor(), at::Tensor()};
+    return {states, weight, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -109,7 +111,7 @@ at::Tensor linearCrossEntropy(const at::Tensor& states, const at::Tensor& weight
   TORCH_CHECK(target.dim() == 1 && target.size(0) == states.size(0) && at::isIntegralType(target.scalar_type(), /*includeBool=*/false),
               "target must be whole numbers [", states.size(0), "], not ", dtypeName(target.scalar_type()), " ", target.sizes());
   const bool differentiate = at::GradMode::is_enabled() && (states.requires_grad() || weight.requires_grad());
-  return LinearCrossEntropy::apply(states, weight, target, differentiate);
+  return LinearCrossEntropy::apply(states, weight, target, differentiate, differentiate && weight.requires_grad());
 }
 
 }  // namespace larr

@@ -108,6 +108,24 @@ struct FusedGate : torch::autograd::Function<FusedGate> {
   }
 };
 
+/// The same from LibTorch's operators, gradient and all: of the forward pass its input alone is kept, and halves are written where they belong.
+struct ComposedGate : torch::autograd::Function<ComposedGate> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& gateUp) {
+    context->save_for_backward({gateUp});
+    const auto halves = at::chunk(gateUp, 2, -1);
+    return at::silu(halves[0]).mul_(halves[1]);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    once("swiGlu");
+    const at::Tensor gateUp = context->get_saved_variables()[0], outer = gradients[0].to(gateUp.scalar_type()), gradient = at::empty_like(gateUp);
+    const auto halves = at::chunk(gateUp, 2, -1), into = at::chunk(gradient, 2, -1);
+    into[0].copy_(at::silu_backward(outer * halves[1], halves[0]));
+    into[1].copy_(at::silu(halves[0]).mul_(outer));
+    return {gradient};
+  }
+};
+
 struct TakenRows : torch::autograd::Function<TakenRows> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& index) {
     context->save_for_backward({index});
@@ -156,6 +174,7 @@ std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Ten
 at::Tensor swiGlu(const at::Tensor& gateUp) {
   TORCH_CHECK(gateUp.dim() > 0 && gateUp.size(-1) % 2 == 0, "gateUp must be [..., gate | up], not ", gateUp.sizes());
   if (isFused(gateUp)) return FusedGate::apply(gateUp);
+  if (isSingle(gateUp)) return ComposedGate::apply(gateUp);
   const auto halves = at::chunk(gateUp, 2, -1);
   return at::silu(halves[0]) * halves[1];
 }
