@@ -8,7 +8,7 @@
 # also need Node (on the PATH, or in the folder --node gives) and this workspace's node_modules and dist/; without them they are left
 # out with a line. Nothing is fetched. It builds in packages/*/build, against PyTorch's LibTorch or the one that LIBTORCH names.
 #
-# Steps: probe build test sanitize bench peer-infonce peer-encoder build-torch test-torch lm train report. Each has a time limit; one
+# Steps: probe build test sanitize bench peer-infonce peer-encoder build-torch test-torch lm lm7b train report. Each has a time limit; one
 # that fails does not stop those that do not need it. All of it ends within 9 minutes: what there was no time for is left for the next
 # call, which skips every step that passed on the same inputs (DIR/steps/*.stamp). DIR/report.json is written by every call. Ends with
 # 1 where a step failed or is left, with 2 where called wrongly.
@@ -17,7 +17,7 @@ set -uo pipefail
 script=$(realpath "${BASH_SOURCE[0]}")
 root=$(dirname "$(dirname "$script")")
 cd "$root"
-all="probe build test sanitize bench peer-infonce peer-encoder build-torch test-torch lm train report"
+all="probe build test sanitize bench peer-infonce peer-encoder build-torch test-torch lm lm7b train report"
 total=525 # seconds
 
 usage() {
@@ -157,6 +157,22 @@ step_lm() {
   node --expose-gc scripts/gpu-lm.mjs --device cuda && "$python" scripts/gpu_peer.py lm --device cuda
 }
 
+# A Llama of 7 B with random weights, LoRA and full; each in a process of its own, whose peak of memory is then its own. What does not fit
+# or fails does not stop the others.
+step_lm7b() {
+  need_node packages/torch/dist/index.js packages/trainer/dist/pretraining/pretrain.js
+  [ -e $torch/Release/larr_torch.node ] || not_here "the torch addon is not built"
+  "$python" -c 'import sys, torch; sys.exit(torch.cuda.get_device_properties(0).total_memory < 79e9)' || not_here "7 B want a GPU of 80 GB"
+  export PYTORCH_ALLOC_CONF=expandable_segments:True PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+  local rc=0 model="--device cuda --config llama-7b --dtypes bf16 --length 1024 --steps 3"
+  node --expose-gc scripts/gpu-lm.mjs $model --training lora --documents 16 --pieces 2 || rc=$?
+  node --expose-gc scripts/gpu-lm.mjs $model --training compact --documents 32 --pieces 4 || rc=$?
+  model=${model/--dtypes bf16/}
+  "$python" scripts/gpu_peer.py lm7b $model --training lora --documents 16 --pieces 2 || rc=$?
+  "$python" scripts/gpu_peer.py lm7b $model --training full --documents 32 --pieces 4 || rc=$?
+  return $rc
+}
+
 step_train() {
   need_node packages/torch/dist/index.js packages/trainer/dist/models/index.js
   [ -e $torch/Release/larr_torch.node ] || not_here "the torch addon is not built"
@@ -203,7 +219,7 @@ nvidia-smi -L >"$steps/gpus.txt" 2>/dev/null || { echo "gpu-check: there is no N
 limit_of() {
   case $1 in
     probe) echo 60 ;; build) echo 180 ;; test) echo 100 ;; sanitize) echo 130 ;; bench) echo 90 ;; peer-infonce | peer-encoder) echo 90 ;;
-    build-torch) echo 120 ;; test-torch) echo 130 ;; lm) echo 110 ;; train) echo 90 ;; report) echo 15 ;;
+    build-torch) echo 120 ;; test-torch) echo 130 ;; lm) echo 110 ;; lm7b) echo 170 ;; train) echo 90 ;; report) echo 15 ;;
   esac
 }
 
@@ -217,7 +233,7 @@ inputs_of() {
     peer-*) echo $peer ;;
     build-torch) echo $addon ;;
     test-torch) echo "$addon packages/torch/src packages/torch/dist packages/native-cuda/src packages/native-cuda/dist" ;;
-    lm) echo "$addon packages/torch/dist packages/trainer/dist scripts/gpu-lm.mjs $peer" ;;
+    lm | lm7b) echo "$addon packages/torch/dist packages/trainer/dist scripts/gpu-lm.mjs $peer" ;;
     train) echo "$addon packages/torch/dist packages/trainer/dist packages/trainer/bench" ;;
   esac
 }
@@ -239,7 +255,7 @@ built() {
 }
 
 needs() {
-  case $1 in test | sanitize | bench | build-torch) echo build ;; test-torch | lm | train) echo build-torch ;; esac
+  case $1 in test | sanitize | bench | build-torch) echo build ;; test-torch | lm | lm7b | train) echo build-torch ;; esac
 }
 
 outcome() { # step, status, seconds, line

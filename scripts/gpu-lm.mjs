@@ -131,7 +131,7 @@ async function measure(decoder, dtype, recompute) {
   const parameters = trainedParameters(decoder);
   const all = Object.values(parameters);
   for (const parameter of all) parameter.requiresGrad_();
-  using optimizer = adamW(parameters, 1e-4, 0.1, decoder.lows);
+  const optimizer = adamW(parameters, 1e-4, 0.1, decoder.lows);
   try {
     let state = 1;
     const next = () => {
@@ -193,6 +193,7 @@ async function measure(decoder, dtype, recompute) {
     };
   } finally {
     optimizer.zeroGrad();
+    optimizer[Symbol.dispose]();
   }
 }
 

@@ -4,8 +4,9 @@
     python3 scripts/gpu_peer.py infonce [--sizes 2400,8192]   symmetric InfoNCE, forward and backward
     python3 scripts/gpu_peer.py encoder [--sizes 64,1024]     the scene encoder's layer and head over rows
     python3 scripts/gpu_peer.py lm [--documents 16] training steps of transformers' Qwen2, as scripts/gpu-lm.mjs trains ours
+    python3 scripts/gpu_peer.py lm7b --training lora [--config llama-7b] [--documents 8] [--pieces 2]    of its Llama of 7 B; or --training full
 
-Needs torch with CUDA; `lm` needs transformers too. Times are medians of CUDA events or of whole, synchronised steps. `infonce` and
+Needs torch with CUDA; `lm` and `lm7b` need transformers too. Times are medians of CUDA events or of whole, synchronised steps. `infonce` and
 `encoder` are written as PyTorch users write them and run eager, through torch.compile, and through torch.compile with CUDA graphs;
 their errors are those against the same in float64.
 """
@@ -20,12 +21,15 @@ import torch
 import torch.nn.functional as F
 
 parser = argparse.ArgumentParser()
-parser.add_argument("what", choices=["ceilings", "infonce", "encoder", "lm"])
+parser.add_argument("what", choices=["ceilings", "infonce", "encoder", "lm", "lm7b"])
 parser.add_argument("--device", default="cuda")
 parser.add_argument("--sizes", help="batches of infonce, rows of encoder")
 parser.add_argument("--layers", type=int, default=24)
 parser.add_argument("--documents", type=int, default=16)
 parser.add_argument("--length", type=int, default=1024)
+parser.add_argument("--config", default="llama-7b", choices=["llama-7b", "llama-tiny"])
+parser.add_argument("--training", default="lora", choices=["lora", "full"])
+parser.add_argument("--pieces", type=int, default=1)
 parser.add_argument("--dtypes", default="bf16,f32")
 parser.add_argument("--steps", type=int, default=6)
 parser.add_argument("--peak", type=float, default=989e12)
@@ -300,5 +304,109 @@ def lm():
             torch.cuda.reset_peak_memory_stats()
 
 
-{"ceilings": ceilings, "infonce": infonce, "encoder": encoder, "lm": lm}[options.what]()
+class LowRank(torch.nn.Module):
+    """A frozen bf16 linear layer and two narrow f32 matrices beside it: W x + 2 B A x, as Hu et al. 2021 have it."""
+
+    def __init__(self, base, rank):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.a = torch.nn.Parameter(torch.empty(rank, base.in_features, device=device).uniform_(-1, 1) / base.in_features**0.5)
+        self.b = torch.nn.Parameter(torch.zeros(base.out_features, rank, device=device))
+
+    def forward(self, x):
+        return self.base(x) + 2 * F.linear(F.linear(x, self.a), self.b)
+
+
+def lm7b():
+    """Whole steps (forward, backward, clipping, AdamW) of transformers' Llama with random bf16 weights made on the device.
+
+    lora: as a user without PEFT writes it. full: weights, gradients and both moments in bf16, rounded to the nearest (8 bytes a
+    weight: what fits one GPU of 80 GB; with f32 master weights and moments it is 16 to 18, 108 to 121 GB). Of the two, checkpointing of
+    layers is on only where it does not fit otherwise."""
+    import transformers
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    large = options.config == "llama-7b"
+    h, f, n, heads, vocabulary = (4096, 11008, 32, 32, 32_000) if large else (64, 176, 2, 4, 500)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=h,
+        num_hidden_layers=n,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=f,
+        max_position_embeddings=max(options.length, 1024),
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=False,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    torch.manual_seed(1)
+    torch.set_default_dtype(torch.bfloat16)
+    with device:
+        model = LlamaForCausalLM(config).train()
+    torch.set_default_dtype(torch.float32)
+    assert next(model.parameters()).dtype == torch.bfloat16
+    adapters = 0
+    if options.training == "lora":
+        model.requires_grad_(False)
+        for layer in model.model.layers:
+            for part in (layer.self_attn, layer.mlp):
+                for name, linear in list(part.named_children()):
+                    if isinstance(linear, torch.nn.Linear):
+                        setattr(part, name, LowRank(linear, 64))
+                        adapters += 64 * (linear.in_features + linear.out_features)
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, lr=1e-4, betas=(0.9, 0.98), weight_decay=0.1, fused=device.type == "cuda")
+    count, length = options.documents // options.pieces, options.length
+    tokens = count * options.pieces * length
+    # As stepFlops counts for ours: products and causal attention's pairs; the last token of a document predicts nothing.
+    each = 4 if options.training == "lora" else 6
+    matrices = n * (4 * h * h + 3 * h * f)
+    scored = (length - 1) / length
+    flops = tokens * (each * (matrices + scored * vocabulary * h) + 6 * adapters + 12 * n * h * (length + 1) / 2)
+    row = {
+        "bench": "lm7b",
+        "case": {"task": "train", "dtype": "bf16", "device": options.device, "config": options.config, "training": options.training,
+                 "pieces": options.pieces, "layers": n, "documents": count * options.pieces, "length": length},
+        "peer": "transformers, " + ("LoRA by hand" if options.training == "lora" else "bf16 throughout, rounded to the nearest"),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+
+    def step():
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        total = 0
+        for _ in range(options.pieces):
+            batch = torch.randint(0, vocabulary, (count, length)).to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = model(input_ids=batch, labels=batch).loss / options.pieces
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start, total
+
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        try:
+            for _ in range(2):
+                step()
+            times, losses = zip(*(step() for _ in range(options.steps)))
+        except torch.OutOfMemoryError:
+            optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            continue
+        seconds = statistics.median(times)
+        tell(**row, peerValue=tokens / seconds, unit="tokens/s", checkpointing=checkpointing, secondsPerStep=times, flopsPerToken=flops / tokens,
+             modelFlopsPerSecond=flops / seconds, shareOfPeak=flops / seconds / options.peak, loss=losses[-1],
+             parameters=sum(p.numel() for p in learnt), memory=torch.cuda.max_memory_allocated() if device.type == "cuda" else None)
+        return
+    tell(**row, failed="out of memory")
+
+
+{"ceilings": ceilings, "infonce": infonce, "encoder": encoder, "lm": lm, "lm7b": lm7b}[options.what]()
 sys.stdout.flush()
