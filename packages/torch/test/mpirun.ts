@@ -18,8 +18,10 @@ export interface Launched {
 /** A name for a suite that needs `mpirun`: says why, where it is skipped. */
 export const launchedBy = (name: string) => (noMpirun === null ? name : `${name} (skipped: ${noMpirun})`);
 
-/** Also as root, and on fewer processors than processes. */
+/** Also as root, in containers that may not read each other's memory, and on fewer processors than processes. */
 const anywhere = {
+  OMPI_MCA_btl_vader_single_copy_mechanism: 'none',
+  OMPI_MCA_mpi_yield_when_idle: '1',
   OMPI_ALLOW_RUN_AS_ROOT: '1',
   OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1',
   OMPI_MCA_rmaps_base_oversubscribe: '1',
