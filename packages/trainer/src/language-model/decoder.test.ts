@@ -422,6 +422,25 @@ print(json.dumps(out))`;
     disposeDecoder(model.decoder);
   });
 
+  it('keeps nothing of a layer that is done, however many there are', () => {
+    const held = (layers: number) => {
+      const decoder = createDecoder({ ...tiny, layers });
+      try {
+        return noGrad(() =>
+          tidy(() => {
+            const before = memoryStats();
+            hiddenStates(decoder, packSequences([Int32Array.of(1, 5, 9, 2), Int32Array.of(7, 3)]));
+            const { tensors, bytes } = memoryStats();
+            return { tensors: tensors - before.tensors, bytes: bytes - before.bytes };
+          }),
+        );
+      } finally {
+        disposeDecoder(decoder);
+      }
+    };
+    expect(held(5)).toEqual(held(1));
+  });
+
   it('reads weights in f16', async () => {
     const { directory, model } = await saved('in f16');
     const path = join(directory, 'model.safetensors');

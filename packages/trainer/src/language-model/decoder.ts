@@ -311,10 +311,13 @@ function distinct(all: Int32Array): { ids: Int32Array; places: Int32Array } {
 }
 
 function statesOf(decoder: Decoder, plan: Plan): Tensor {
-  let x = tokenStates(decoder, plan);
+  let x = tidy(() => tokenStates(decoder, plan));
   let update: Tensor | undefined;
+  // What a graph needs of a layer it holds itself; all else would stay until the scope of who calls ends, a layer beside the other.
   decoder.layers.forEach((_, i) => {
-    [x, update] = throughLayer(decoder, i, x, update, plan);
+    const before = [x, update];
+    [x, update] = tidy(() => throughLayer(decoder, i, x, update, plan));
+    for (const one of before) if (one !== x) one?.dispose();
   });
   if (plan.cache !== undefined) plan.cache.length += plan.total;
   return finalStates(decoder, x, update, plan);
