@@ -8,7 +8,8 @@
 // --training  full (f32 weights, gradients and moments), compact (trainingState bf16) or lora (rank 64 beside every linear layer)
 // --documents a step's, which are learnt in --pieces; f32 takes half of them
 //
-// Layers are computed again for their gradients (recompute) only where it does not fit otherwise. The model's arithmetic is what
+// Layers are computed again for their gradients (recompute) only where it does not fit otherwise, with compact always; what does not fit
+// then is learnt in twice the pieces. The model's arithmetic is what
 // the mfu of `larr pretrain` counts (stepFlops): 6 a learnt weight and token, 4 a frozen one, causal attention's pairs; not what is computed
 // again. Ends with 1 where a case did not fit. scripts/gpu_peer.py lm and lm7b measure the same networks of transformers in PyTorch.
 import { PerformanceObserver } from 'node:perf_hooks';
@@ -126,7 +127,7 @@ new PerformanceObserver((list) => {
 const median = (times) => times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)];
 
 /** Runs a case. @throws TensorError TENSOR_MEMORY where it does not fit */
-async function measure(decoder, dtype, recompute) {
+async function measure(decoder, dtype, { recompute, pieces }) {
   const model = { decoder, tokenizer: { padId: 0 } };
   const parameters = trainedParameters(decoder);
   const all = Object.values(parameters);
@@ -200,15 +201,18 @@ async function measure(decoder, dtype, recompute) {
 for (const dtype of options.dtypes.split(',')) {
   const decoder = trainee();
   // The small model is measured as it always was.
-  const attempts = training === 'compact' ? [true] : options.config === 'qwen2-0.5b' ? [false] : [false, true];
-  for (const recompute of attempts) {
+  const attempts =
+    training === 'compact'
+      ? [pieces, 2 * pieces].map((pieces) => ({ recompute: true, pieces }))
+      : (options.config === 'qwen2-0.5b' ? [false] : [false, true]).map((recompute) => ({ recompute, pieces }));
+  for (const attempt of attempts) {
     try {
-      process.stdout.write(`${JSON.stringify(await measure(decoder, dtype, recompute))}\n`);
+      process.stdout.write(`${JSON.stringify(await measure(decoder, dtype, attempt))}\n`);
       break;
     } catch (error) {
       if (error.code !== 'TENSOR_MEMORY') throw error;
-      process.stderr.write(`gpu-lm: ${training}, recompute ${recompute}: ${error.message.split('\n')[0]}\n`);
-      if (recompute === attempts.at(-1)) process.exitCode = 1;
+      process.stderr.write(`gpu-lm: ${training}, ${JSON.stringify(attempt)}: ${error.message.split('\n')[0]}\n`);
+      if (attempt === attempts.at(-1)) process.exitCode = 1;
     }
   }
   disposeDecoder(decoder);
