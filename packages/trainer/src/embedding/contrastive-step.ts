@@ -30,7 +30,7 @@ export function contrastiveStep(
   job: Job | null = null,
 ): { loss: number; flops: number } {
   const { lora, device } = embedder.model.decoder;
-  const groups = config.maskDuplicates ? batch.groups : Int32Array.from(batch.a, (_, i) => i);
+  const groups = lossGroups(batch, config);
   const [from, to] = shareOf(batch.a.length, job);
   const own: PairBatch = { a: batch.a.slice(from, to), b: batch.b.slice(from, to), groups: groups.subarray(from, to) };
   const size = to - from;
@@ -133,6 +133,11 @@ function comparable(a: Tensor, b: Tensor, similarity: Similarity): [Tensor, Tens
   const one = ones([a.shape[0]!, 1], { dtype: 'f32', device: a.device });
   const squared = (x: Tensor) => x.square().sum([1], true).neg();
   return [cat([a.mul(2), squared(a), one], 1), cat([b, one, squared(b)], 1)];
+}
+
+/** The groups that the loss is given: every row is one of its own where duplicates are not masked. */
+export function lossGroups(batch: PairBatch, { maskDuplicates }: Pick<FinetuneConfig, 'maskDuplicates'>): Int32Array {
+  return maskDuplicates ? batch.groups : Int32Array.from(batch.a, (_, i) => i);
 }
 
 /** Mean number of rows that count as negatives of a row. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -166,6 +166,25 @@ describe('finetune', () => {
     expect(embedder.otherProjection !== null).toBe(change.asymmetric ?? false);
     disposeEmbedder(embedder);
   });
+
+  it.each([
+    [true, 22],
+    [false, 23],
+  ])(
+    'logs how many rows are negatives of a row, of two descriptions a dish (maskDuplicates: %s)',
+    async (maskDuplicates, negatives) => {
+      const data = join(root, `twice-${maskDuplicates}`);
+      cpSync(dataset, data, { recursive: true });
+      const path = join(data, 'corpus', 'dishes.jsonl');
+      const lines = readFileSync(path, 'utf8');
+      writeFileSync(path, lines + lines);
+      const output = join(root, `negatives-${maskDuplicates}`);
+      const only = { poiPoiWeight: 0, userPoiWeight: 0, userUserWeight: 0 };
+      await finetune({ dataset: data, model: stage1, output, config: { ...small, ...only, steps: 2, maskDuplicates } });
+      const logged = readFileSync(join(output, 'metrics.jsonl'), 'utf8').trim().split('\n');
+      expect(logged.map((line) => JSON.parse(line).effectiveNegatives)).toEqual([negatives, negatives]);
+    },
+  );
 
   it('raises an alarm where a loss stays at chance', async () => {
     const notices: string[] = [];

@@ -16,7 +16,7 @@ import type { StageProgress } from '../pretraining/pretrain.js';
 import { recordRun, runDataset } from '../report/run-record.js';
 import { writeFinetuneReport } from '../report/stage-reports.js';
 import { FinetuneConfig, type FinetuneConfigInput } from './config.js';
-import { contrastiveStep, effectiveNegatives } from './contrastive-step.js';
+import { contrastiveStep, effectiveNegatives, lossGroups } from './contrastive-step.js';
 import { disposeEmbedder, type Embedder, saveEmbedder } from './embedder.js';
 import { startProjection } from './first-projection.js';
 import { type Gate, judge } from './gate.js';
@@ -194,9 +194,12 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
           const [flops] = total(job, [own]) as [number];
           const tokens = [...batch.a, ...batch.b].reduce((sum, ids) => sum + ids.length, 0);
           cursor.tokens += tokens;
-          const level = loss / Math.log(batch.a.length);
-          cursor.level[kind] = cursor.level[kind] === undefined ? level : 0.95 * cursor.level[kind] + 0.05 * level;
-          last = { kind, loss, groups: batch.groups, temperature };
+          // A pair alone has nothing to be told from: its loss is 0, as is ln 1.
+          if (batch.a.length > 1) {
+            const level = loss / Math.log(batch.a.length);
+            cursor.level[kind] = cursor.level[kind] === undefined ? level : 0.95 * cursor.level[kind] + 0.05 * level;
+          }
+          last = { kind, loss, groups: lossGroups(batch, config), temperature };
           return { loss, tokens, flops };
         },
         line({ level }) {

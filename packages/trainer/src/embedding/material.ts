@@ -122,7 +122,7 @@ export function pairSources(
       sameCityShare: config.sameCityShare,
       avoidFalseNegatives: config.maskDuplicates,
     }),
-    'no user with a text took a POI with one',
+    'no two pairs of a user and a POI with texts go into one batch',
   );
   add(
     'userUser',

@@ -142,7 +142,9 @@ export interface UserPoiOptions {
 /**
  * User–POI pairs (eq. 17–20). A user has many POIs and a POI many users, which no group ids can tell: instead a row joins
  * the batch only if its user and POI are new there, and neither has a known pair with any row's partner. So no row is
- * another's false negative.
+ * another's false negative. A batch of one place comes from a place that has two pairs; where no two of them go together,
+ * from everywhere.
+ * @returns null where there are not two pairs that go into one batch: one alone has nothing to be told from
  */
 export function userPoiPairs(
   texts: StageTexts,
@@ -151,15 +153,11 @@ export function userPoiPairs(
   city: Int32Array | null,
   options: UserPoiOptions,
 ): PairSource | null {
-  const taken = new Map<number, Set<number>>();
-  const rows: number[] = [];
-  for (let i = 0; i < pairs.user.length; i++) {
-    const user = pairs.user[i]!;
-    const poi = pairs.poi[i]!;
-    if (!taken.has(user)) taken.set(user, new Set());
-    taken.get(user)!.add(poi);
-    if (usable(i) && texts.user.placeless[user] && texts.poi.placeless[poi]) rows.push(i);
-  }
+  const { size, seed, hidePlaceShare, sameCityShare, avoidFalseNegatives } = options;
+  const rows = Int32Array.from(pairs.user.keys()).filter(
+    (i) => usable(i) && texts.user.placeless[pairs.user[i]!] && texts.poi.placeless[pairs.poi[i]!],
+  );
+  const takenBy = poisOfUsers(pairs);
   const byCity = new Map<number, number[]>();
   for (const i of rows) {
     const where = city?.[pairs.poi[i]!] ?? -1;
@@ -167,28 +165,40 @@ export function userPoiPairs(
     if (!byCity.has(where)) byCity.set(where, []);
     byCity.get(where)!.push(i);
   }
-  const inCities = [...byCity.values()].flat();
-  if (rows.length < 2) return null;
-  return (number) => {
-    const next = draws(options.seed, 'user–POI', number);
-    const hidden = next() < options.hidePlaceShare;
-    const sameCity = next() < options.sameCityShare && inCities.length > 0;
-    const pool = sameCity ? byCity.get(city![pairs.poi[inCities[Math.floor(next() * inCities.length)]!]!]!)! : rows;
+  const inCities = [...byCity.values()].filter((own) => own.length > 1).flat();
+  /** Up to `size` rows of a pool that are no false negatives of each other. */
+  const drawn = (pool: ArrayLike<number>, next: () => number): { users: number[]; pois: number[] } => {
     const users: number[] = [];
     const pois: number[] = [];
-    for (let tries = 0; users.length < options.size && tries < 20 * options.size; tries++) {
+    const ownUsers = new Set<number>();
+    const ownPois = new Set<number>();
+    /** Every POI that a user of the batch has taken. */
+    const taken = new Set<number>();
+    for (let tries = 0; users.length < size && tries < 20 * size; tries++) {
       const pair = pool[Math.floor(next() * pool.length)]!;
       const user = pairs.user[pair]!;
       const poi = pairs.poi[pair]!;
-      const clashes =
-        users.includes(user) ||
-        pois.includes(poi) ||
-        pois.some((p) => taken.get(user)!.has(p)) ||
-        users.some((u) => taken.get(u)!.has(poi));
-      if (options.avoidFalseNegatives && clashes) continue;
+      if (avoidFalseNegatives) {
+        if (ownUsers.has(user) || ownPois.has(poi) || taken.has(poi)) continue;
+        const own = takenBy(user);
+        if (own.some((one) => ownPois.has(one))) continue;
+        ownUsers.add(user);
+        ownPois.add(poi);
+        for (const one of own) taken.add(one);
+      }
       users.push(user);
       pois.push(poi);
     }
+    return { users, pois };
+  };
+  if (rows.length < 2 || drawn(rows, draws(seed, 'user–POI pairs that go together')).users.length < 2) return null;
+  return (number) => {
+    const next = draws(seed, 'user–POI', number);
+    const hidden = next() < hidePlaceShare;
+    const sameCity = next() < sameCityShare && inCities.length > 0;
+    const pool = sameCity ? byCity.get(city![pairs.poi[inCities[Math.floor(next() * inCities.length)]!]!]!)! : rows;
+    let { users, pois } = drawn(pool, next);
+    if (users.length < 2) ({ users, pois } = drawn(rows, next));
     const [a, b] = hidden ? [texts.user.placeless, texts.poi.placeless] : [texts.user.all, texts.poi.all];
     return {
       a: users.map((user) => a[user]!),
@@ -196,4 +206,16 @@ export function userPoiPairs(
       groups: Int32Array.from(users, (_, i) => i),
     };
   };
+}
+
+/** The POIs of each user's pairs: two arrays for all of them, since a set for each user is gigabytes where users are millions. */
+function poisOfUsers({ user, poi }: { user: Int32Array; poi: Int32Array }): (user: number) => Int32Array {
+  const users = user.reduce((most, one) => Math.max(most, one + 1), 0);
+  const starts = new Int32Array(users + 1);
+  for (const one of user) starts[one + 1]!++;
+  for (let i = 0; i < users; i++) starts[i + 1]! += starts[i]!;
+  const filled = starts.slice(0, users);
+  const pois = new Int32Array(poi.length);
+  for (let i = 0; i < poi.length; i++) pois[filled[user[i]!]!++] = poi[i]!;
+  return (of) => pois.subarray(starts[of]!, starts[of + 1]!);
 }
