@@ -3,14 +3,13 @@ import { join } from 'node:path';
 import { DataError, openDataset, specialTokens, writeFileAtomic } from '@larr/core';
 import { type Job, manualSeed, ones, type Tensor } from '@larr/torch';
 import { wholeWeights } from '../language-model/compact-weights.js';
-import { growVocabulary, trainedParameters } from '../language-model/decoder.js';
-import { adapt, heldMatrices } from '../language-model/lora-directory.js';
-import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
+import { trainedParameters } from '../language-model/decoder.js';
+import { heldMatrices, readyToTrain } from '../language-model/lora-directory.js';
+import { loadLanguageModel } from '../language-model/model-directory.js';
 import { byFirst, isFirst, total } from '../language-model/several-processes.js';
 import { dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
 import { runStageLoop, type StageCursor, type StageSpeed, stageSpeed } from '../language-model/stage-loop.js';
-import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { parseConfig } from '../pretraining/config.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
 import { recordRun, runDataset } from '../report/run-record.js';
@@ -96,9 +95,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   if (finished !== null) return finished;
   const loaded = await loadLanguageModel(options.model, { device, matrices: heldMatrices(config) });
   manualSeed(seed);
-  const tokenizer = withSpecialTokens(loaded.tokenizer, specialTokens(dataset.manifest));
-  const model: LanguageModel = { tokenizer, decoder: growVocabulary(loaded.decoder, tokenizer.vocabularySize) };
-  adapt(model, config, specialTokens(dataset.manifest));
+  const model = readyToTrain(loaded, config, specialTokens(dataset.manifest));
   const hidden = model.decoder.config.hiddenSize;
   const embedder: Embedder = {
     model,

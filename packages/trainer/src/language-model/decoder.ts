@@ -525,36 +525,62 @@ export function outputHead({ config, head, lora }: Decoder): Tensor {
   return config.normalisedHead ? head.to('f32').normalize(1) : head;
 }
 
+/** The rows of `outputHead` that are some tokens', without making the others: [ids, hidden], f32 */
+export function headRows({ config, head, lora, device }: Decoder, ids: Int32Array): Tensor {
+  const index = (of: Int32Array) => tensor(of, [of.length], { dtype: 'i32', device });
+  let rows = head.indexSelect(0, index(ids)).to('f32');
+  if (lora !== undefined) {
+    const { places, rows: learnt } = learntPlaces(lora.rows, ids);
+    if (places.length > 0) {
+      const own = (lora.rows.head ?? lora.rows.embedding).indexSelect(0, index(learnt));
+      const there = tensor(BigInt64Array.from(places, BigInt), [places.length], { dtype: 'i64', device });
+      rows = rows.indexCopy(0, there, own);
+    }
+  }
+  return config.normalisedHead ? rows.normalize(1) : rows;
+}
+
 /** Next-token scores, [T, vocabulary], of states that `hiddenStates` gave. */
 export function logits(decoder: Decoder, states: Tensor): Tensor {
   return states.linear(outputHead(decoder).to(states.dtype));
 }
 
 /**
- * The decoder with its vocabulary enlarged to `vocabularySize`: new rows start at the mean of the existing ones plus noise
- * of a tenth of their deviation (method.md, section 1), in the embedding and, where it is a matrix of its own, in the head.
+ * The decoder for a vocabulary of `vocabularySize` tokens, of which it has learnt the first `known`: rows of the others start at the mean
+ * of the known ones plus noise of a tenth of their deviation (method.md, section 1), in the embedding and, where it is a matrix of its
+ * own, in the head. Published models have rows behind their tokenizer's last token that nothing has learnt: such ones are made over
+ * first, and the tables are enlarged only where these don't reach.
  * The given decoder gives its tensors away and must not be used afterwards.
  */
-export function growVocabulary(decoder: Decoder, vocabularySize: number): Decoder {
-  const extra = vocabularySize - decoder.config.vocabularySize;
+export function growVocabulary(
+  decoder: Decoder,
+  vocabularySize: number,
+  known: number = decoder.config.vocabularySize,
+): Decoder {
+  const rows = decoder.config.vocabularySize;
+  const extra = vocabularySize - known;
   if (extra <= 0) return decoder;
   const grow = (weight: Tensor): Tensor => {
     const grown = noGrad(() =>
       tidy(() => {
-        const known = weight.to('f32');
-        const mean = known.mean([0], true);
-        const deviation = known.sub(mean).square().mean().sqrt().item();
+        const learnt = weight.narrow(0, 0, known).to('f32');
+        const mean = learnt.mean([0], true);
+        const deviation = learnt.sub(mean).square().mean().sqrt().item();
         const noise = randn([extra, weight.shape[1]!], { dtype: 'f32', device: decoder.device }).mul(0.1 * deviation);
-        return cat([weight, mean.add(noise).to(weight.dtype)], 0);
+        const added = mean.add(noise).to(weight.dtype);
+        if (vocabularySize > rows) return cat([weight.narrow(0, 0, known), added], 0);
+        weight.narrow(0, known, extra).copy_(added);
+        return null;
       }),
     );
+    if (grown === null) return weight;
     weight.dispose();
     return grown;
   };
   const table = grow(decoder.embedding);
   return {
     ...decoder,
-    config: { ...decoder.config, vocabularySize },
+    config: { ...decoder.config, vocabularySize: Math.max(rows, vocabularySize) },
     embedding: table,
     head: decoder.config.tiedHead ? table : grow(decoder.head),
   };

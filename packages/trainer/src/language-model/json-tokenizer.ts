@@ -49,8 +49,13 @@ export class JsonTokenizer implements TokenizerEngine {
     return this.#inner.token_to_id(token) ?? null;
   }
 
+  isAdded(token: string): boolean {
+    return this.json.added_tokens.some(({ content }) => content === token);
+  }
+
   withSpecialTokens(tokens: readonly string[]): JsonTokenizer {
-    const added = tokens.map((token, i) => addedToken(this.vocabularySize + i, token, true));
+    let next = this.vocabularySize;
+    const added = tokens.map((token) => addedToken(this.tokenId(token) ?? next++, token, true));
     return new JsonTokenizer({ ...this.json, added_tokens: [...this.json.added_tokens, ...added] }, this.settings);
   }
 

@@ -26,7 +26,7 @@ import {
   loadLanguageModel,
   saveLanguageModel,
 } from './model-directory.js';
-import { loadTokenizer } from './tokenizer.js';
+import { loadTokenizer, withSpecialTokens } from './tokenizer.js';
 
 /** What of a stage's settings says how its model is trained and saved. */
 export interface TrainedForm {
@@ -40,8 +40,27 @@ export interface TrainedForm {
 export const heldMatrices = ({ lora, precision }: Pick<TrainedForm, 'lora' | 'precision'>): HeldMatrices =>
   lora !== undefined && precision === 'bf16' ? 'as saved' : 'f32';
 
-/** Puts adapters beside a model, or holds its weights in halves, where the settings ask for them. @throws ConfigError `NO_LORA_TARGET` */
-export function adapt(
+/**
+ * The model with the keywords' tokens, new ones with rows of their own, in the form that it is trained in. Torch's generator decides the
+ * rows and the adapters. The given model gives its tensors away; where this throws, they are disposed of.
+ * @throws ConfigError `NO_LORA_TARGET`
+ */
+export function readyToTrain(model: LanguageModel, form: TrainedForm, keywordTokens: readonly string[]): LanguageModel {
+  let { decoder } = model;
+  try {
+    const tokenizer = withSpecialTokens(model.tokenizer, keywordTokens);
+    decoder = growVocabulary(decoder, tokenizer.vocabularySize, model.tokenizer.vocabularySize);
+    const ready = { tokenizer, decoder };
+    adapt(ready, form, keywordTokens);
+    return ready;
+  } catch (error) {
+    disposeDecoder(decoder);
+    throw error;
+  }
+}
+
+/** Puts adapters beside a model, or holds its weights in halves, where the settings ask for them. */
+function adapt(
   { decoder, tokenizer }: LanguageModel,
   { lora, precision, trainingState }: TrainedForm,
   keywordTokens: readonly string[],
@@ -191,11 +210,13 @@ export async function loadAdapted(
     new DataError('BAD_ADAPTERS', `${path}: ${what}. Copy the directory again from where it was made.`, { file: path });
   if (!existsSync(path)) throw refuse('is missing');
   const base = await loadLanguageModel(await adaptedModel(directory), { device, matrices });
-  const tokenizer = existsSync(join(directory, 'tokenizer_config.json'))
-    ? await loadTokenizer(directory)
-    : base.tokenizer;
-  const decoder = growVocabulary(base.decoder, tokenizer.vocabularySize);
+  let { decoder } = base;
   try {
+    const tokenizer = existsSync(join(directory, 'tokenizer_config.json'))
+      ? await loadTokenizer(directory)
+      : base.tokenizer;
+    // Rows that the model has behind its own tokens stay as they are: what of them was learnt comes with the adapters.
+    decoder = growVocabulary(decoder, tokenizer.vocabularySize);
     const { r: rank, lora_alpha: alpha } = config;
     const ids = config.trainable_token_indices?.embed_tokens ?? [];
     const { hiddenSize, tiedHead, vocabularySize } = decoder.config;

@@ -10,7 +10,9 @@ export interface TokenizerEngine {
   decode(ids: number[], special: boolean): string;
   /** The id of one token of the vocabulary, `null` where it has none. */
   tokenId(token: string): number | null;
-  /** The same with special tokens added, ids after the present ones. */
+  /** Whether a token is taken out of a text whole, before anything else is cut. */
+  isAdded(token: string): boolean;
+  /** The same with special tokens added: each by the id that the vocabulary has for it, else by one after the present ones. */
   withSpecialTokens(tokens: readonly string[]): TokenizerEngine;
   /** The files of a model directory that hold it, by name, and what its settings must say for them to be read back so. */
   files(): { contents: Record<string, string | Uint8Array>; settings: Record<string, unknown> };

@@ -72,6 +72,25 @@ describe('encoding', () => {
     expect(withSpecialTokens(more, ['<scene_city>'])).toBe(more);
   });
 
+  it('makes a plain entry of the vocabulary special where it is a keyword’s token, under the id that it has', () => {
+    // As it could be learnt from a corpus of marked-up text: "<tags>" is an entry like any other.
+    const vocab = { ...trained.model.vocab };
+    const id = trained.model.merges.length + 259;
+    vocab['<tags>'] = id;
+    const plain = new Tokenizer({ ...trained, model: { ...trained.model, vocab } });
+    expect([plain.tokenId('<tags>'), plain.vocabularySize]).toEqual([id, id + 1]);
+    const marked = withSpecialTokens(plain, ['<tags>', '</tags>']);
+    expect([marked.tokenId('<tags>'), marked.tokenId('</tags>'), marked.vocabularySize]).toEqual([id, id + 1, id + 2]);
+    const tea = Array.from(plain.encode(' tea'));
+    expect(Array.from(plain.encode('<tags> tea'))).not.toContain(id);
+    const again = new Tokenizer(JSON.parse(String(marked.files(64)['tokenizer.json'])));
+    for (const by of [marked, again]) {
+      expect(Array.from(by.encode('<tags> tea </tags>'))).toEqual([id, ...tea, id + 1]);
+      expect(by.decode([id, ...tea, id + 1])).toBe(' tea');
+    }
+    expect(withSpecialTokens(again, ['<tags>', '</tags>'])).toBe(again);
+  });
+
   it('takes special tokens of any script as one id each', () => {
     const tokens = ['<poi_店名>', '</poi_店名>', '<scene_Погода>', '<scene_déjà_vu>'];
     const more = withSpecialTokens(tokenizer, tokens);

@@ -84,7 +84,12 @@ export class Tokenizer {
     return ids.length === 0 ? '' : this.#engine.decode(Array.from(ids), special);
   }
 
-  /** With special tokens that it does not have yet. */
+  /** Whether a token is taken out of a text whole, as special tokens are, and never made of smaller ones. */
+  isAdded(token: string): boolean {
+    return this.#engine.isAdded(token);
+  }
+
+  /** With special tokens that it does not have as such yet. */
   with(tokens: readonly string[]): Tokenizer {
     return new Tokenizer(this.#engine.withSpecialTokens(tokens), this.settings);
   }
@@ -120,10 +125,15 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
   const settings = existsSync(settingsPath) ? ((await readJson(settingsPath)) as TokenizerSettings) : {};
   const path = join(directory, 'tokenizer.json');
   const pieces = join(directory, 'tokenizer.model');
-  const ownSentencePiece = settings.larr_sentencepiece as { added_tokens?: string[] } | undefined;
+  const ownSentencePiece = settings.larr_sentencepiece as
+    | { added_tokens?: string[]; special_pieces?: string[] }
+    | undefined;
   if (existsSync(pieces) && (ownSentencePiece !== undefined || !existsSync(path))) {
     const added = ownSentencePiece?.added_tokens ?? (await addedTokens(directory, settings));
-    return new Tokenizer(new SentencePieceTokenizer(await readFile(pieces), pieces, added), settings);
+    return new Tokenizer(
+      new SentencePieceTokenizer(await readFile(pieces), pieces, added, ownSentencePiece?.special_pieces),
+      settings,
+    );
   }
   const json = (await readJson(path)) as TokenizerJson;
   try {
@@ -179,11 +189,11 @@ async function readJson(path: string): Promise<unknown> {
 }
 
 /**
- * The tokenizer with `tokens` added as special tokens (`<k>`, `</k>` of method.md, section 1), ids after the present ones;
- * tokens it already has are left as they are. They swallow the space before them, so that a wrapped keyword costs no
+ * The tokenizer with `tokens` added as special tokens (`<k>`, `</k>` of method.md, section 1), ids after the present ones; one that is
+ * a plain entry of the vocabulary becomes special and keeps its id, and those that it has already are left as they are. They swallow the space before them, so that a wrapped keyword costs no
  * token for the blanks around its text.
  */
 export function withSpecialTokens(tokenizer: Tokenizer, tokens: readonly string[]): Tokenizer {
-  const missing = [...new Set(tokens)].filter((token) => tokenizer.tokenId(token) === null);
+  const missing = [...new Set(tokens)].filter((token) => !tokenizer.isAdded(token));
   return missing.length === 0 ? tokenizer : tokenizer.with(missing);
 }

@@ -1,7 +1,7 @@
 // Learning to answer, and the answers.
 import { autocast, noGrad, type Tensor, tensor, tidy } from '@larr/torch';
 import { packSequences } from '../language-model/batch.js';
-import { type Decoder, hiddenStates, outputHead, trainingStates } from '../language-model/decoder.js';
+import { type Decoder, headRows, hiddenStates, trainingStates } from '../language-model/decoder.js';
 import type { LanguageModel } from '../language-model/model-directory.js';
 import { stepFlops } from '../language-model/step-flops.js';
 import type { P5Config } from './config.js';
@@ -16,8 +16,7 @@ function answerPlaces(prompts: readonly Prompt[], starts: Int32Array): Int32Arra
 
 /** Scores of no and yes of the states at the places of answers: [places, 2]. No other word is scored, so that none has to be unlearnt first. */
 function answerScores(decoder: Decoder, { no, yes }: Prompts, states: Tensor): Tensor {
-  const words = tensor(Int32Array.of(no, yes), [2], { dtype: 'i32', device: decoder.device });
-  return states.linear(outputHead(decoder).indexSelect(0, words).to('f32'));
+  return states.linear(headRows(decoder, Int32Array.of(no, yes)));
 }
 
 /**

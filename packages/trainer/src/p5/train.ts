@@ -6,12 +6,11 @@ import { calibration, type LarrError, specialTokens, TrainingError, writeFileAto
 import { manualSeed } from '@larr/torch';
 import { modelDigest } from '../embedding/model-digest.js';
 import { wholeWeights } from '../language-model/compact-weights.js';
-import { disposeDecoder, growVocabulary, trainedParameters } from '../language-model/decoder.js';
-import { adapt, heldMatrices, saveTrained } from '../language-model/lora-directory.js';
-import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
+import { disposeDecoder, trainedParameters } from '../language-model/decoder.js';
+import { heldMatrices, readyToTrain, saveTrained } from '../language-model/lora-directory.js';
+import { loadLanguageModel } from '../language-model/model-directory.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
 import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
-import { withSpecialTokens } from '../language-model/tokenizer.js';
 import { needsLanguageModel } from '../models/index.js';
 import { clickLogitShift } from '../models/inputs.js';
 import { differencesFrom } from '../report/run-differences.js';
@@ -79,14 +78,11 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
   if (finished !== null) return finished;
   await mkdir(out, { recursive: true });
 
-  const keywordTokens = specialTokens(manifest);
   const loaded = await loadLanguageModel(base, { device, matrices: heldMatrices(p5) });
   manualSeed(seed);
-  const tokenizer = withSpecialTokens(loaded.tokenizer, keywordTokens);
-  const model: LanguageModel = { tokenizer, decoder: growVocabulary(loaded.decoder, tokenizer.vocabularySize) };
-  adapt(model, { ...p5, saveAs: 'f32' }, keywordTokens);
+  const model = readyToTrain(loaded, { ...p5, saveAs: 'f32' }, specialTokens(manifest));
   try {
-    const prompts = await promptsOf(dataset, tokenizer, model.decoder.config.contextLength);
+    const prompts = await promptsOf(dataset, model.tokenizer, model.decoder.config.contextLength);
     const work = async (): Promise<TrainResult> => {
       const rows = await balancedRows(dataset, { count: p5.samples, available: data.train.rows, seed });
       const labels = rows.order === null ? [rows.click] : [rows.click, rows.order];

@@ -9,12 +9,11 @@ import { wholeWeights } from '../language-model/compact-weights.js';
 import {
   createDecoder,
   disposeDecoder,
-  growVocabulary,
   hiddenStates,
   trainedParameters,
   trainingStates,
 } from '../language-model/decoder.js';
-import { adapt, heldMatrices, saveTrained } from '../language-model/lora-directory.js';
+import { heldMatrices, readyToTrain, saveTrained } from '../language-model/lora-directory.js';
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
 import { byFirst, isFirst, total } from '../language-model/several-processes.js';
@@ -346,10 +345,7 @@ async function startingModel(
   manualSeed(seed);
   if (config.from !== undefined) {
     const model = await loadLanguageModel(config.from, { device, matrices: heldMatrices(config) });
-    const tokenizer = withSpecialTokens(model.tokenizer, keywordTokens);
-    const grown = { tokenizer, decoder: growVocabulary(model.decoder, tokenizer.vocabularySize) };
-    adapt(grown, config, keywordTokens);
-    return grown;
+    return readyToTrain(model, config, keywordTokens);
   }
   const shape = config.decoder;
   const texts = await vocabularyTexts(dataset, pois, general);
@@ -375,9 +371,7 @@ async function startingModel(
     },
     device,
   );
-  const made = { decoder, tokenizer };
-  adapt(made, config, keywordTokens);
-  return made;
+  return readyToTrain({ decoder, tokenizer }, config, keywordTokens);
 }
 
 /** What the vocabulary is learnt from: every text that any stage will read, so that none falls apart into bytes. */

@@ -24,26 +24,28 @@ const UNKNOWN_PENALTY = 10;
 /** The smallest normal f32: where the reference implementation starts looking for the greatest score. */
 const SMALLEST = 2 ** -126;
 
+const normalScores = ({ pieces }: SentencePieceModel): number[] =>
+  pieces.flatMap(({ type, score }) => (type === 'normal' ? [score] : []));
+
+/** Scores of a unigram model's pieces: a user-defined symbol's is such that it is always taken. */
+export function scoresOf(model: SentencePieceModel): number[] {
+  const best = normalScores(model).reduce((a, b) => Math.max(a, b), SMALLEST);
+  const utf8 = new TextEncoder();
+  return model.pieces.map(({ text, type, score }) =>
+    type === 'user-defined' ? utf8.encode(text).length * best - 0.1 : score,
+  );
+}
+
 /**
  * Unigram (Kudo 2018): the segmentation of the greatest sum of scores, by dynamic programming. Sums are rounded to f32 as in the
  * reference implementation, so that ties and near ties fall as they do there.
  */
 function unigram(model: SentencePieceModel): Segmenter {
   const { pieces, unknownId } = model;
-  const normal = pieces.filter(({ type }) => type === 'normal').map(({ score }) => score);
-  const worst = normal.reduce((a, b) => Math.min(a, b), Number.MAX_VALUE);
-  const best = normal.reduce((a, b) => Math.max(a, b), SMALLEST);
+  const worst = normalScores(model).reduce((a, b) => Math.min(a, b), Number.MAX_VALUE);
   const unknownScore = Math.fround(worst - UNKNOWN_PENALTY);
   const trie = new Trie(segmentable(model));
-  const utf8 = new TextEncoder();
-  const userLengths = new Map(
-    pieces.flatMap(({ text, type }, id) => (type === 'user-defined' ? [[id, utf8.encode(text).length] as const] : [])),
-  );
-  // A user-defined symbol's score is such that it is always taken.
-  const scores = pieces.map(({ score }, id) => {
-    const length = userLengths.get(id);
-    return length === undefined ? score : length * best - 0.1;
-  });
+  const scores = scoresOf(model);
   return (text) => {
     const size = text.length;
     const score = new Float32Array(size + 1);

@@ -3,7 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { JsonTokenizer } from '../json-tokenizer.js';
 import { loadTokenizer, Tokenizer, withSpecialTokens } from '../tokenizer.js';
+import type { TokenizerJson } from '../tokenizer-training.js';
+import type { SentencePieceModel } from './model-file.js';
 import { SentencePieceTokenizer } from './tokenizer.js';
 
 const reference = join(import.meta.dirname, 'reference');
@@ -82,6 +85,86 @@ describe('a damaged tokenizer.model', () => {
   });
 });
 
+/** What is encoded by tokenizer.json: without what its header names as exceptions, with blanks that only some models fold. */
+const jsonTexts = [
+  ...hard.filter((text) => !/<s>|▁/.test(text)),
+  '<name> 麻辣火锅 </name> <name>soup</name>',
+  '\thot soup\n',
+  '\u3000hot  soup\u00a0',
+  '  hot   soup  ',
+  '   ',
+  'a<sep> soup12.50  soup</name>b 火锅火锅',
+];
+
+describe('the tokenizer.json beside a tokenizer.model', () => {
+  it.each(Object.keys(expected))('gives the same ids (%s)', (name) => {
+    const tokenizer = withSpecialTokens(new Tokenizer(load(name)), ['<name>', '</name>']);
+    const json = JSON.parse(String(tokenizer.files(64)['tokenizer.json'])) as TokenizerJson;
+    const by = new JsonTokenizer(json);
+    const { pieces } = load(name).model;
+    // The library here knows no byte fallback in unigram and no map of characters but nmt_nfkc; transformers is asked about all below.
+    const spelt = jsonTexts.filter((text) => {
+      const ids = Array.from(tokenizer.encode(text));
+      return (
+        ids.length > 0 &&
+        !text.includes('\u200b') &&
+        ids.every((id) => !['byte', 'unknown'].includes(pieces[id]?.type ?? ''))
+      );
+    });
+    expect(spelt.length).toBeGreaterThan(5);
+    for (const text of spelt) expect(by.encode(text), JSON.stringify(text)).toEqual(Array.from(tokenizer.encode(text)));
+  });
+
+  it('is left out where none could give them', () => {
+    const without = (name: string, change: (model: SentencePieceModel) => void) => {
+      const engine = load(name);
+      expect(Object.keys(engine.files().contents)).toContain('tokenizer.json');
+      change(engine.model);
+      return Object.keys(engine.files().contents);
+    };
+    const symbols = ({ pieces }: SentencePieceModel) => pieces.filter(({ type }) => type === 'user-defined');
+    const changes: [string, (model: SentencePieceModel) => void][] = [
+      // The prefix would stand again behind each symbol.
+      ['bpe-symbols', ({ normaliser }) => Object.assign(normaliser, { addDummyPrefix: true })],
+      // Symbols that the normaliser would fold or replace.
+      ['unigram-suffix', (model) => Object.assign(symbols(model)[0]!, { text: '  ' })],
+      ['bpe-symbols', (model) => Object.assign(symbols(model)[0]!, { text: 'ﬁ' })],
+      ['bpe', ({ normaliser }) => Object.assign(normaliser, { escapeWhitespace: false })],
+    ];
+    for (const [name, change] of changes) expect(without(name, change)).toEqual(['tokenizer.model']);
+  });
+});
+
+describe('a keyword token that is a piece of the model', () => {
+  it.each([
+    ['bpe', 'normal'],
+    ['unigram-suffix', 'user-defined'],
+  ])('keeps its id and parts the text, in a directory of ours too (%s)', async (name, kind) => {
+    const engine = load(name);
+    const { text: token } = engine.model.pieces.find(
+      ({ type, text }) => type === kind && /^[a-z<>]{3,}$/.test(text) && !'hot rice <name>'.includes(text),
+    )!;
+    const id = engine.tokenId(token)!;
+    const tokenizer = withSpecialTokens(new Tokenizer(engine), [token, '<name>']);
+    expect([tokenizer.tokenId(token), tokenizer.vocabularySize]).toEqual([id, engine.vocabularySize + 1]);
+    const directory = mkdtempSync(join(tmpdir(), 'larr-sentencepiece-'));
+    for (const [file, content] of Object.entries(tokenizer.files(64))) writeFileSync(join(directory, file), content);
+    const texts = [`${token} rice`, `hot ${token} rice${token}<name>`];
+    const json = new JsonTokenizer(
+      JSON.parse(readFileSync(join(directory, 'tokenizer.json'), 'utf8')) as TokenizerJson,
+    );
+    for (const by of [tokenizer, await loadTokenizer(directory), json]) {
+      expect(texts.map((text) => Array.from(by.encode(text)))).toEqual([
+        [id, ...engine.encode('rice')],
+        [...engine.encode('hot'), id, ...engine.encode('rice'), id, engine.vocabularySize],
+      ]);
+    }
+    expect(tokenizer.decode([id])).toBe('');
+    expect(tokenizer.decode([id], { special: true })).toBe(token);
+    rmSync(directory, { recursive: true });
+  });
+});
+
 const python = process.env.LARR_PYTHON;
 it.skipIf(!python)("gives the Python library's ids for random text under its own maps of characters", () => {
   const scratch = mkdtempSync(join(tmpdir(), 'larr-sentencepiece-'));
@@ -106,9 +189,7 @@ it.skipIf(!python)("gives the Python library's ids for random text under its own
 it.skipIf(!python)('gives transformers a tokenizer.json with the same ids', () => {
   const directory = mkdtempSync(join(tmpdir(), 'larr-sentencepiece-'));
   try {
-    // Without what its header names as exceptions.
-    const texts = [...hard.filter((text) => !/<s>|▁/.test(text)), '<name> 麻辣火锅 </name> <name>soup</name>'];
-    for (const name of ['bpe', 'unigram']) {
+    for (const name of Object.keys(expected)) {
       const tokenizer = withSpecialTokens(new Tokenizer(load(name)), ['<name>', '</name>']);
       for (const [file, content] of Object.entries(tokenizer.files(64))) writeFileSync(join(directory, file), content);
       const script = `
@@ -117,12 +198,12 @@ from transformers import AutoTokenizer
 t = AutoTokenizer.from_pretrained(sys.argv[1])
 print(json.dumps([t(x, add_special_tokens=False)["input_ids"] for x in json.load(sys.stdin)]))`;
       const out = execFileSync(python!, ['-c', script, directory], {
-        input: JSON.stringify(texts),
+        input: JSON.stringify(jsonTexts),
         encoding: 'utf8',
         stdio: ['pipe', 'pipe', 'ignore'],
       });
       (JSON.parse(out) as number[][]).forEach((ids, i) => {
-        expect(ids, `${name}: ${JSON.stringify(texts[i])}`).toEqual(Array.from(tokenizer.encode(texts[i]!)));
+        expect(ids, `${name}: ${JSON.stringify(jsonTexts[i])}`).toEqual(Array.from(tokenizer.encode(jsonTexts[i]!)));
       });
     }
   } finally {

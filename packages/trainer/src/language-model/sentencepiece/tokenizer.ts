@@ -1,3 +1,4 @@
+import { DataError } from '@larr/core';
 import type { TokenizerEngine } from '../tokenizer-engine.js';
 import { readSentencePiece, type SentencePieceModel } from './model-file.js';
 import { BLANK, makeNormaliser } from './normalisation.js';
@@ -16,7 +17,9 @@ export class SentencePieceTokenizer implements TokenizerEngine {
   readonly model: SentencePieceModel;
   readonly #bytes: Uint8Array;
   readonly #added: readonly string[];
+  readonly #special: readonly string[];
   readonly #addedIds: ReadonlyMap<string, number>;
+  readonly #specialIds: ReadonlySet<number>;
   readonly #cut: RegExp | null;
   readonly #normalise: (text: string) => string;
   readonly #segment: Segmenter;
@@ -26,18 +29,38 @@ export class SentencePieceTokenizer implements TokenizerEngine {
   /**
    * @param bytes a `tokenizer.model` @param from its path, for error messages
    * @param added special tokens; the first has the id after the model's last piece
+   * @param special pieces of the model that are special tokens too
    * @throws DataError `BAD_TOKENIZER`
    */
-  constructor(bytes: Uint8Array, from: string, added: readonly string[] = []) {
+  constructor(bytes: Uint8Array, from: string, added: readonly string[] = [], special: readonly string[] = []) {
     this.#bytes = bytes;
     this.model = readSentencePiece(bytes, from);
     const { pieces, bosId, eosId, padId } = this.model;
     this.#added = added;
-    this.#addedIds = new Map(added.map((token, i) => [token, pieces.length + i]));
+    this.#special = special;
+    // The first of several pieces with one text is the one that is found.
+    const ids = new Map<string, number>();
+    pieces.forEach(({ text }, id) => {
+      if (!ids.has(text)) ids.set(text, id);
+    });
+    this.#ids = ids;
+    const stranger = special.find((token) => !ids.has(token));
+    if (stranger !== undefined) {
+      throw new DataError(
+        'BAD_TOKENIZER',
+        `${from} has no piece ${stranger}, which tokenizer_config.json names as one. Put the files of one tokenizer together.`,
+        { file: from },
+      );
+    }
+    this.#addedIds = new Map([
+      ...special.map((token): [string, number] => [token, ids.get(token)!]),
+      ...added.map((token, i): [string, number] => [token, pieces.length + i]),
+    ]);
+    this.#specialIds = new Set(this.#addedIds.values());
     this.vocabularySize = pieces.length + added.length;
-    const longestFirst = [...added].sort((a, b) => b.length - a.length);
+    const longestFirst = [...this.#addedIds.keys()].sort((a, b) => b.length - a.length);
     this.#cut =
-      added.length === 0
+      longestFirst.length === 0
         ? null
         : new RegExp(
             `\\s*(${longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|')})\\s*`,
@@ -45,12 +68,6 @@ export class SentencePieceTokenizer implements TokenizerEngine {
           );
     this.#normalise = makeNormaliser(this.model);
     this.#segment = makeSegmenter(this.model);
-    // The first of several pieces with one text is the one that is found.
-    const ids = new Map<string, number>();
-    pieces.forEach(({ text }, id) => {
-      if (!ids.has(text)) ids.set(text, id);
-    });
-    this.#ids = ids;
     this.#byteIds = Int32Array.from(
       { length: 256 },
       (_, byte) => ids.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`) ?? this.model.unknownId,
@@ -105,7 +122,7 @@ export class SentencePieceTokenizer implements TokenizerEngine {
       flush();
       if (piece === undefined) {
         if (special) text += this.#added[id - pieces.length] ?? '';
-      } else if (piece.type === 'control') {
+      } else if (piece.type === 'control' || this.#specialIds.has(id)) {
         if (special) text += piece.text;
       } else if (id === unknownId) text += unknownSurface;
       else put(piece.text);
@@ -118,21 +135,32 @@ export class SentencePieceTokenizer implements TokenizerEngine {
     return this.#addedIds.get(token) ?? this.#ids.get(token) ?? null;
   }
 
-  withSpecialTokens(tokens: readonly string[]): SentencePieceTokenizer {
-    return new SentencePieceTokenizer(this.#bytes, 'tokenizer.model', [...this.#added, ...tokens]);
+  isAdded(token: string): boolean {
+    return this.#addedIds.has(token);
   }
 
-  /** `tokenizer.model` is what is read back; `tokenizer.json` is the same for transformers. */
+  withSpecialTokens(tokens: readonly string[]): SentencePieceTokenizer {
+    const isPiece = (token: string) => this.#ids.has(token);
+    const added = [...this.#added, ...tokens.filter((token) => !isPiece(token))];
+    const special = [...this.#special, ...tokens.filter(isPiece)];
+    return new SentencePieceTokenizer(this.#bytes, 'tokenizer.model', added, special);
+  }
+
+  /** `tokenizer.model` is what is read back; `tokenizer.json`, where it can say the same, is for transformers. */
   files() {
+    const json = sentencePieceJson(this.model, this.#added, this.#special);
     return {
       contents: {
         'tokenizer.model': this.#bytes,
-        'tokenizer.json': JSON.stringify(sentencePieceJson(this.model, this.#added)),
+        ...(json !== null && { 'tokenizer.json': JSON.stringify(json) }),
       },
       settings: {
         tokenizer_class: 'PreTrainedTokenizerFast',
         auto_map: undefined,
-        larr_sentencepiece: { added_tokens: [...this.#added] },
+        larr_sentencepiece: {
+          added_tokens: [...this.#added],
+          ...(this.#special.length > 0 && { special_pieces: [...this.#special] }),
+        },
       },
     };
   }
