@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -260,6 +260,31 @@ describe('what cannot be had is told with what to do', () => {
       return true;
     };
     await refused('acme/tiny', 'HUB_CHECKSUM', /config\.json/);
+  });
+
+  it('a commit, a file or a revision that would lead out of the cache, and writes nothing there', async () => {
+    answer = (request, response) => {
+      if (!request.url!.startsWith('/api/models/acme/tiny/revision/')) return false;
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(
+        JSON.stringify({ _id: '1', id: 'acme/tiny', sha: '../../../escaped', gated: false, private: false }),
+      );
+      return true;
+    };
+    await refused('acme/tiny', 'HUB_FAILED', /"\.\.\/\.\.\/\.\.\/escaped" as the commit/);
+    answer = () => false;
+    files['../../../../escaped'] = small('x');
+    await refused('acme/tiny', 'HUB_FAILED', /names a file "\.\.\//);
+    delete files['../../../../escaped'];
+    const revision = 'v1/../../../../escaped';
+    await expect(resolveModel(`acme/tiny@${revision}`)).rejects.toMatchObject({ code: 'BAD_REVISION' });
+    expect(readdirSync(home)).toEqual([]);
+    // A name in the cache that stands for no commit is as if it were not there.
+    await resolveModel('acme/tiny');
+    cpSync(snapshot(), join(home, 'elsewhere'), { recursive: true, dereference: true });
+    writeFileSync(join(home, 'hub/models--acme--tiny/refs/main'), '../../../elsewhere');
+    process.env.HF_HUB_OFFLINE = '1';
+    await refused('acme/tiny', 'HUB_UNREACHABLE', /HF_HUB_OFFLINE/);
   });
 
   it.each([

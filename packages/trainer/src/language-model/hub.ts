@@ -39,7 +39,7 @@ const ATTEMPTS = 5;
  * HF_HUB_OFFLINE=1 asks none. Without a network the cached model serves.
  *
  * @throws DataError `MISSING_FILE` where it is neither a directory nor a hub id; `HUB_NOT_FOUND`, `HUB_ACCESS`, `HUB_UNREACHABLE`, `HUB_FAILED`,
- *   `HUB_CHECKSUM`; UsageError `HUB_NO_MODEL` where the repository holds no files of such a model
+ *   `HUB_CHECKSUM`; UsageError `BAD_REVISION`; `HUB_NO_MODEL` where the repository holds no files of such a model
  */
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<string> {
   if (existsSync(reference)) {
@@ -53,7 +53,19 @@ export async function resolveModel(reference: string, options: HubOptions = {}):
       `There is no directory ${reference}. Give a directory with a model, or a model of the hub as owner/name or owner/name@revision.`,
     );
   }
-  return fetchModel({ name: match[1]!, revision: match[2] ?? 'main' }, reference, options);
+  const revision = match[2] ?? 'main';
+  if (!staysInside(revision)) {
+    throw new UsageError(
+      'BAD_REVISION',
+      `"${revision}" is no revision: give a branch, a tag or a commit, as owner/name@revision`,
+    );
+  }
+  return fetchModel({ name: match[1]!, revision }, reference, options);
+}
+
+/** Whether a path leads to a place below where it begins, as it stands: what a hub answers is not to be trusted. */
+function staysInside(path: string): boolean {
+  return !path.split(/[/\\]/).some((segment) => segment === '' || segment === '.' || segment === '..');
 }
 
 async function fetchModel(id: HubId, reference: string, options: HubOptions): Promise<string> {
@@ -80,6 +92,8 @@ async function fetchModel(id: HubId, reference: string, options: HubOptions): Pr
         revision: id.revision,
         additionalFields: ['sha'],
       });
+      if (!COMMIT.test(sha))
+        throw new DataError('HUB_FAILED', `${endpoint()} names "${sha}" as the commit of ${reference}, which is none.`);
       return sha;
     });
   } catch (error) {
@@ -120,9 +134,9 @@ function hub(signal: AbortSignal | undefined) {
 async function cachedSnapshot(folder: string, revision: string, use: ModelUse): Promise<string | null> {
   const commit = COMMIT.test(revision)
     ? revision
-    : await readFile(join(folder, 'refs', revision), 'utf8').catch(() => null);
-  if (commit === null) return null;
-  const snapshot = join(folder, 'snapshots', commit.trim());
+    : (await readFile(join(folder, 'refs', revision), 'utf8').catch(() => '')).trim();
+  if (!COMMIT.test(commit)) return null;
+  const snapshot = join(folder, 'snapshots', commit);
   if (!isWhole(snapshot, use)) return null;
   const shards = await shardsOf(snapshot);
   return shards.every((shard) => existsSync(join(snapshot, shard))) ? snapshot : null;
@@ -159,7 +173,7 @@ async function shardsOf(snapshot: string): Promise<string[]> {
   if (!existsSync(index)) return [];
   try {
     const { weight_map } = JSON.parse(await readFile(index, 'utf8')) as { weight_map: Record<string, string> };
-    return [...new Set(Object.values(weight_map))].filter((file) => basename(file) === file);
+    return [...new Set(Object.values(weight_map))].filter((file) => basename(file) === file && staysInside(file));
   } catch {
     return []; // Told when the model is loaded.
   }
@@ -187,6 +201,11 @@ async function fetchSnapshot(
     const repository = { ...hub(signal), repo: { type: 'model' as const, name: id.name }, revision: commit };
     for await (const { type, path, size, oid, lfs } of listFiles({ ...repository, recursive: true })) {
       if (type !== 'file') continue;
+      if (!staysInside(path))
+        throw new DataError(
+          'HUB_FAILED',
+          `${endpoint()} names a file "${path}" of ${id.name}, which would lie elsewhere.`,
+        );
       const digest = lfs?.oid ?? oid ?? '';
       remote.set(path, { path, size: lfs?.size ?? size, digest, algorithm: lfs === undefined ? 'git' : 'sha256' });
     }
