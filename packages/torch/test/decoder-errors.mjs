@@ -237,6 +237,39 @@ for (const dtype of ['f32', 'bf16']) {
       ([states, weight]) => [linearCrossEntropy(states, weight, target)],
     );
   }
+  // Logits exact in bf16, one of them `logit`, that of the target, and the others 0: a target that is nearly certain still has its gradient.
+  for (const [classes, logit] of [
+    [4099, 14],
+    [4099, 15],
+    [300, 14],
+    [5, 8],
+    [2, 7],
+  ]) {
+    const [states, weight] = [
+      [40, 3],
+      [classes, 3],
+    ].map(([count]) => tensor(new Float32Array(count * 3), [count, 3]));
+    states.select(1, 0).fill_(logit);
+    weight
+      .select(0, classes - 1)
+      .select(0, 0)
+      .fill_(1);
+    const target = tensor(new BigInt64Array(40).fill(BigInt(classes - 1)), [40]);
+    tidy(() => {
+      const leaf = states.to(dtype).detach().requiresGrad_();
+      linearCrossEntropy(leaf, weight.to(dtype), target).backward();
+      const others = (classes - 1) * Math.exp(-logit);
+      const wanted = -others / (1 + others);
+      const error = Math.max(
+        ...leaf.grad
+          .to('f32')
+          .select(1, 0)
+          .toFloat32Array()
+          .map((got) => Math.abs(got / wanted - 1)),
+      );
+      rows.push([`gradient of a target of ${(1 + wanted).toFixed(5)} among ${classes} ${dtype}`, 0, error]);
+    });
+  }
 }
 // Those that compute in f32 throughout.
 for (const [batch, n, heads, d] of [

@@ -536,6 +536,9 @@ double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* target
     const int64_t at = t * classes;
     float own;
     read(logits, at + targets[t], 1, &own);
+    // The target stands apart from the others: its gradient is their share, which beside 1 would be lost in rounding.
+    constexpr float none = -__builtin_inff();
+    write(logits, at + targets[t], 1, &none);
     float most = own;
     F top = V::set(own);
     for (int64_t c = 0; c < whole; c += W) top = V::max(top, get(logits, at + c));
@@ -552,20 +555,20 @@ double crossEntropy(const Matrix& logits, int64_t classes, const int64_t* target
       sum = V::add(sum, e);
       if (differentiate) put(logits, at + c, e);
     }
-    float total = V::sum(sum);
+    float others = V::sum(sum);
     if (whole < classes) {
       float rest[W];
       V::store(rest, exponential(V::sub(get(logits, at + whole, classes - whole), peak)));
-      for (int64_t c = whole; c < classes; c++) total += rest[c - whole];
+      for (int64_t c = whole; c < classes; c++) others += rest[c - whole];
       if (differentiate) write(logits, at + whole, classes - whole, rest);
     }
-    loss += double(most) - double(own) + double(__builtin_logf(total));
+    float target[W];
+    V::store(target, exponential(V::set(own - most)));
+    loss += double(most) - double(own) + __builtin_log(double(target[0]) + double(others));
     if (!differentiate) continue;
+    const float total = target[0] + others, share = -others / total;
     const F inverse = V::set(1 / total);
     for (int64_t c = 0; c < classes; c += W) put(logits, at + c, V::mul(get(logits, at + c, classes - c), inverse), classes - c);
-    float share;
-    read(logits, at + targets[t], 1, &share);
-    share -= 1;
     write(logits, at + targets[t], 1, &share);
   }
   return loss;
