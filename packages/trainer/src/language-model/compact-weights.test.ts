@@ -9,7 +9,7 @@ import { makeToyDataset } from '../../test/toy-dataset.js';
 import { finetune } from '../embedding/finetune.js';
 import type { Document } from '../pretraining/documents.js';
 import { learnDocuments, pretrain } from '../pretraining/pretrain.js';
-import { halveWeights, wholeWeights } from './compact-weights.js';
+import { halveWeights, replaceMatrices, wholeWeights } from './compact-weights.js';
 import { createDecoder, type Decoder, decoderParameters, disposeDecoder, trainedParameters } from './decoder.js';
 import { draws } from './draws.js';
 import { adamW } from './stage-optimizer.js';
@@ -79,6 +79,25 @@ describe.each([true, false])('a decoder in halves, head tied %s', (tiedHead) => 
         expect(decoder.lows).toBeUndefined();
         expect(all(decoder)).toEqual(before);
         expect(memoryStats()).toEqual(tensors);
+      },
+      { tiedHead },
+    );
+  });
+
+  it('takes matrices that a checkpoint has in bf16 as they are', () => {
+    withDecoder(
+      (decoder) => {
+        replaceMatrices(decoder, (weight) => {
+          const half = tidy(() => weight.to('bf16'));
+          weight.dispose();
+          return half;
+        });
+        const before = all(decoder);
+        halveWeights(decoder);
+        expect(all(decoder)).toEqual(before);
+        wholeWeights(decoder);
+        expect(decoder.embedding.dtype).toBe('f32');
+        expect(all(decoder)).toEqual(before);
       },
       { tiedHead },
     );

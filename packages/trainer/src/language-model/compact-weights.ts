@@ -21,7 +21,7 @@ export function replaceMatrices(decoder: Decoder, change: (weight: Tensor, name:
 export function halveWeights(decoder: Decoder): void {
   const lows: Record<string, Tensor> = {};
   replaceMatrices(decoder, (weight, name) => {
-    const [high, low] = splitHalves(weight);
+    const [high, low] = tidy(() => splitHalves(weight.to('f32')));
     weight.dispose();
     lows[name] = low;
     return high;

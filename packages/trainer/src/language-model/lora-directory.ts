@@ -36,9 +36,9 @@ export interface TrainedForm {
   saveAs: 'f32' | 'bf16';
 }
 
-/** How the matrices of a model are to be loaded that is trained so: frozen ones may stay in bf16, which products take them in. */
-export const heldMatrices = ({ lora, precision }: Pick<TrainedForm, 'lora' | 'precision'>): HeldMatrices =>
-  lora !== undefined && precision === 'bf16' ? 'as saved' : 'f32';
+/** How the matrices of a model are to be loaded that is trained so: frozen ones may stay in bf16, which products take them in, and so may those that are held in halves. */
+export const heldMatrices = ({ lora, precision, trainingState }: Omit<TrainedForm, 'saveAs'>): HeldMatrices =>
+  (lora !== undefined && precision === 'bf16') || trainingState === 'bf16' ? 'as saved' : 'f32';
 
 /**
  * The model with the keywords' tokens, new ones with rows of their own, in the form that it is trained in. Torch's generator decides the
