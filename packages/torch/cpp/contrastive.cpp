@@ -1,12 +1,17 @@
 // Symmetric InfoNCE, L = 1/(2B) Σ_i (lse_row_i + lse_col_i − 2 s_ii), s_ij = scale · q_i·k_j: the fused kernels of
 // @larr/native-cuda (docs/kernels.md, A) in O(B·d) memory, for f32 and bf16 on the CPU and, up to 256 wide, on CUDA; elsewhere
-// composed from LibTorch's operators, which holds the B × B matrix.
+// composed from LibTorch's operators, which holds the B × B matrix. Over a ring of processes the same kernels on the CPU, elsewhere
+// tiles of the same algorithm composed from operators (contrastive_ring.cpp).
 #include "contrastive.h"
 
+#include "contrastive_ring.h"
+
 #include <ATen/autocast_mode.h>
-#include <larr/kernels.h>
+#include <larr/ring_steps.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cmath>
+#include <functional>
 #include <limits>
 
 // Defined where LibTorch has CUDA and the kernels were built with a CUDA toolkit at hand (CMakeLists.txt).
@@ -19,10 +24,10 @@
 namespace larr {
 namespace {
 
-void checkShapes(const at::Tensor& query, const at::Tensor& key, const std::optional<at::Tensor>& groups) {
+void checkShapes(const at::Tensor& query, const at::Tensor& key, const std::optional<at::Tensor>& groups, int64_t fewest) {
   TORCH_CHECK(query.dim() == 2 && key.dim() == 2 && query.sizes() == key.sizes(),
               "query and key must have one shape [B, d], not ", query.sizes(), " and ", key.sizes());
-  TORCH_CHECK(query.size(0) > 0, "query and key hold no rows");
+  TORCH_CHECK(query.size(0) >= fewest, "query and key hold no rows");
   TORCH_CHECK(query.device() == key.device() && (!groups || groups->device() == query.device()),
               "query, key and groups must be on one device, not ", query.device(), ", ", key.device(),
               groups ? " and " + groups->device().str() : std::string());
@@ -63,14 +68,8 @@ at::Tensor kernelGroups(const at::Tensor& groups) {
   return at::empty_like(number).scatter_(0, order, number);
 }
 
-// What a kernel gives, on the device of its inputs.
-struct Fused {
-  at::Tensor loss;    // f32, []
-  at::Tensor dscale;  // f64, []
-  at::Tensor dq, dk;  // f32, [B, d]; undefined where nobody asked
-};
-
-Fused onCpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& scale, const at::Tensor& groups, bool differentiate) {
+// With a ring: of all ranks' rows.
+Fused onCpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& scale, const at::Tensor& groups, bool differentiate, Ring* ring = nullptr) {
   InfoNce problem;
   problem.q = q.const_data_ptr();
   problem.k = k.const_data_ptr();
@@ -88,9 +87,10 @@ Fused onCpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& scale, c
     out.dq = fused.dq.data_ptr<float>();
     out.dk = fused.dk.data_ptr<float>();
   }
-  infonce(problem, out);
+  if (ring) infonce_ring(problem, out, *ring);
+  else infonce(problem, out);
   fused.loss = at::scalar_tensor(out.loss, wide);
-  fused.dscale = at::scalar_tensor(out.dscale, q.options().dtype(at::kDouble));
+  fused.dscale = at::scalar_tensor(out.dscale / (ring ? ring->size() : 1), q.options().dtype(at::kDouble));
   return fused;
 }
 
@@ -147,16 +147,10 @@ Fused onCuda(const at::Tensor& q, const at::Tensor& k, const at::Tensor& scale, 
 // The gradients cost the kernels one more pass over their tiles, and they make them together with the loss: what backward needs is
 // [B, d] twice, never the scores. They are constants to autograd: differentiating twice is refused.
 struct FusedInfoNce : torch::autograd::Function<FusedInfoNce> {
+  // make(query, key), both contiguous.
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& scale,
-                            const std::optional<at::Tensor>& groups, bool differentiate) {
-    const at::Tensor q = query.contiguous(), k = key.contiguous();
-    const at::Tensor numbered = groups ? kernelGroups(*groups) : at::Tensor();
-#ifdef LARR_TORCH_CUDA
-    const auto kernel = q.is_cuda() ? onCuda : onCpu;
-#else
-    const auto kernel = onCpu;
-#endif
-    const Fused fused = kernel(q, k, scale, numbered, differentiate);
+                            const std::function<Fused(const at::Tensor&, const at::Tensor&)>& make, bool differentiate) {
+    const Fused fused = make(query.contiguous(), key.contiguous());
     if (differentiate) {
       context->save_for_backward({fused.dq, fused.dk, fused.dscale});
       context->saved_data["dtype"] = static_cast<int64_t>(query.scalar_type());
@@ -167,7 +161,7 @@ struct FusedInfoNce : torch::autograd::Function<FusedInfoNce> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(), "the fused loss can be differentiated once; give it f64 tensors to differentiate twice");
+    TORCH_CHECK(!at::GradMode::is_enabled(), "this form of the loss can be differentiated once; f64 tensors, in one process, twice");
     const auto saved = context->get_saved_variables();
     const at::Tensor& outer = gradients[0];
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
@@ -187,22 +181,77 @@ bool hasFusedKernel(const at::Tensor& query) {
   return query.is_cpu();
 }
 
+bool isDifferentiated(const at::Tensor& query, const at::Tensor& key, const at::Tensor& scale) {
+  return at::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() || scale.requires_grad());
+}
+
+// On the CPU, whatever the device: a number that a kernel takes along must not be sent ahead and fetched back.
+at::Tensor asTensor(const at::Scalar& scale) { return at::scalar_tensor(scale.toDouble(), at::TensorOptions().dtype(at::kDouble)); }
+
+// As int32 on the CPU: numbering them anew, as kernelGroups does, would give one group another number on every rank.
+at::Tensor sharedGroups(const at::Tensor& groups) {
+  const at::Tensor ids = groups.cpu();
+  if (ids.scalar_type() == at::kLong && ids.numel() > 0) {
+    const int64_t least = at::min(ids).item<int64_t>(), most = at::max(ids).item<int64_t>();
+    TORCH_CHECK(least >= std::numeric_limits<int32_t>::min() && most <= std::numeric_limits<int32_t>::max(),
+                "groups of a loss over several processes must fit in 32 bits; these are ", least, " to ", most);
+  }
+  return ids.to(at::kInt).contiguous();
+}
+
 }  // namespace
 
 at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Tensor& scale, const std::optional<at::Tensor>& groups) {
-  checkShapes(query, key, groups);
+  checkShapes(query, key, groups, 1);
   TORCH_CHECK(scale.numel() == 1, "scale must be one number, not ", scale.sizes());
   // Autocast would turn the matrix product back to bf16.
   c10::impl::ExcludeDispatchKeyGuard withoutAutocast(c10::autocast_dispatch_keyset);
   const at::Tensor factor = scale.reshape({});
   if (!hasFusedKernel(query)) return composed(query, key, factor, groups);
-  const bool differentiate = at::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() || factor.requires_grad());
-  return FusedInfoNce::apply(query, key, factor, groups, differentiate);
+  const bool differentiate = isDifferentiated(query, key, factor);
+  return FusedInfoNce::apply(
+      query, key, factor,
+      [&](const at::Tensor& q, const at::Tensor& k) {
+        const at::Tensor numbered = groups ? kernelGroups(*groups) : at::Tensor();
+#ifdef LARR_TORCH_CUDA
+        if (q.is_cuda()) return onCuda(q, k, factor, numbered, differentiate);
+#endif
+        return onCpu(q, k, factor, numbered, differentiate);
+      },
+      differentiate);
 }
 
 at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Scalar& scale, const std::optional<at::Tensor>& groups) {
-  // On the CPU, whatever the device: a number that a kernel takes along must not be sent ahead and fetched back.
-  return infoNce(query, key, at::scalar_tensor(scale.toDouble(), at::TensorOptions().dtype(at::kDouble)), groups);
+  return infoNce(query, key, asTensor(scale), groups);
+}
+
+at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Tensor& scale, const std::optional<at::Tensor>& groups, Ring& ring) {
+  c10::impl::ExcludeDispatchKeyGuard withoutAutocast(c10::autocast_dispatch_keyset);
+  Agreement agreement(ring);
+  at::Tensor factor, ids;
+  double form = 0;  // how it is computed, and of what
+  agreement.attempt([&] {
+    checkShapes(query, key, groups, 0);
+    TORCH_CHECK(scale.numel() == 1, "scale must be one number, not ", scale.sizes());
+    TORCH_CHECK(std::isfinite(scale.item<double>()), "scale must be finite, not ", scale.item<double>());
+    factor = scale.reshape({});
+    if (groups) ids = sharedGroups(*groups);
+    const bool fused = query.is_cpu() && hasFusedKernel(query);
+    form = double(static_cast<int>(query.scalar_type())) + (fused ? 1000 : 0);
+  });
+  for (const double other : agreement.reach({form})) TORCH_CHECK(other == form, "query and key must have one dtype on every rank, and all be on the CPU or none");
+  const bool differentiate = isDifferentiated(query, key, factor);
+  return FusedInfoNce::apply(
+      query, key, factor,
+      [&](const at::Tensor& q, const at::Tensor& k) {
+        if (form >= 1000) return onCpu(q, k, factor, ids, differentiate, &ring);
+        return composedOverRing(q, k, factor.item<double>(), ids, differentiate, ring);
+      },
+      differentiate);
+}
+
+at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Scalar& scale, const std::optional<at::Tensor>& groups, Ring& ring) {
+  return infoNce(query, key, asTensor(scale), groups, ring);
 }
 
 }  // namespace larr

@@ -18,7 +18,7 @@ at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Sca
 /// The loss is the global one, the same bits on every rank. The gradients of query and key are those of the global loss, of the rank's
 /// own rows; the gradient of scale is this rank's share, 1 / size of the whole: summed over ranks, as gradients of shared parameters are,
 /// each is whole. No rank holds more than O(max B_r · d) and tiles of scores. It can be differentiated once. Arguments that are bad on
-/// one rank, or not the same on all, are an error on every rank. The ring is used before this returns, and not in backward.
+/// one rank, or not the same on all, and ids beyond 32 bits are an error on every rank. The ring is used before this returns, and not in backward.
 at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Tensor& scale, const std::optional<at::Tensor>& groups, Ring& ring);
 at::Tensor infoNce(const at::Tensor& query, const at::Tensor& key, const at::Scalar& scale, const std::optional<at::Tensor>& groups, Ring& ring);
 
