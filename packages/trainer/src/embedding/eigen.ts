@@ -6,7 +6,7 @@ export interface Eigen {
 
 /**
  * Eigenvectors of a small symmetric matrix [n, n] by cyclic Jacobi rotations (Golub and Van Loan, 8.5): exact to rounding,
- * O(n³) a sweep, some eight sweeps. For n up to a few hundred; it runs once a stage.
+ * O(n³) a sweep, some eight sweeps. For n up to a few hundred: `principalAxes` is for more.
  */
 export function symmetricEigen(matrix: Float64Array, n: number): Eigen {
   const a = Float64Array.from(matrix);

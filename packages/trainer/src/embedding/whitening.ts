@@ -1,5 +1,5 @@
 import { type Tensor, tensor, tidy } from '@larr/torch';
-import { symmetricEigen } from './eigen.js';
+import { principalAxes } from './principal-axes.js';
 
 /** How strongly directions that tell the kinds of text apart are suppressed, as a multiple of their own variance. */
 const KIND_SUPPRESSION = 100;
@@ -41,10 +41,9 @@ export function whiteningProjection(kinds: readonly Float32Array[], hidden: numb
       }
     }
   }
-  const { values, vectors } = symmetricEigen(covariance, hidden);
-  // The directions along the means now have the greatest variance, and are the last to be wanted.
-  const wanted = Array.from({ length: hidden }, (_, i) => i).sort((a, b) => along(b) - along(a));
-  function along(i: number): number {
+  // Directions along the means now have the greatest variance, and are the last to be wanted: so many more are looked for.
+  const { values, vectors } = principalAxes(covariance, hidden, Math.min(hidden, dimension + means.length), 1);
+  const along = Array.from(values, (value, i) => {
     const v = vectors.subarray(i * hidden, (i + 1) * hidden);
     let share = 0;
     for (const mean of means) {
@@ -52,10 +51,11 @@ export function whiteningProjection(kinds: readonly Float32Array[], hidden: numb
       for (let k = 0; k < hidden; k++) dot += v[k]! * mean[k]!;
       share += (KIND_SUPPRESSION / means.length) * dot * dot;
     }
-    return values[i]! - share;
-  }
+    return value - share;
+  });
+  const wanted = Array.from(values.keys()).sort((a, b) => along[b]! - along[a]!);
   // Directions without variance would be blown up into noise.
-  const floor = 1e-4 * Math.max(...wanted.map(along));
+  const floor = 1e-4 * along[wanted[0]!]!;
   const projection = new Float32Array(dimension * hidden);
   for (let row = 0; row < Math.min(dimension, hidden); row++) {
     const i = wanted[row]!;

@@ -5,8 +5,8 @@ import { DataError, readSafetensors, writeSafetensors } from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
 import { draws, shuffled } from '../../language-model/draws.js';
 import { mapBatches } from '../embedder.js';
+import { principalAxes } from '../principal-axes.js';
 import type { TextEmbedder } from '../text-embedder.js';
-import { principalAxes } from './principal-axes.js';
 import { plainText, type SentenceEncoder } from './sentence-encoder.js';
 
 /** Width of the vectors that stage 3 reads: the paper's. */

@@ -7,10 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../../test/toy-dataset.js';
 import { GraphWriter } from '../../exporting/onnx/graph.js';
 import { draws } from '../../language-model/draws.js';
+import { principalAxes } from '../principal-axes.js';
 import { loadPoiIndex, recall } from '../recall.js';
 import { embedDataset } from '../vectors.js';
 import { checkVectors } from '../vectors-manifest.js';
-import { principalAxes } from './principal-axes.js';
 import { readProjected } from './projection.js';
 import { loadSentenceEncoder, plainText } from './sentence-encoder.js';
 
@@ -324,7 +324,7 @@ describe('vectors of a sentence encoder', () => {
 
 describe('principal axes', () => {
   it('are the eigenvectors of the greatest eigenvalues', () => {
-    const n = 60;
+    const n = 300;
     const next = draws(1, 'matrix');
     const rows = Float64Array.from({ length: 200 * n }, (_, i) => (next() - 0.5) * 0.9 ** (i % n));
     const matrix = new Float64Array(n * n);
