@@ -81,12 +81,16 @@ export async function appendMetric(path: string, line: Record<string, unknown>):
   await appendFile(path, `${JSON.stringify(line)}\n`);
 }
 
-/** Drops the lines after `step`: what a killed run wrote past its last checkpoint is about to be written again. */
-export async function rewindMetrics(path: string, step: number): Promise<void> {
+/**
+ * Drops the lines after `step`, what a killed run wrote past its last checkpoint: they are about to be written again.
+ * @param measures whether what is measured at `step` itself is too; lines of the step's training, which name a learning rate, stay
+ */
+export async function rewindMetrics(path: string, step: number, measures: boolean): Promise<void> {
   if (!existsSync(path)) return;
   const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => {
     try {
-      return Number((JSON.parse(line) as { step?: number }).step ?? 0) <= step;
+      const { step: at = 0, learningRate } = JSON.parse(line) as { step?: number; learningRate?: number };
+      return at < step || (at === step && !(measures && learningRate === undefined));
     } catch {
       return false; // the last line of a killed process can be cut short
     }

@@ -115,7 +115,10 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
   beginTogether(job, [...all, ...Object.values(stage.lows ?? {})], cursor.step, output);
   if (cursor.step > 0) stage.onNotice?.(`${stage.name} goes on from step ${cursor.step}.`);
   const metrics = join(output, 'metrics.jsonl');
-  if (isFirst(job)) await rewindMetrics(metrics, cursor.step);
+  const isDue = (every: number) => cursor.step > 0 && cursor.step < steps && cursor.step % every === 0;
+  // What is measured after the last step, the stage measures itself.
+  const measures = isDue(config.evaluateEvery) || cursor.step === steps;
+  if (isFirst(job)) await rewindMetrics(metrics, cursor.step, measures);
   // All wait: a rank that ended meanwhile would end rank 0 with it.
   const save = () => byFirst(job, () => saveStage(output, identity, { parameters, optimizer, cursor }));
   const schedule = warmupCosine({
@@ -123,6 +126,9 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
     total: steps,
     minRatio: config.finalShare,
   });
+  const evaluate = () =>
+    byFirst(job, async () => appendMetric(metrics, { step: cursor.step, ...(await measured(stage, cursor)) }));
+  if (isDue(config.evaluateEvery)) await evaluate();
   let tokens = 0;
   let seconds = 0;
   let flops = 0;
@@ -168,13 +174,30 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
       // Lets signals and other work of the process through.
       await new Promise(setImmediate);
     }
-    if (cursor.step % config.evaluateEvery === 0 && cursor.step < steps)
-      await byFirst(job, async () => appendMetric(metrics, { step: cursor.step, ...(await stage.evaluate(cursor)) }));
-    if (cursor.step % config.checkpointEvery === 0 && cursor.step < steps) await save();
+    // Measuring can fail, and be interrupted: before it, here and at the end, the steps so far are made safe.
+    if (isDue(config.checkpointEvery) || isDue(config.evaluateEvery) || cursor.step === steps) await save();
+    if (isDue(config.evaluateEvery)) await evaluate();
   }
   optimizer.zeroGrad();
   for (const parameter of all) parameter.requiresGrad_(false);
   return cursor;
+}
+
+/** @throws TrainingError `OUT_OF_MEMORY`, with what leaves this measurement out */
+async function measured<Cursor extends StageCursor>(
+  { name, device, output, evaluate }: StageLoop<Cursor>,
+  cursor: Cursor,
+): Promise<Record<string, unknown>> {
+  try {
+    return await evaluate(cursor);
+  } catch (error) {
+    if (!(error instanceof TensorError) || error.code !== 'TENSOR_MEMORY') throw error;
+    throw new TrainingError(
+      'OUT_OF_MEMORY',
+      `${name} ran out of memory on ${device} (${error.message}) as it measured after step ${cursor.step}. The steps so far are kept in ${output}: give the device more memory and start it again, or go on without this measurement by an evaluateEvery that does not divide ${cursor.step}`,
+      { cause: error },
+    );
+  }
 }
 
 /** Lets each rank drop out inputs of its own in a step, the same ones whenever that step is taken by as many. */

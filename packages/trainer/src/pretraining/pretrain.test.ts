@@ -1,6 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { wrapText } from '@larr/core';
 import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,7 +14,7 @@ import { loadLanguageModel } from '../language-model/model-directory.js';
 import { readRecord } from '../report/run-record.js';
 import type { PretrainConfigInput } from './config.js';
 import { documentStream, domainDocuments, generalDocuments } from './documents.js';
-import { pretrain } from './pretrain.js';
+import { ofTokens, pretrain } from './pretrain.js';
 
 let root: string;
 let dataset: string;
@@ -41,6 +43,8 @@ const small: PretrainConfigInput = {
   checkpointEvery: 4,
   logEvery: 3,
 };
+
+const script = fileURLToPath(new URL('../../test/pretrain-until.mjs', import.meta.url));
 
 const losses = (directory: string): { step: number; loss: number }[] =>
   readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
@@ -108,6 +112,41 @@ describe('pretrain', () => {
     let steps = 0;
     await pretrain({ dataset, output: broken, config: small, onProgress: () => steps++ });
     expect(steps).toBe(0);
+  });
+
+  it('goes on in a new process with the losses of an unbroken run, adapters’ dropout and all', async () => {
+    const from = join(root, 'base');
+    await pretrain({ dataset, output: from, config: { ...small, tokens: 0 } });
+    const config = {
+      tokens: 6000,
+      tokensPerStep: 500,
+      evaluateEvery: 5,
+      checkpointEvery: 4,
+      logEvery: 3,
+      learningRate: 1e-2,
+    };
+    const run = (name: string, until: number) => {
+      const options = { dataset, output: join(root, name), config: { ...config, from, lora: { dropout: 0.3 } } };
+      execFileSync(process.execPath, [script, JSON.stringify(options), String(until)], { stdio: 'inherit' });
+    };
+    run('one process', 0);
+    run('two processes', 3);
+    expect(losses(join(root, 'two processes')).map(({ step }) => step)).toEqual([3]);
+    run('two processes', 0);
+    expect(losses(join(root, 'two processes'))).toEqual(losses(join(root, 'one process')));
+  });
+
+  it('measures the held-out documents in as small pieces as it learns, to the same perplexity', async () => {
+    const perplexity = async (name: string, accumulate: number) =>
+      (await pretrain({ dataset, output: join(root, name), config: { ...small, tokens: 0, accumulate } })).perplexity;
+    const whole = await perplexity('at once', 1);
+    const pieces = await perplexity('in pieces', 50);
+    expect(Math.abs(pieces.domain! / whole.domain! - 1)).toBeLessThan(1e-5);
+    expect(Math.abs(pieces.general! / whole.general! - 1)).toBeLessThan(1e-5);
+    const documents = [3, 4, 2, 9, 1, 1, 20, 5].map((length) => ({ ids: new Int32Array(length), prompt: 0 }));
+    const lengths = ofTokens(documents, 8).map((run) => run.map(({ ids }) => ids.length));
+    expect(lengths).toEqual([[3, 4], [2], [9], [1, 1], [20], [5]]);
+    expect(ofTokens([], 8)).toEqual([]);
   });
 
   it('goes on from a directory of another model, its vocabulary grown by the keywords', async () => {

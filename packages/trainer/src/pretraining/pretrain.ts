@@ -155,7 +155,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       const { steps, cursor } = await train(split);
       wholeWeights(decoder);
       return byFirst(job, async () => {
-        const measured = perplexities(model, split);
+        const measured = perplexities(model, split, config);
         await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
         await saveTrained(output, model, config, config.from);
         const tokens = cursor.domainTokens + cursor.generalTokens;
@@ -228,7 +228,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
           cursor.unlogged = { loss: 0, steps: 0 };
           return { loss, tokens: cursor.domainTokens + cursor.generalTokens };
         },
-        evaluate: async () => perplexities(model, split),
+        evaluate: async () => perplexities(model, split, config),
         signal,
         onProgress: (progress) => onProgress?.({ stage: 'pretrain', ...progress }),
         onNotice,
@@ -281,7 +281,7 @@ export function learnDocuments(
   return { loss, flops };
 }
 
-/** Mean loss in nats over the learnt tokens of `documents`, in f32. */
+/** Mean loss in nats over the learnt tokens of `documents`, in f32; 0 where there are none. */
 function heldOutLoss({ decoder }: LanguageModel, documents: readonly Document[]): number {
   return noGrad(() =>
     tidy(() => {
@@ -315,15 +315,36 @@ function evenRuns(documents: readonly Document[], count: number): Document[][] {
   return runs;
 }
 
-function perplexities(model: LanguageModel, split: HeldOut) {
+/** Tokens that are measured at a time, where a piece of training has no fewer. */
+const TOKENS_AT_ONCE = 4096;
+
+/** Documents in runs of at most `tokens` tokens; a longer document is a run of its own. */
+export function ofTokens(documents: readonly Document[], tokens: number): Document[][] {
+  const runs: Document[][] = [];
+  let left = 0;
+  for (const document of documents) {
+    if (runs.length === 0 || document.ids.length > left) {
+      runs.push([]);
+      left = Math.max(tokens, document.ids.length);
+    }
+    runs.at(-1)!.push(document);
+    left -= document.ids.length;
+  }
+  return runs;
+}
+
+function perplexities(
+  model: LanguageModel,
+  split: HeldOut,
+  { tokensPerStep, accumulate }: Pick<PretrainConfig, 'tokensPerStep' | 'accumulate'>,
+) {
+  const atOnce = Math.min(TOKENS_AT_ONCE, Math.ceil(tokensPerStep / accumulate));
   const of = (documents: Document[]): number | null => {
     if (documents.length === 0) return null;
     let loss = 0;
     let tokens = 0;
-    // A few documents at a time: held-out text is as long as training text.
-    for (let start = 0; start < documents.length; start += 16) {
-      const some = documents.slice(start, start + 16);
-      const learnt = some.reduce((sum, { ids, prompt }) => sum + ids.length - Math.max(prompt, 1), 0);
+    for (const some of ofTokens(documents, atOnce)) {
+      const learnt = learntTokens(some);
       loss += learnt * heldOutLoss(model, some);
       tokens += learnt;
     }
