@@ -1,12 +1,13 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { DataError } from '@larr/core';
 import type { TokenizerEngine } from './tokenizer-engine.js';
+import { normalizerAsInRust, preTokenizerAsInRust, UnreadPart } from './tokenizer-parts.js';
 import { addedToken, type TokenizerJson } from './tokenizer-training.js';
 
 /** What `tokenizer_config.json` says; kept whole, because a directory is written back as it was read. */
 export type TokenizerSettings = Record<string, unknown>;
 
-/** A `tokenizer.json`, run by Hugging Face's own library. */
+/** A `tokenizer.json`, run by Hugging Face's own library in JavaScript, with its parts told as the one in Rust reads them. */
 export class JsonTokenizer implements TokenizerEngine {
   readonly json: TokenizerJson;
   readonly settings: TokenizerSettings;
@@ -20,13 +21,24 @@ export class JsonTokenizer implements TokenizerEngine {
     this.settings = settings;
     let highest = -1;
     try {
-      this.#inner = new HuggingFaceTokenizer(json, settings);
+      this.#inner = new HuggingFaceTokenizer(
+        {
+          ...json,
+          normalizer: normalizerAsInRust(json.normalizer),
+          pre_tokenizer: preTokenizerAsInRust(json.pre_tokenizer),
+        },
+        settings,
+      );
       for (const id of this.#inner.get_vocab(true).values()) if (id > highest) highest = id;
       for (const token of json.added_tokens) if (token.id > highest) highest = token.id;
     } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const unread = error instanceof UnreadPart ? why : /^Unknown (\w+) type: (\w+)/.exec(why)?.slice(1).join(' ');
       throw new DataError(
         'BAD_TOKENIZER',
-        `The tokenizer cannot be built: ${error instanceof Error ? error.message : String(error)}. Is tokenizer.json one that Hugging Face tokenizers wrote?`,
+        unread === undefined
+          ? `The tokenizer cannot be built: ${why}. Is tokenizer.json one that Hugging Face tokenizers wrote?`
+          : `The tokenizer has ${unread}, a part that is not read here. Take a model whose tokenizer.json does without it, or one with a SentencePiece tokenizer.model.`,
       );
     }
     this.vocabularySize = highest + 1;

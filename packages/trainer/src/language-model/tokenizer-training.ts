@@ -7,7 +7,8 @@ import { DataError } from '@larr/core';
  */
 
 /** GPT-2's word pattern; `ByteLevel` with `use_regex` applies the same one when the tokenizer is used. */
-const WORD = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+const WORD =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
 /** Ids of a pair are packed into one number, so that a Map finds it without making a string. */
 const PAIR_BASE = 2 ** 24;
