@@ -5,7 +5,7 @@ import { type Job, manualSeed, ones, type Tensor } from '@larr/torch';
 import { wholeWeights } from '../language-model/compact-weights.js';
 import { trainedParameters } from '../language-model/decoder.js';
 import { heldMatrices, readyToTrain } from '../language-model/lora-directory.js';
-import { loadLanguageModel } from '../language-model/model-directory.js';
+import { checkModelDirectory, loadLanguageModel } from '../language-model/model-directory.js';
 import { byFirst, isFirst, total } from '../language-model/several-processes.js';
 import { dropStage } from '../language-model/stage-checkpoint.js';
 import { finishedStage, finishStage, stageIdentity } from '../language-model/stage-directory.js';
@@ -83,6 +83,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   const config = parseConfig(FinetuneConfig, options.config, 'stage 2');
   const dataset = await openDataset(options.dataset, options.split);
   await refuseOtherPairs(options.model, dataset);
+  await checkModelDirectory(options.model);
   const stage = {
     stage: 'finetune' as const,
     config,

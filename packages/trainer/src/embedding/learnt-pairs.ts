@@ -1,10 +1,10 @@
-// Which rows stage 2 learnt from: pairs of one split's training part may be what another split tests on.
+// Which rows stage 2, or P5, learnt from: pairs of one split's training part may be what another split tests on.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError, type Dataset } from '@larr/core';
 import { readRecord } from '../report/run-record.js';
 
-/** The pairs that a model was fine-tuned on. */
+/** The pairs of users and POIs that a model has learnt from. */
 export interface LearntPairs {
   /** `contentDigest` of the dataset */
   dataset: string;
@@ -23,12 +23,13 @@ export function howToFinetune({ directory, splitName }: Where, stage1 = '<what p
 }
 
 /**
- * What the model in `directory` was fine-tuned on, by its run record; null where it never was.
+ * What the model in `directory` was fine-tuned on, or learnt to answer as P5, by its run record; null where it was neither.
  * @throws DataError `MODEL_WITHOUT_RECORD` where it was, and nothing says on what
  */
 export async function learntPairs(directory: string): Promise<LearntPairs | null> {
   const record = await readRecord(directory);
-  if (record?.stage === 'finetune') return { dataset: record.dataset.contentDigest, split: record.dataset.split };
+  if (record?.stage === 'finetune' || record?.stage === 'train')
+    return { dataset: record.dataset.contentDigest, split: record.dataset.split };
   if (!existsSync(join(directory, 'projection.safetensors'))) return null;
   throw new DataError(
     'MODEL_WITHOUT_RECORD',
@@ -49,10 +50,12 @@ export async function refuseOtherPairs(directory: string, dataset: Where): Promi
     pairs.dataset === manifest.contentDigest
       ? `the split "${pairs.split}" of ${data}`
       : `data of other content than ${data} (split "${pairs.split}")`;
-  const stage1 = (await readRecord(directory))?.inputs.model?.path;
+  const record = await readRecord(directory);
+  const began = record?.inputs.model ?? record?.inputs['language model'];
+  const how = record?.stage === 'train' ? 'has learnt as P5 from impressions of' : 'was fine-tuned on pairs of';
   throw new DataError(
     'MODEL_OF_OTHER_SPLIT',
-    `${directory} was fine-tuned on pairs of ${learnt}: what it learnt may be rows that the split "${splitName}" tests on. Fine-tune a model on this split and take that one: ${howToFinetune(dataset, stage1)}`,
+    `${directory} ${how} ${learnt}: what it learnt may be rows that the split "${splitName}" tests on. Fine-tune a model on this split and take that one: ${howToFinetune(dataset, began?.path)}`,
     { file: join(directory, 'run.json') },
   );
 }
@@ -62,7 +65,7 @@ export async function refuseFineTuned(directory: string): Promise<void> {
   if ((await learntPairs(directory)) === null) return;
   throw new DataError(
     'FINE_TUNED_MODEL',
-    `${directory} is what "larr finetune" wrote: stage 1 continues from a language model, not from one that has learnt from users' pairs. Give the model that stage 2 began with`,
+    `${directory} is what "larr finetune" wrote, or P5: stage 1 continues from a language model, not from one that has learnt what users chose. Give the model that it began with`,
     { file: join(directory, 'run.json') },
   );
 }

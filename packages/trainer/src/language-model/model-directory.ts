@@ -199,6 +199,26 @@ async function weightFiles(directory: string): Promise<Map<string, string[]>> {
   return files;
 }
 
+/** What a Hugging Face directory says of a model without its weights being read, and where those are. */
+async function describedModel(directory: string) {
+  const { config, layout } = await readDecoderConfig(directory);
+  const files = await weightFiles(directory);
+  const tokenizer = await loadTokenizer(directory);
+  checkTokenizerFits(tokenizer, config, directory);
+  return { config, layout, tokenizer, files };
+}
+
+/**
+ * Finds what `loadLanguageModel` would find wrong before it reads any weights: for who else would first read them all.
+ * @throws what `loadLanguageModel` throws
+ */
+export async function checkModelDirectory(directory: string): Promise<void> {
+  if ((await llama2cFiles(directory)) !== null) return;
+  const { adaptedModel, holdsAdapters } = await import('./lora-directory.js');
+  if (holdsAdapters(directory)) return checkModelDirectory(await adaptedModel(directory));
+  await describedModel(directory);
+}
+
 /**
  * Loads a decoder and its tokenizer from a Hugging Face directory: config.json of a family in `families` or of Baichuan 7B,
  * safetensors in one or many shards (bf16, f16 or f32, mapped; the decoder's own weights are f32, or as `matrices` says), tokenizer.json or a
@@ -218,10 +238,7 @@ export async function loadLanguageModel(
   }
   const { holdsAdapters, loadAdapted } = await import('./lora-directory.js');
   if (holdsAdapters(directory)) return loadAdapted(directory, { device, matrices });
-  const { config, layout } = await readDecoderConfig(directory);
-  const tokenizer = await loadTokenizer(directory);
-  checkTokenizerFits(tokenizer, config, directory);
-  const files = await weightFiles(directory);
+  const { config, layout, tokenizer, files } = await describedModel(directory);
   const decoder = tidy(() => {
     const weights: Record<string, Tensor> = {};
     const origin = new Map<string, string>();

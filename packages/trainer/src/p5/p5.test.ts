@@ -1,13 +1,16 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DatasetSchemaInput, defineSchema, openDataset, prepareInto } from '@larr/core';
 import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { finetune } from '../embedding/finetune.js';
+import { refuseOtherPairs } from '../embedding/learnt-pairs.js';
 import { disposeDecoder } from '../language-model/decoder.js';
 import { draws } from '../language-model/draws.js';
 import { loadLanguageModel } from '../language-model/model-directory.js';
 import { pretrain } from '../pretraining/pretrain.js';
+import { readRecord } from '../report/run-record.js';
 import { loadTrainingData } from '../training/data.js';
 import { trainModel } from '../training/train.js';
 import { balancedRows } from './balanced-rows.js';
@@ -160,6 +163,66 @@ describe('p5', () => {
       data.dispose();
     }
   });
+});
+
+describe('what users chose', () => {
+  it('is known to be in the model that P5 leaves: other stages take it for this split alone, stage 1 not at all', async () => {
+    const model = join(root, 'p5', 'language-model');
+    const opened = await openDataset(dataset);
+    const of = { dataset: opened.manifest.contentDigest, split: 'random' };
+    expect(await refuseOtherPairs(model, opened)).toEqual(of);
+    await expect(refuseOtherPairs(model, { ...opened, splitName: 'cold' })).rejects.toMatchObject({
+      code: 'MODEL_OF_OTHER_SPLIT',
+      message: expect.stringMatching(/learnt as P5.*"random".*--split cold/s),
+    });
+    await expect(
+      pretrain({ dataset, output: join(root, 'back'), config: { from: model, tokens: 500 } }),
+    ).rejects.toMatchObject({ code: 'FINE_TUNED_MODEL' });
+  });
+
+  it('in another split is in no model that P5 begins with', async () => {
+    const model = join(root, 'of another split');
+    cpSync(languageModel, model, { recursive: true });
+    const record = (await readRecord(model))!;
+    const of = { ...record, stage: 'finetune', dataset: { ...record.dataset, split: 'cold' } };
+    writeFileSync(join(model, 'run.json'), JSON.stringify(of));
+    const data = await loadTrainingData({ data: dataset });
+    try {
+      const run = trainModel(data, {
+        model: 'p5',
+        out: join(root, 'leaking'),
+        seed: 1,
+        vectors: model,
+        config: { p5 },
+      });
+      await expect(run).rejects.toMatchObject({ code: 'MODEL_OF_OTHER_SPLIT' });
+      expect(existsSync(join(root, 'leaking'))).toBe(false);
+    } finally {
+      data.dispose();
+    }
+  });
+});
+
+it('a model whose tokenizer does not fit is refused before its weights are read, by every stage', async () => {
+  const model = join(root, 'misfit');
+  cpSync(languageModel, model, { recursive: true });
+  rmSync(join(model, 'run.json'));
+  const file = join(model, 'config.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), vocab_size: 100 }));
+  // Weights that cannot be read at all.
+  rmSync(join(model, 'model.safetensors'));
+  mkdirSync(join(model, 'model.safetensors'));
+  const output = join(root, 'misfitting');
+  const data = await loadTrainingData({ data: dataset });
+  try {
+    const misfit = { code: 'TOKENIZER_MISMATCH' };
+    await expect(pretrain({ dataset, output, config: { from: model, tokens: 500 } })).rejects.toMatchObject(misfit);
+    await expect(finetune({ dataset, output, model })).rejects.toMatchObject(misfit);
+    const options = { model: 'p5', out: output, seed: 1, vectors: model, config: { p5 } };
+    await expect(trainModel(data, options)).rejects.toMatchObject(misfit);
+  } finally {
+    data.dispose();
+  }
 });
 
 describe('prompts', () => {

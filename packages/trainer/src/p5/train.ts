@@ -4,11 +4,12 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { calibration, type LarrError, specialTokens, TrainingError, writeFileAtomic } from '@larr/core';
 import { manualSeed } from '@larr/torch';
+import { refuseOtherPairs } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { wholeWeights } from '../language-model/compact-weights.js';
 import { disposeDecoder, trainedParameters } from '../language-model/decoder.js';
 import { heldMatrices, readyToTrain, saveTrained } from '../language-model/lora-directory.js';
-import { loadLanguageModel } from '../language-model/model-directory.js';
+import { checkModelDirectory, loadLanguageModel } from '../language-model/model-directory.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
 import { runStageLoop, type StageCursor } from '../language-model/stage-loop.js';
 import { needsLanguageModel } from '../models/index.js';
@@ -33,11 +34,13 @@ interface Cursor extends StageCursor {
 /**
  * Trains P5 with one seed and measures it on the test part: a language model that is asked in text whether this user clicks (and orders
  * from) this POI in this scene; the score is P(yes), the softmax over the two answers. Odds are corrected for the rows being drawn half and
- * half. Goes on from its checkpoint in `options.out`; a finished run is read back. The trained model is kept in `<out>/language-model`.
+ * half. Goes on from its checkpoint in `options.out`; a finished run is read back. The trained model is kept in `<out>/language-model`, with
+ * a record of what it has learnt.
  *
  * @param options.vectors the directory of the language model that is asked: one that can still write, of stage 1 or from elsewhere
  * @throws UsageError `NEEDS_LANGUAGE_MODEL`; TrainingError `CHECKPOINT_MISMATCH`, `INTERRUPTED`, `LOSS_NOT_FINITE`, `OUT_OF_MEMORY`;
- * DataError of the model's directory; UsageError `SHORT_CONTEXT`
+ * DataError of the model's directory, `MODEL_OF_OTHER_SPLIT` or `MODEL_WITHOUT_RECORD` where it has learnt from other rows; UsageError
+ * `SHORT_CONTEXT`
  */
 export async function trainP5(data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const { dataset, device } = data;
@@ -47,6 +50,8 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
   if (base === undefined) throw needsLanguageModel(name);
   const config = resolveTrainConfig(name, manifest.training, options.config);
   const { p5 } = config;
+  await refuseOtherPairs(base, dataset);
+  await checkModelDirectory(base);
   const input = { path: base, sha256: await modelDigest(base) };
   const { logEvery: _, checkpointEvery: __, ...decisive } = p5;
   const identity = createHash('sha256')
@@ -152,7 +157,9 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
         seconds: cursor.seconds,
         ...validation,
       });
-      await saveTrained(join(out, 'language-model'), model, { ...p5, saveAs: 'f32' }, base);
+      // It has learnt clicks of this split: its own record says so to whoever takes it for another stage.
+      const kept = join(out, 'language-model');
+      await recordRun(kept, run, signal, () => saveTrained(kept, model, { ...p5, saveAs: 'f32' }, base));
       return {
         format: 'larr-run',
         version: 1,

@@ -14,7 +14,7 @@ import {
   trainingStates,
 } from '../language-model/decoder.js';
 import { heldMatrices, readyToTrain, saveTrained } from '../language-model/lora-directory.js';
-import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
+import { checkModelDirectory, type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
 import { byFirst, isFirst, total } from '../language-model/several-processes.js';
 import { appendMetric, dropStage } from '../language-model/stage-checkpoint.js';
@@ -110,6 +110,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       'pretrain.lora adapts a model that there is: give one to continue from (--model), or leave lora out',
     );
   }
+  if (config.from !== undefined) await checkModelDirectory(config.from);
   const parent = config.from === undefined ? null : await modelDigest(config.from);
   const stage = {
     stage: 'pretrain' as const,
