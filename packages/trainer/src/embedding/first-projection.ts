@@ -10,21 +10,23 @@ const WHITENING_TEXTS = 1024;
 /** Sets the projection to the whitening matrix of the stage-1 states of texts that stage 2 may learn from. */
 export async function startProjection(
   embedder: Embedder,
-  { texts, heldOutPois }: Material,
+  { texts, heldOutPois, heldOutUsers, heldOutDishes }: Material,
   config: FinetuneConfig,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const hidden = embedder.model.decoder.config.hiddenSize;
-  const kinds = [
-    texts.poi.business,
-    texts.poi.basic,
-    texts.user.profile,
-    texts.user.behaviour,
-    texts.dishes.map(({ dish }) => dish),
-    texts.dishes.map(({ description }) => description),
-  ].map(
-    (all, kind) =>
-      all.filter((ids, i) => ids !== null && !(kind < 2 && heldOutPois[i])).slice(0, WHITENING_TEXTS) as Int32Array[],
+  const ofHeldOutDish = Uint8Array.from(texts.dishes, ({ group }) => heldOutDishes[group]!);
+  const kinds = (
+    [
+      [texts.poi.business, heldOutPois],
+      [texts.poi.basic, heldOutPois],
+      [texts.user.profile, heldOutUsers],
+      [texts.user.behaviour, heldOutUsers],
+      [texts.dishes.map(({ dish }) => dish), ofHeldOutDish],
+      [texts.dishes.map(({ description }) => description), ofHeldOutDish],
+    ] as const
+  ).map(([all, heldOut]) =>
+    all.flatMap((ids, i) => (ids === null || heldOut[i] ? [] : [ids])).slice(0, WHITENING_TEXTS),
   );
   const states: Float32Array[] = [];
   for (const kind of kinds) {

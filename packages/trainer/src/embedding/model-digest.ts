@@ -1,11 +1,16 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { adaptedModel, holdsAdapters } from '../language-model/lora-directory.js';
 
-/** sha256 over the files that decide a model directory's vectors: config.json, the tokenizer and every file of weights but checkpoints. */
+const ADAPTER_SETTINGS = 'adapter_config.json';
+
+/**
+ * sha256 over the files that decide a model directory's vectors: config.json, the tokenizer with its settings, adapters' settings, and
+ * every file of weights but checkpoints.
+ */
 export async function modelDigest(directory: string): Promise<string> {
   const files = (await readdir(directory).catch(() => [] as string[]))
     .filter(
@@ -13,6 +18,8 @@ export async function modelDigest(directory: string): Promise<string> {
         file === 'config.json' ||
         file === 'tokenizer.json' ||
         file === 'tokenizer.model' ||
+        file === 'tokenizer_config.json' ||
+        file === ADAPTER_SETTINGS ||
         file.endsWith('.bin') ||
         (file.endsWith('.safetensors') && file !== 'checkpoint.safetensors'),
     )
@@ -22,6 +29,12 @@ export async function modelDigest(directory: string): Promise<string> {
   if (holdsAdapters(directory)) hash.update(await modelDigest(await adaptedModel(directory)));
   for (const file of files) {
     hash.update(`${file}\0`);
+    if (file === ADAPTER_SETTINGS) {
+      // Where the model lies that the adapters are of is no matter: what it holds was counted.
+      const text = await readFile(join(directory, file), 'utf8');
+      hash.update(text.replace(/"base_model_name_or_path"\s*:\s*("(?:[^"\\]|\\.)*"|null)/, ''));
+      continue;
+    }
     await pipeline(createReadStream(join(directory, file)), hash, { end: false });
   }
   return hash.digest('hex');

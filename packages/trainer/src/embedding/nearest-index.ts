@@ -11,7 +11,7 @@ import { nearest, type PoiIndex, type RecallHit } from './recall.js';
 /** An HNSW graph (Malkov and Yashunin 2016) over POI vectors: finds nearly all of the nearest in a fraction of exact search's time. */
 export interface NearestIndex {
   search(vector: Float32Array, k: number): RecallHit[];
-  /** Share of the ten nearest by exact search that it finds, over POIs asked for their neighbours when it was built. */
+  /** `shareFound` when it was built. */
   recallAt10: number;
   pois: number;
 }
@@ -42,7 +42,7 @@ const DESCRIPTION = 'pois.usearch.json';
 
 interface Description {
   format: 'larr-nearest-index';
-  version: 1;
+  version: 2;
   /** Of the vectors, the similarity and the graph's settings. */
   identity: string;
   recallAt10: number;
@@ -97,7 +97,7 @@ export async function openNearestIndex(
     onProgress?.(at + some.length, present.length);
     await new Promise(setImmediate);
   }
-  const recallAt10 = measure(graph, index, present, similarity, seed);
+  const recallAt10 = shareFound(graph, index, present, similarity, seed);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
     empty.save(temporary);
@@ -108,7 +108,7 @@ export async function openNearestIndex(
   }
   const description: Description = {
     format: 'larr-nearest-index',
-    version: 1,
+    version: 2,
     identity,
     recallAt10,
     pois: present.length,
@@ -130,7 +130,8 @@ function rowsWithText({ vectors, pois, dimension }: PoiIndex): Int32Array {
   return Int32Array.from(rows);
 }
 
-function measure(
+/** The share of the ten nearest others, by exact search, that a graph finds: of some POIs that the seed draws from `present`. */
+export function shareFound(
   graph: Pick<NearestIndex, 'search'>,
   index: PoiIndex,
   present: Int32Array,
@@ -140,10 +141,13 @@ function measure(
   let found = 0;
   let wanted = 0;
   for (const i of shuffled(present.length, draws(seed, 'asked of the index')).subarray(0, ASKED)) {
-    const vector = index.vectors.slice(present[i]! * index.dimension, (present[i]! + 1) * index.dimension);
-    const exact = nearest(vector, index, 10, similarity);
-    const got = new Set(graph.search(vector, 10).map(({ poi }) => poi));
-    found += exact.filter(({ poi }) => got.has(poi)).length;
+    const asked = present[i]!;
+    const vector = index.vectors.slice(asked * index.dimension, (asked + 1) * index.dimension);
+    // The POI itself is found by every graph.
+    const others = (hits: RecallHit[]) => hits.flatMap(({ poi }) => (poi === asked ? [] : [poi])).slice(0, 10);
+    const exact = others(nearest(vector, index, 11, similarity));
+    const got = new Set(others(graph.search(vector, 11)));
+    found += exact.filter((poi) => got.has(poi)).length;
     wanted += exact.length;
   }
   return wanted === 0 ? 1 : found / wanted;
@@ -164,7 +168,7 @@ async function library(): Promise<typeof import('usearch')> {
 async function readDescription(path: string): Promise<Description | null> {
   try {
     const found = JSON.parse(await readFile(path, 'utf8')) as Description;
-    return found.format === 'larr-nearest-index' && found.version === 1 ? found : null;
+    return found.format === 'larr-nearest-index' && found.version === 2 ? found : null;
   } catch {
     return null;
   }

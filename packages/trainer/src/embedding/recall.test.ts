@@ -6,7 +6,7 @@ import { setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { draws } from '../language-model/draws.js';
-import { openNearestIndex } from './nearest-index.js';
+import { openNearestIndex, shareFound } from './nearest-index.js';
 import { allowedPois, nearest, type PoiIndex } from './recall.js';
 
 let root: string;
@@ -57,6 +57,16 @@ describe.each(['cosine', 'dot', 'distance'] as const)('an HNSW index by %s', (si
 });
 
 describe('an HNSW index', () => {
+  it('is not praised for finding the POIs that it is asked with', () => {
+    const index = clustered(300);
+    const present = Int32Array.from({ length: 300 }, (_, poi) => poi).filter((poi) => poi % 10 !== 0);
+    const share = (found: number) =>
+      shareFound({ search: (vector) => nearest(vector, index, found, 'cosine') }, index, present, 'cosine', 1);
+    expect(share(1)).toBe(0);
+    expect(share(6)).toBeCloseTo(0.5, 10);
+    expect(share(11)).toBe(1);
+  });
+
   it('is kept beside the vectors, and built anew for others', async () => {
     const index = clustered(1000);
     const directory = await stored('kept', index);
