@@ -1,7 +1,8 @@
 // Which rows stage 2, or P5, learnt from: pairs of one split's training part may be what another split tests on.
 import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError, type Dataset } from '@larr/core';
+import { DataError, type Dataset, writeFileAtomic } from '@larr/core';
 import { readRecord } from '../report/run-record.js';
 
 /** The pairs of users and POIs that a model has learnt from. */
@@ -22,14 +23,47 @@ export function howToFinetune({ directory, splitName }: Where, stage1 = '<what p
   return `larr finetune --data ${directory} --split ${splitName} --model ${stage1} --out <another directory>`;
 }
 
+/** Beside a model that is a part of a run, and has no run record of its own: what it learnt. */
+const NOTE = 'learnt-pairs.json';
+
+interface Note extends LearntPairs {
+  /** The directory of the model that learning began with. */
+  began: string;
+}
+
+/** Leaves word beside the model that P5 saves: it has learnt clicks of this split, which whoever takes it for another stage has to know. */
+export async function noteLearntPairs(directory: string, { manifest, splitName }: Where, began: string): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  const note: Note = { dataset: manifest.contentDigest, split: splitName, began };
+  await writeFileAtomic(join(directory, NOTE), `${JSON.stringify(note, null, 2)}\n`);
+}
+
+async function readNote(directory: string): Promise<Note | null> {
+  const text = await readFile(join(directory, NOTE), 'utf8').catch(() => null);
+  if (text === null) return null;
+  try {
+    const { dataset, split, began } = JSON.parse(text) as Note;
+    if ([dataset, split, began].every((part) => typeof part === 'string')) return { dataset, split, began };
+  } catch {
+    // said below
+  }
+  throw new DataError(
+    'MODEL_WITHOUT_RECORD',
+    `${join(directory, NOTE)} does not say what data and split the model beside it has learnt from: it may be rows that are tested on. Copy the directory again`,
+    { file: join(directory, NOTE) },
+  );
+}
+
 /**
- * What the model in `directory` was fine-tuned on, or learnt to answer as P5, by its run record; null where it was neither.
+ * What the model in `directory` was fine-tuned on, by its run record, or learnt to answer as P5, by the note beside it; null where it was
+ * neither.
  * @throws DataError `MODEL_WITHOUT_RECORD` where it was, and nothing says on what
  */
 export async function learntPairs(directory: string): Promise<LearntPairs | null> {
   const record = await readRecord(directory);
-  if (record?.stage === 'finetune' || record?.stage === 'train')
-    return { dataset: record.dataset.contentDigest, split: record.dataset.split };
+  if (record?.stage === 'finetune') return { dataset: record.dataset.contentDigest, split: record.dataset.split };
+  const note = await readNote(directory);
+  if (note !== null) return { dataset: note.dataset, split: note.split };
   if (!existsSync(join(directory, 'projection.safetensors'))) return null;
   throw new DataError(
     'MODEL_WITHOUT_RECORD',
@@ -50,12 +84,12 @@ export async function refuseOtherPairs(directory: string, dataset: Where): Promi
     pairs.dataset === manifest.contentDigest
       ? `the split "${pairs.split}" of ${data}`
       : `data of other content than ${data} (split "${pairs.split}")`;
-  const record = await readRecord(directory);
-  const began = record?.inputs.model ?? record?.inputs['language model'];
-  const how = record?.stage === 'train' ? 'has learnt as P5 from impressions of' : 'was fine-tuned on pairs of';
+  const note = await readNote(directory);
+  const how = note === null ? 'was fine-tuned on pairs of' : 'has learnt as P5 from impressions of';
+  const began = note?.began ?? (await readRecord(directory))?.inputs.model?.path;
   throw new DataError(
     'MODEL_OF_OTHER_SPLIT',
-    `${directory} ${how} ${learnt}: what it learnt may be rows that the split "${splitName}" tests on. Fine-tune a model on this split and take that one: ${howToFinetune(dataset, began?.path)}`,
+    `${directory} ${how} ${learnt}: what it learnt may be rows that the split "${splitName}" tests on. Fine-tune a model on this split and take that one: ${howToFinetune(dataset, began)}`,
     { file: join(directory, 'run.json') },
   );
 }

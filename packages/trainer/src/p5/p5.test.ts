@@ -178,6 +178,10 @@ describe('what users chose', () => {
     await expect(
       pretrain({ dataset, output: join(root, 'back'), config: { from: model, tokens: 500 } }),
     ).rejects.toMatchObject({ code: 'FINE_TUNED_MODEL' });
+    const copy = join(root, 'damaged');
+    cpSync(model, copy, { recursive: true });
+    writeFileSync(join(copy, 'learnt-pairs.json'), '{');
+    await expect(refuseOtherPairs(copy, opened)).rejects.toMatchObject({ code: 'MODEL_WITHOUT_RECORD' });
   });
 
   it('in another split is in no model that P5 begins with', async () => {

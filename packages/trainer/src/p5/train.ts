@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { calibration, type LarrError, specialTokens, TrainingError, writeFileAtomic } from '@larr/core';
 import { manualSeed } from '@larr/torch';
-import { refuseOtherPairs } from '../embedding/learnt-pairs.js';
+import { noteLearntPairs, refuseOtherPairs } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { wholeWeights } from '../language-model/compact-weights.js';
 import { disposeDecoder, trainedParameters } from '../language-model/decoder.js';
@@ -157,9 +157,9 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
         seconds: cursor.seconds,
         ...validation,
       });
-      // It has learnt clicks of this split: its own record says so to whoever takes it for another stage.
       const kept = join(out, 'language-model');
-      await recordRun(kept, run, signal, () => saveTrained(kept, model, { ...p5, saveAs: 'f32' }, base));
+      await noteLearntPairs(kept, dataset, base);
+      await saveTrained(kept, model, { ...p5, saveAs: 'f32' }, base);
       return {
         format: 'larr-run',
         version: 1,
