@@ -5,7 +5,12 @@
 // dK is kept transposed because an A operand must lie along the summed dimension: so G^T is never needed. Transposed arrays lie in
 // blocks of `unit` columns, [rows / unit][stride][unit], so that a tile's rows are near each other.
 // A block of S goes through 4 KiB of L1 from the tiles to the vector registers; two such blocks take turns, so that the tile unit has
-// the next one to work on while the exponentials of this one are taken.
+// the next one to work on while the exponentials of this one are taken. Its sums wait in the tiles until then: stored before, all of the
+// next block's 4 KiB would be stores under way when this block is loaded, at addresses that agree in their last 12 bits, and a processor
+// holds a load back behind those until it has seen that they are of another page.
+// Of Intel's figures (a product 16 cycles, and 52 until its sums can be added to; a tile loaded in 8): four sums in turn hide the 52, and a
+// step's four tiles are there in half of the time that its four products take. Counted so, a block of S at d = 128 is 256 cycles of the
+// tile unit beside about 320 of exponentials, one of G 256 beside about 430, and its share of both gradients 512 more.
 #include "../simd/amx.h"
 #include "../simd/avx512.h"
 #include "../simd/bf16.h"
@@ -23,21 +28,29 @@ namespace {
 
 constexpr int step = 32;  // bf16 of the summed dimension a tile takes
 
-// c [32][..] (+)= a [32][32 steps] b; strides and steps in bytes; b1 holds the upper 16 columns.
-inline void product(const char* a, int64_t a_stride, int64_t a_step, const char* b0, const char* b1, int64_t b_stride, int64_t b_step, int64_t steps,
-                    float* c, int64_t c_stride, bool accumulate) {
-  char* out = reinterpret_cast<char*>(c);
-  if (accumulate) {
-    LARR_TILE_LOAD(0, out, c_stride);
-    LARR_TILE_LOAD(1, out + 64, c_stride);
-    LARR_TILE_LOAD(2, out + 16 * c_stride, c_stride);
-    LARR_TILE_LOAD(3, out + 16 * c_stride + 64, c_stride);
-  } else {
-    LARR_TILE_ZERO(0);
-    LARR_TILE_ZERO(1);
-    LARR_TILE_ZERO(2);
-    LARR_TILE_ZERO(3);
-  }
+// Tiles 0 to 3 are a block of 32 x 32 sums. All strides and steps are in bytes.
+inline void clear() {
+  LARR_TILE_ZERO(0);
+  LARR_TILE_ZERO(1);
+  LARR_TILE_ZERO(2);
+  LARR_TILE_ZERO(3);
+}
+inline void take(const float* c, int64_t stride) {
+  const char* from = reinterpret_cast<const char*>(c);
+  LARR_TILE_LOAD(0, from, stride);
+  LARR_TILE_LOAD(1, from + 64, stride);
+  LARR_TILE_LOAD(2, from + 16 * stride, stride);
+  LARR_TILE_LOAD(3, from + 16 * stride + 64, stride);
+}
+inline void put(float* c, int64_t stride) {
+  char* to = reinterpret_cast<char*>(c);
+  LARR_TILE_STORE(0, to, stride);
+  LARR_TILE_STORE(1, to + 64, stride);
+  LARR_TILE_STORE(2, to + 16 * stride, stride);
+  LARR_TILE_STORE(3, to + 16 * stride + 64, stride);
+}
+// += a [32][32 steps] b; b1 holds the upper 16 columns.
+inline void multiply(const char* a, int64_t a_stride, int64_t a_step, const char* b0, const char* b1, int64_t b_stride, int64_t b_step, int64_t steps) {
   for (int64_t s = 0; s < steps; s++) {
     LARR_TILE_LOAD(4, a, a_stride);
     LARR_TILE_LOAD(6, b0, b_stride);
@@ -51,17 +64,16 @@ inline void product(const char* a, int64_t a_stride, int64_t a_step, const char*
     b0 += b_step;
     b1 += b_step;
   }
-  LARR_TILE_STORE(0, out, c_stride);
-  LARR_TILE_STORE(1, out + 64, c_stride);
-  LARR_TILE_STORE(2, out + 16 * c_stride, c_stride);
-  LARR_TILE_STORE(3, out + 16 * c_stride + 64, c_stride);
 }
 
-// dots of rows i .. i+32 with columns j .. j+32
-inline void scores(const Plan& p, int64_t i, int64_t j, float* block) {
+constexpr int64_t block_stride = 4 * columns;
+
+// dots of rows i .. i+32 with columns j .. j+32, left in the tiles
+inline void scores(const Plan& p, int64_t i, int64_t j) {
   const char* q = static_cast<const char*>(p.q_rows) + 2 * i * p.stride;
   const char* k = static_cast<const char*>(p.k_panels) + 2 * j * p.stride;
-  product(q, 2 * p.stride, 2 * step, k, k + 2 * 16 * p.stride, 64, 1024, p.stride / step, block, 4 * columns, false);
+  clear();
+  multiply(q, 2 * p.stride, 2 * step, k, k + 2 * 16 * p.stride, 64, 1024, p.stride / step);
 }
 
 void pack(const Plan& p, const float* q, const float* k, int64_t row, int64_t end) {
@@ -88,13 +100,15 @@ void forward_bounded(const Plan& p, int64_t row, int64_t end, int chunk) {
       for (float& x : row_sum) x = 0;
       const int64_t stretch_end = stretch + flush < p.k_batch ? stretch + flush : p.k_batch;
       int turn = 0;
-      scores(p, tile, stretch, blocks[0]);
+      scores(p, tile, stretch);
+      put(blocks[0], block_stride);
       for (int64_t j = stretch; j < stretch_end; j += columns) {
         F below[NV] = {V::set(0), V::set(0)};
         for (int64_t i = tile; i < tile_end; i += MR) {
           const bool last_row = i + MR >= tile_end;
           const int64_t next_i = last_row ? tile : i + MR, next_j = last_row ? j + columns : j;
-          if (next_j < stretch_end) scores(p, next_i, next_j, blocks[turn ^ 1]);
+          const bool more = next_j < stretch_end;
+          if (more) scores(p, next_i, next_j);
           const float* dots = blocks[turn];
           turn ^= 1;
           const bool look = special(p, i, j);
@@ -109,6 +123,7 @@ void forward_bounded(const Plan& p, int64_t row, int64_t end, int chunk) {
             }
             V::store(sums, beside);
           }
+          if (more) put(blocks[turn], block_stride);
         }
         for (int v = 0; v < NV; v++) V::store(column_sum + j + v * W, V::add(V::load(column_sum + j + v * W), below[v]));
       }
@@ -125,7 +140,8 @@ void score_tile(const Plan& p, int64_t i, int64_t i_end, int64_t j, int64_t j_en
   alignas(64) float dots[MR * columns];
   for (int64_t jj = j; jj < j_end; jj += columns)
     for (int64_t ii = i; ii < i_end; ii += MR) {
-      scores(p, ii, jj, dots);
+      scores(p, ii, jj);
+      put(dots, block_stride);
       const bool look = special(p, ii, jj);
       for (int r = 0; r < MR; r++)
         for (int v = 0; v < NV; v++) {
@@ -178,24 +194,36 @@ void backward(const Plan& p, int64_t row, int64_t row_end, int64_t column, int64
     for (int64_t i = row; i < row_end; i += tile_rows) {
       const int64_t i_end = i + tile_rows < row_end ? i + tile_rows : row_end;
       int turn = 0;
-      scores(p, i, j, blocks[0]);
+      scores(p, i, j);
+      put(blocks[0], block_stride);
       for (int64_t jj = j; jj < j_end; jj += columns)
         for (int64_t ii = i; ii < i_end; ii += MR) {
           const bool last_row = ii + MR >= i_end;
           const int64_t next_i = last_row ? i : ii + MR, next_j = last_row ? jj + columns : jj;
-          if (next_j < j_end) scores(p, next_i, next_j, blocks[turn ^ 1]);
+          const bool more = next_j < j_end;
+          if (more) scores(p, next_i, next_j);
           gradient_block(p, blocks[turn], ii, jj, rows + (ii - i) * tile_cols + (jj - j), pairs + ((ii - i) / 2 * tile_cols + (jj - j)) * 2);
           turn ^= 1;
+          if (more) put(blocks[turn], block_stride);
+        }
+      // Neighbours in these loops write where the one before does not, page by page: rows of dq (4 * stride bytes apart) side by side, and so
+      // those of dk. Sums loaded from where others of the same last 12 bits are still being stored would wait for them.
+      for (int64_t ii = i; ii < i_end; ii += MR)
+        for (int64_t d = 0; d < p.stride; d += 32) {
+          float* dq = p.dq + ii * p.stride + d;
+          take(dq, 4 * p.stride);
+          multiply(reinterpret_cast<const char*>(rows + (ii - i) * tile_cols), 2 * tile_cols, 2 * step, k + 4 * d, k + 4 * (d + 16), 4 * p.stride,
+                   16 * 4 * p.stride, (j_end - j) / step);
+          put(dq, 4 * p.stride);
         }
       for (int64_t d = 0; d < p.stride; d += 32) {
-        for (int64_t ii = i; ii < i_end; ii += MR)
-          product(reinterpret_cast<const char*>(rows + (ii - i) * tile_cols), 2 * tile_cols, 2 * step, k + 4 * d, k + 4 * (d + 16), 4 * p.stride,
-                  16 * 4 * p.stride, (j_end - j) / step, p.dq + ii * p.stride + d, 4 * p.stride, true);
         const char* a = q_transposed + 2 * (i / unit * unit * p.stride + d * unit + i % unit);
         for (int64_t jj = j; jj < j_end; jj += columns) {
           const char* b = reinterpret_cast<const char*>(pairs + (jj - j) * 2);
-          product(a, 2 * unit, 2 * step, b, b + 64, 4 * tile_cols, 16 * 4 * tile_cols, (i_end - i) / step,
-                  p.dk + jj / unit * unit * p.stride + d * unit + jj % unit, 4 * unit, true);
+          float* dk = p.dk + jj / unit * unit * p.stride + d * unit + jj % unit;
+          take(dk, 4 * unit);
+          multiply(a, 2 * unit, 2 * step, b, b + 64, 4 * tile_cols, 16 * 4 * tile_cols, (i_end - i) / step);
+          put(dk, 4 * unit);
         }
       }
     }

@@ -66,13 +66,19 @@ inline void release() { configured = false; }
 
 #else
 
-inline void configure(const Config& config) { _tile_loadconfig(&config); }
-inline void release() { _tile_release(); }
+// Not by GCC's macros: they do not tell the compiler that a tile is loaded from memory, nor that a configuration is 64 bytes long, so it might
+// put off or leave out the stores before them. The operand of unknown length is GCC's way of saying "what lies from here on".
+inline void configure(const Config& config) { __asm__ volatile("ldtilecfg\t%0" : : "m"(config)); }
+inline void release() { __asm__ volatile("tilerelease"); }
 
-#define LARR_TILE_LOAD(tile, from, stride) _tile_loadd(tile, from, stride)
-#define LARR_TILE_STORE(tile, to, stride) _tile_stored(tile, to, stride)
-#define LARR_TILE_ZERO(tile) _tile_zero(tile)
-#define LARR_TILE_MULTIPLY(c, a, b) _tile_dpbf16ps(c, a, b)
+#define LARR_TILE_LOAD(tile, from, stride)                           \
+  __asm__ volatile("tileloadd\t(%0,%1,1), %%tmm" #tile               \
+                   :                                                 \
+                   : "r"(static_cast<const void*>(from)), "r"(int64_t(stride)), "m"(*reinterpret_cast<const char(*)[]>(from)))
+#define LARR_TILE_STORE(tile, to, stride) \
+  __asm__ volatile("tilestored\t%%tmm" #tile ", (%0,%1,1)" : : "r"(static_cast<void*>(to)), "r"(int64_t(stride)) : "memory")
+#define LARR_TILE_ZERO(tile) __asm__ volatile("tilezero\t%tmm" #tile)
+#define LARR_TILE_MULTIPLY(c, a, b) __asm__ volatile("tdpbf16ps\t%tmm" #b ", %tmm" #a ", %tmm" #c)
 
 #endif
 
