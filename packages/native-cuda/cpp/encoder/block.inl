@@ -1,6 +1,7 @@
 // One block of rows through the folded encoder, over a register type V and a product policy M of the including source:
 //   M::Activation       what a product reads: float, or bf16 bits
 //   M::store(p, F)      W activations
+//   M::Session          what has to be set up around products
 //   M::dense(x, x_stride, rows, dense, epilogue)   epilogue(row, column, F) for every W columns of every row
 // A row's activations (7 KiB in f32) never leave L2 between the five products.
 #include "../simd/functions.h"
@@ -136,6 +137,7 @@ void block(const Plan& p, const int32_t* rows, int n, float* z, int64_t z_stride
   attend<M>(p, rows, n, s.x, attention, s.logits, s.tokens);
   for (int64_t i = int64_t(n) * p.width; i < int64_t(used) * p.width; i++) s.x[i] = 0;
 
+  [[maybe_unused]] const typename M::Session session;
   const int width = p.width;
   M::dense(s.x, width, used, p.attended, [&](int r, int c, F y) { V::store(s.h + int64_t(r) * width + c, V::add(y, V::load(p.residual + c))); });
   normalise<M>(p, p.norm1, s.h, used, s.x);

@@ -6,6 +6,9 @@ namespace larr::encoder_detail {
 namespace {
 
 struct Registers {
+  struct Session {
+    Session() {}
+  };
   static constexpr int rows = V::MR, terms = V::terms;
 
   template <class Activation, class Epilogue>
