@@ -19,6 +19,7 @@ import { saveTrained, type TrainedForm } from '../language-model/lora-directory.
 import { type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { stepFlops } from '../language-model/step-flops.js';
 import type { Tokenizer } from '../language-model/tokenizer.js';
+import { notFiniteRow } from './finite-vectors.js';
 
 export type Pooling = 'mean' | 'last';
 export type Similarity = 'cosine' | 'dot' | 'distance';
@@ -121,6 +122,8 @@ export interface MapOptions {
   mine?: ((batch: number) => boolean) | undefined;
   /** Arithmetic of the products, under autocast; vectors are f32. Default f32. */
   precision?: 'f32' | 'bf16' | undefined;
+  /** What a sequence is, for the error that names it; default its number and length. */
+  name?: ((sequence: number) => string) | undefined;
   /** The rows of each batch that was read, as soon as they are there. */
   onRows?: ((sequences: readonly number[], rows: Float32Array) => Promise<void>) | undefined;
 }
@@ -143,12 +146,15 @@ export function mapSequences(
   return mapBatches(sequences, width, rows, options);
 }
 
-/** As `mapSequences`, for whatever makes rows of a batch: [batch, width]. */
+/**
+ * As `mapSequences`, for whatever makes rows of a batch: [batch, width].
+ * @throws DataError `VECTORS_NOT_FINITE` where a row holds NaN or infinity, which names the sequence
+ */
 export async function mapBatches(
   sequences: readonly Int32Array[],
   width: number,
   read: (batch: Int32Array[]) => Float32Array | Promise<Float32Array>,
-  { signal, onBatch, known, mine, onRows }: MapOptions = {},
+  { signal, onBatch, known, mine, name, onRows }: MapOptions = {},
 ): Promise<Float32Array> {
   const out = new Float32Array(sequences.length * width);
   const order = sequences.map((_, i) => i).sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
@@ -173,6 +179,15 @@ export async function mapBatches(
       continue;
     }
     const rows = await read(members.map((i) => sequences[i]!));
+    const lost = notFiniteRow(rows, width);
+    if (lost !== null) {
+      const i = members[lost]!;
+      const what = name?.(i) ?? `text ${i + 1} of ${sequences.length}, of ${sequences[i]!.length} tokens`;
+      throw new DataError(
+        'VECTORS_NOT_FINITE',
+        `The model's vector of ${what} holds NaN or infinity: its weights are damaged, or its arithmetic overflows (16-bit floats do beyond 65,504). Take its form in f32, or another model.`,
+      );
+    }
     members.forEach((i, row) => {
       out.set(rows.subarray(row * width, (row + 1) * width), i * width);
     });

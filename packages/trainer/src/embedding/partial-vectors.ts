@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readSafetensors, writeSafetensors } from '@larr/core';
+import { notFiniteRow } from './finite-vectors.js';
 
 /**
  * Vectors of a file that is not whole yet: shards in a directory beside it, each written at once. A run that was killed finds
@@ -44,7 +45,7 @@ export class PartialVectors {
       if (metadata.model !== this.model || table?.dtype !== 'F32') return;
       if (table.shape[0] !== digests.length || table.shape[1] !== this.dimension) return;
       const data = table.data as Float32Array;
-      if (metadata.sha256 !== sha256(data)) return;
+      if (metadata.sha256 !== sha256(data) || notFiniteRow(data, this.dimension) !== null) return;
       digests.forEach((digest, row) => {
         this.#present.set(digest, data.subarray(row * this.dimension, (row + 1) * this.dimension));
       });

@@ -1,4 +1,4 @@
-import { manualSeed, randn } from '@larr/torch';
+import { manualSeed, noGrad, randn } from '@larr/torch';
 import { describe, expect, it } from 'vitest';
 import { decoderShape } from '../../test/decoder-shape.js';
 import { createDecoder } from '../language-model/decoder.js';
@@ -26,6 +26,22 @@ function embedder(): Embedder {
     similarity: 'cosine',
   };
 }
+
+describe('vectors that are no numbers', () => {
+  it('are refused, with the text that has one', async () => {
+    const damaged = embedder();
+    const { embedding } = damaged.model.decoder;
+    noGrad(() => embedding.select(0, 7).fill_(Number.POSITIVE_INFINITY));
+    const texts = languageModelEmbedder(damaged);
+    const sequences = [Int32Array.of(1, 2, 3), Int32Array.of(4, 7), Int32Array.of(5, 6)];
+    await expect(texts.embed(sequences)).rejects.toMatchObject({
+      code: 'VECTORS_NOT_FINITE',
+      message: expect.stringMatching(/text 2 of 3, of 2 tokens holds NaN or infinity/),
+    });
+    await expect(texts.embed(sequences, { name: (i) => `dish ${i}` })).rejects.toThrow('dish 1 holds NaN');
+    texts.dispose();
+  });
+});
 
 describe('vectors by bf16 products', () => {
   it('point where those by f32 do, and are not the same', async () => {

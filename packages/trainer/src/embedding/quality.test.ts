@@ -3,6 +3,7 @@ import { draws } from '../language-model/draws.js';
 import type { Chooser } from './later-choices.js';
 import type { Material } from './material.js';
 import { measureQuality } from './quality.js';
+import { retrieval } from './retrieval.js';
 import type { TextEmbedder } from './text-embedder.js';
 
 const DIMENSION = 16;
@@ -89,4 +90,22 @@ it('users are looked up among all held-out POIs that they are not known to have 
   expect(userPoi!.candidates).toBe(POIS);
   expect(userPoi!.recallAt10).toBeGreaterThan(0.01);
   expect(userPoi!.recallAt10).toBeLessThan(0.2);
+});
+
+it('vectors that are no numbers find nothing', async () => {
+  const lost = new Float32Array(POIS * DIMENSION).fill(Number.NaN);
+  const { recallAt1, recallAt10, mrr } = retrieval(lost, lost, DIMENSION, 'cosine');
+  expect([recallAt1, recallAt10]).toEqual([0, 0]);
+  expect(mrr).toBeCloseTo(1 / POIS, 6);
+  // One text whose vector is lost is looked for in vain, and in nobody's way.
+  const noise = Float32Array.from({ length: POIS * DIMENSION }, (_, i) => Math.sin(i * i));
+  const one = noise.slice().fill(Number.NaN, 0, DIMENSION);
+  expect(retrieval(one, one, DIMENSION, 'cosine').recallAt1).toBeCloseTo((POIS - 1) / POIS, 6);
+  const { userPoi } = await measureQuality(
+    { ...embedder(0), embed: async (sequences) => new Float32Array(sequences.length * DIMENSION).fill(Number.NaN) },
+    material,
+    undefined,
+    { probing: false },
+  );
+  expect(userPoi!.recallAt10).toBe(0);
 });

@@ -38,6 +38,13 @@ export interface WithinCity {
   text: ChoiceMetrics | null;
 }
 
+/** Two texts of one item, which is a POI, a user or a dish by its number. */
+interface Both {
+  item: number;
+  a: Int32Array;
+  b: Int32Array;
+}
+
 /** Measures the vectors on held-out POIs, users and dishes. */
 export async function measureQuality(
   embedder: TextEmbedder,
@@ -47,30 +54,31 @@ export async function measureQuality(
 ): Promise<EmbeddingQuality> {
   const { texts, facts, heldOutPois, heldOutUsers, heldOutDishes, choosers, choicePois } = material;
   const { dimension } = embedder;
-  const embed = (all: Int32Array[], side: 'a' | 'b' = 'a') =>
+  const embed = (all: Int32Array[], name: (row: number) => string, side: 'a' | 'b' = 'a') =>
     side === 'b' && embedder.embedOther !== undefined
-      ? embedder.embedOther(all, { signal })
-      : embedder.embed(all, { signal });
-  const lookUp = async (rows: readonly { a: Int32Array; b: Int32Array }[]): Promise<RetrievalMetrics | null> => {
+      ? embedder.embedOther(all, { signal, name })
+      : embedder.embed(all, { signal, name });
+  const lookUp = async (rows: readonly Both[], what: string): Promise<RetrievalMetrics | null> => {
     if (rows.length < 2) return null;
-    const a = await embed(rows.map((row) => row.a));
-    return retrieval(
-      a,
-      await embed(
-        rows.map((row) => row.b),
-        'b',
-      ),
-      dimension,
-      embedder.similarity,
+    const name = (row: number) => `a text of ${what} number ${rows[row]!.item}`;
+    const a = await embed(
+      rows.map((row) => row.a),
+      name,
     );
+    const b = await embed(
+      rows.map((row) => row.b),
+      name,
+      'b',
+    );
+    return retrieval(a, b, dimension, embedder.similarity);
   };
-  const both = (a: readonly (Int32Array | null)[], b: readonly (Int32Array | null)[], mask: Uint8Array) =>
-    [...mask.keys()].flatMap((i) => (mask[i] && a[i] && b[i] ? [{ a: a[i], b: b[i] }] : []));
+  const both = (a: readonly (Int32Array | null)[], b: readonly (Int32Array | null)[], mask: Uint8Array): Both[] =>
+    [...mask.keys()].flatMap((i) => (mask[i] && a[i] && b[i] ? [{ item: i, a: a[i], b: b[i] }] : []));
   // One description of each dish.
   const dishes = [
     ...new Map(
-      texts.dishes.flatMap(({ dish, description, group }): [number, { a: Int32Array; b: Int32Array }][] =>
-        heldOutDishes[group] ? [[group, { a: dish, b: description }]] : [],
+      texts.dishes.flatMap(({ dish, description, group }): [number, Both][] =>
+        heldOutDishes[group] ? [[group, { item: group, a: dish, b: description }]] : [],
       ),
     ).values(),
   ];
@@ -78,7 +86,10 @@ export async function measureQuality(
   const clicked = choosers.flatMap(({ clicked }) => clicked.map(({ poi }) => poi));
   const wanted = probes ? texts.poi.all.map((_, poi) => poi) : [...new Set([...clicked, ...choicePois])];
   const pois = wanted.filter((poi) => texts.poi.all[poi] !== null);
-  const vectors = await embed(pois.map((poi) => texts.poi.all[poi]!));
+  const vectors = await embed(
+    pois.map((poi) => texts.poi.all[poi]!),
+    (row) => `the text of POI number ${pois[row]}`,
+  );
   const rowOf = new Map(pois.map((poi, row) => [poi, row]));
   const vectorOf = (poi: number): Float32Array | null => {
     const row = rowOf.get(poi);
@@ -86,14 +97,19 @@ export async function measureQuality(
   };
   const candidates = choicePois.map((poi) => texts.poi.all[poi]!);
   const users = await scoresOf(
-    await embed(choosers.map(({ user }) => texts.user.all[user]!)),
-    embedder.embedOther === undefined ? null : await embed(candidates, 'b'),
+    await embed(
+      choosers.map(({ user }) => texts.user.all[user]!),
+      (row) => `the text of user number ${choosers[row]!.user}`,
+    ),
+    embedder.embedOther === undefined
+      ? null
+      : await embed(candidates, (row) => `the text of POI number ${choicePois[row]}`, 'b'),
   );
   return {
-    poiPoi: await lookUp(both(texts.poi.business, texts.poi.basic, heldOutPois)),
-    userUser: await lookUp(both(texts.user.profile, texts.user.behaviour, heldOutUsers)),
+    poiPoi: await lookUp(both(texts.poi.business, texts.poi.basic, heldOutPois), 'POI'),
+    userUser: await lookUp(both(texts.user.profile, texts.user.behaviour, heldOutUsers), 'user'),
     userPoi: userPoiRetrieval(material, users),
-    dish: await lookUp(dishes),
+    dish: await lookUp(dishes, 'dish'),
     withinCity: {
       behaviour: behaviourAuc(material, embedder, vectorOf),
       text: choiceAuc(material.choices, (choice, i) => ({
@@ -141,6 +157,7 @@ function userPoiRetrieval(
   const ranks = choices.flatMap(({ user, positives }) =>
     positives.map((positive) => {
       const own = score(user, positive);
+      if (Number.isNaN(own)) return choicePois.length;
       let rank = 1;
       for (let poi = 0; poi < choicePois.length; poi++) {
         if (choosers[user]!.taken.has(poi)) continue;

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { draws } from '../language-model/draws.js';
 import { openNearestIndex, shareFound } from './nearest-index.js';
-import { allowedPois, nearest, type PoiIndex } from './recall.js';
+import { allowedPois, loadPoiIndex, nearest, type PoiIndex } from './recall.js';
 
 let root: string;
 beforeAll(() => {
@@ -53,6 +53,15 @@ describe.each(['cosine', 'dot', 'distance'] as const)('an HNSW index by %s', (si
     expect(found[0]!.similarity).toBeCloseTo(exact[0]!.similarity, 3);
     expect(found.every(({ poi }) => poi % 10 !== 0)).toBe(true);
     expect(graph.search(query, 5000)).toHaveLength(2700);
+  });
+});
+
+it('vectors with a number that is none are not searched', async () => {
+  const index = clustered(20);
+  index.vectors[5 * index.dimension + 3] = Number.NaN;
+  await expect(loadPoiIndex(await stored('lost', index))).rejects.toMatchObject({
+    code: 'BAD_VECTORS',
+    message: expect.stringMatching(/POI number 5 holds NaN/),
   });
 });
 

@@ -10,6 +10,7 @@ import {
 } from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
 import type { Similarity } from './embedder.js';
+import { notFiniteRow } from './finite-vectors.js';
 import type { NearestIndex } from './nearest-index.js';
 import { similarities } from './retrieval.js';
 import type { TextEmbedder } from './text-embedder.js';
@@ -35,7 +36,15 @@ export async function loadPoiIndex(vectors: string): Promise<PoiIndex> {
   if (table === undefined || table.dtype !== 'F32' || table.shape.length !== 2) {
     throw new DataError('BAD_VECTORS', `${path} has no f32 table "embeddings". Run embed again.`);
   }
-  return { vectors: table.data as Float32Array, pois: table.shape[0]!, dimension: table.shape[1]! };
+  const [pois, dimension] = table.shape as [number, number];
+  const data = table.data as Float32Array;
+  const lost = notFiniteRow(data, dimension);
+  if (lost !== null)
+    throw new DataError(
+      'BAD_VECTORS',
+      `${path}: the vector of POI number ${lost} holds NaN or infinity. Run embed again.`,
+    );
+  return { vectors: data, pois, dimension };
 }
 
 /** [pois]: the user's own id of each POI, by its number. @throws DataError `DATASET_CORRUPT` naming the file */
@@ -167,7 +176,9 @@ export async function questionVector(
       `The POI vectors have ${index.dimension} dimensions, the model makes ${embedder.dimension}. Embed the dataset with this model.`,
     );
   }
-  return embedder.embed([embedder.tokens(` ${parts.join(' ')}`).ids]);
+  return embedder.embed([embedder.tokens(` ${parts.join(' ')}`).ids], {
+    name: () => `the question "${parts.join(' ')}"`,
+  });
 }
 
 /** The `k` rows of an index most similar to `vector` [dimension], best first; of those that are allowed. */

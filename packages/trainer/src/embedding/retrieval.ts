@@ -1,4 +1,4 @@
-import { noGrad, type Tensor, tensor, tidy } from '@larr/torch';
+import { full, noGrad, type Tensor, tensor, tidy, where } from '@larr/torch';
 import type { Similarity } from './embedder.js';
 import type { Choice } from './later-choices.js';
 
@@ -24,7 +24,7 @@ export function similarities(a: Tensor, b: Tensor, similarity: Similarity): Tens
 
 /**
  * Looks each row of `a` up among the rows of `b`, its partner being the row of the same number. Ties count half, so that
- * collapsed vectors score as chance does. a, b: [n, dimension].
+ * collapsed vectors score as chance does; a partner whose similarity is not a number comes last. a, b: [n, dimension].
  */
 export function retrieval(
   a: Float32Array,
@@ -39,7 +39,8 @@ export function retrieval(
       const own = scores.diagonal().unsqueeze(1);
       const above = scores.gt(own).to('f32').sum([1]);
       const equal = scores.eq(own).to('f32').sum([1]).sub(1);
-      return above.add(equal.mul(0.5)).add(1).toFloat32Array();
+      const ranks = above.add(equal.mul(0.5)).add(1);
+      return where(own.squeeze(1).isnan(), full([n], n), ranks).toFloat32Array();
     }),
   );
   return retrievalMetrics(ranks, n);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   type Dataset,
   type DirectoryLock,
@@ -21,6 +21,7 @@ import { recordRun, runDataset } from '../report/run-record.js';
 import { writeEmbedReport } from '../report/stage-reports.js';
 import type { FinetuneConfigInput } from './config.js';
 import { loadEmbedder } from './embedder.js';
+import { notFiniteRow } from './finite-vectors.js';
 import type { Gate } from './gate.js';
 import { LATER_TEXTS, laterTexts } from './later-texts.js';
 import { type LearntPairs, refuseOtherPairs } from './learnt-pairs.js';
@@ -451,6 +452,7 @@ async function embedFile(
         tell(tally, onProgress);
       },
       known: (i) => partial.get(jobs[i]!.digest),
+      name: (i) => `"${wrapText(jobs[i]!.text).slice(0, 80)}" (row ${jobs[i]!.rows[0]} of ${basename(path)})`,
       onRows: async (members, rows) => {
         computed += members.length;
         members.forEach((i, row) => {
@@ -509,6 +511,7 @@ async function presentVectors(
     if ((known.precision ?? 'f32') !== precision || (metadata.precision ?? 'f32') !== precision) return present;
     if (table.shape[0] !== known.digests.length || table.shape[1] !== dimension) return present;
     const data = table.data as Float32Array;
+    if (notFiniteRow(data, dimension) !== null) return present;
     known.digests.forEach((digest, row) => {
       present.set(digest, data.subarray(row * dimension, (row + 1) * dimension));
     });

@@ -30,7 +30,7 @@ export interface SemanticVectors {
  * Reads a vectors directory (what `larr embed` writes).
  *
  * @throws DataError `NO_VECTORS` where the directory lacks a file, `VECTORS_MISMATCH` where a (field, text) of the
- * split has no vector or the POIs are others. Whether they are of these data at all is `checkVectors`' to say, before any work.
+ * split has no vector or the POIs are others, `VECTORS_NOT_FINITE` naming the text where one is no vector. Whether they are of these data at all is `checkVectors`' to say, before any work.
  */
 export async function loadSemanticVectors(
   dir: string,
@@ -63,14 +63,14 @@ export async function loadSemanticVectors(
     }),
   );
   return tidy(() => {
-    const table = embeddings(join(dir, 'scene.safetensors'));
+    const table = embeddings(join(dir, 'scene.safetensors'), (row) => `the scene text "${names[row]?.text}"`);
     if (table.shape[0] !== names.length) {
       throw new DataError(
         'VECTORS_MISMATCH',
         `${join(dir, 'scene.safetensors')} has ${table.shape[0]} rows and scene.json ${names.length}`,
       );
     }
-    const pois = embeddings(join(dir, 'pois.safetensors'));
+    const pois = embeddings(join(dir, 'pois.safetensors'), (row) => `POI number ${row}`);
     if (pois.shape[0] !== inputs.pois) {
       throw new DataError(
         'VECTORS_MISMATCH',
@@ -83,13 +83,22 @@ export async function loadSemanticVectors(
   });
 }
 
-function embeddings(path: string): Tensor {
+function embeddings(path: string, name: (row: number) => string): Tensor {
   const { tensors } = loadSafetensors(path);
   const found = tensors.embeddings;
   if (found?.ndim !== 2) {
     throw new DataError('VECTORS_MISMATCH', `${path} holds no matrix named "embeddings"`);
   }
-  return found.to('f32');
+  const table = found.to('f32');
+  const lost = table.sum([1]).isfinite().logicalNot().nonzero();
+  if (lost.shape[0]! > 0) {
+    const row = lost.select(0, 0).select(0, 0).item();
+    throw new DataError(
+      'VECTORS_NOT_FINITE',
+      `${path}: the vector of ${name(row)} holds NaN or infinity. Run "larr embed" again, with a model whose arithmetic does not overflow`,
+    );
+  }
+  return table;
 }
 
 /**

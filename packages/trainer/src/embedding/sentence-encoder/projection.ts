@@ -119,7 +119,10 @@ async function fit(
     shuffled(texts.length, draws(seed, 'texts of the projection')).subarray(0, FITTED_TEXTS),
     (i) => texts[i]!,
   );
-  const states = await mapBatches(chosen, width, (batch) => encoder.encode(batch), { signal });
+  const states = await mapBatches(chosen, width, (batch) => encoder.encode(batch), {
+    signal,
+    name: (i) => `a POI's text of ${chosen[i]!.length} tokens`,
+  });
   const { mean, covariance } = noGrad(() =>
     tidy(() => {
       const rows = tensor(states, [chosen.length, width]).to('f64');
