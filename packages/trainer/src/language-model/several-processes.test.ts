@@ -28,7 +28,7 @@ const stage1 = {
     contextLength: 64,
     vocabularySize: 400,
   },
-  tokens: 6000,
+  tokens: 4500,
   tokensPerStep: 300,
   learningRate: 1e-2,
   evaluateEvery: 10,
@@ -37,12 +37,12 @@ const stage1 = {
 };
 const stage2 = {
   dimension: 16,
-  steps: 12,
+  steps: 6,
   batchSize: 10,
   learningRate: 3e-3,
   heldOutPois: 30,
   heldOutUsers: 10,
-  evaluateEvery: 8,
+  evaluateEvery: 4,
   checkpointEvery: 5,
   logEvery: 1,
 };
@@ -59,12 +59,14 @@ const losses = (directory: string): Line[] =>
     .filter(({ loss }) => loss !== undefined)
     .map(({ step, loss }) => ({ step, loss: loss! }));
 
-/** The same steps, and their losses but for rounding, which grows from step to step. */
+/** The same steps, and their losses but for rounding: Adam divides a gradient by its own size, so that it grows from step to step. */
 function expectSame(directory: string, wanted: string): void {
   const [got, expected] = [losses(directory), losses(wanted)];
   expect(got.map(({ step }) => step)).toEqual(expected.map(({ step }) => step));
-  for (const [i, { loss }] of got.entries())
-    expect(Math.abs(loss! - expected[i]!.loss!)).toBeLessThan(2e-5 * Math.max(1, expected[i]!.loss!));
+  for (const [i, { step, loss }] of got.entries()) {
+    const exact = expected[i]!.loss!;
+    expect(Math.abs(loss! - exact)).toBeLessThan((step === 1 ? 2e-6 : 3e-4) * Math.max(1, exact));
+  }
 }
 
 interface Told {
