@@ -21,31 +21,27 @@ function segmentable({ pieces }: SentencePieceModel): Map<string, number> {
 
 /** How much worse than the worst piece an unknown character is. */
 const UNKNOWN_PENALTY = 10;
-/** The smallest normal f32: where the reference implementation starts looking for the greatest score. */
-const SMALLEST = 2 ** -126;
+/** What each byte of a user-defined symbol after its first is worth (SentencePiece 0.2.2). */
+const SYMBOL_BONUS = 0.1;
 
-const normalScores = ({ pieces }: SentencePieceModel): number[] =>
-  pieces.flatMap(({ type, score }) => (type === 'normal' ? [score] : []));
-
-/** Scores of a unigram model's pieces: a user-defined symbol's is such that it is always taken. */
-export function scoresOf(model: SentencePieceModel): number[] {
-  const best = normalScores(model).reduce((a, b) => Math.max(a, b), SMALLEST);
+/** Scores of a unigram model's pieces: a user-defined symbol's, which has none that was learnt, is such that it is always taken. */
+export function scoresOf({ pieces }: SentencePieceModel): number[] {
   const utf8 = new TextEncoder();
-  return model.pieces.map(({ text, type, score }) =>
-    type === 'user-defined' ? utf8.encode(text).length * best - 0.1 : score,
+  return pieces.map(({ text, type, score }) =>
+    type === 'user-defined' ? SYMBOL_BONUS * (utf8.encode(text).length - 1) : score,
   );
 }
 
 /**
- * Unigram (Kudo 2018): the segmentation of the greatest sum of scores, by dynamic programming. Sums are rounded to f32 as in the
- * reference implementation, so that ties and near ties fall as they do there.
+ * Unigram (Kudo 2018): the segmentation of the greatest sum of scores, by dynamic programming. Scores and sums are f32 as in the
+ * reference implementation, each sum rounded before it is compared, so that ties and near ties fall as they do there.
  */
 function unigram(model: SentencePieceModel): Segmenter {
   const { pieces, unknownId } = model;
-  const worst = normalScores(model).reduce((a, b) => Math.min(a, b), Number.MAX_VALUE);
+  const worst = pieces.reduce((a, { type, score }) => (type === 'normal' ? Math.min(a, score) : a), Number.MAX_VALUE);
   const unknownScore = Math.fround(worst - UNKNOWN_PENALTY);
   const trie = new Trie(segmentable(model));
-  const scores = scoresOf(model);
+  const scores = Float32Array.from(scoresOf(model));
   return (text) => {
     const size = text.length;
     const score = new Float32Array(size + 1);
@@ -60,7 +56,7 @@ function unigram(model: SentencePieceModel): Segmenter {
         if (node < 0) break;
         const id = trie.id(node);
         if (id < 0 || pieces[id]!.type === 'unused') continue;
-        const candidate = scores[id]! + score[start]!;
+        const candidate = Math.fround(scores[id]! + score[start]!);
         if (from[end] === -1 || candidate > score[end]!) {
           score[end] = candidate;
           from[end] = start;
