@@ -83,7 +83,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   const config = parseConfig(FinetuneConfig, options.config, 'stage 2');
   const dataset = await openDataset(options.dataset, options.split);
   await refuseOtherPairs(options.model, dataset);
-  await checkModelDirectory(options.model);
+  await checkModelDirectory(options.model, config);
   const stage = {
     stage: 'finetune' as const,
     config,

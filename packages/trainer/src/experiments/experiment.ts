@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '@larr/core';
+import { refuseOtherPairs } from '../embedding/learnt-pairs.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { checkVectors } from '../embedding/vectors-manifest.js';
+import { checkModelDirectory } from '../language-model/model-directory.js';
 import { checkModelInputs, type LanguageStagesTaken, modelKind } from '../models/index.js';
 import { type RunDescription, type RunRecord, recordRun, runDataset } from '../report/run-record.js';
 import { resolveTrainConfig, type TrainConfig } from '../training/config.js';
@@ -111,10 +113,14 @@ export async function describeCandidates(
       dimensions.set(path!, (await checkVectors(path!, dataset)).dimension);
       vectors[VECTOR_NAMES[kind.vectors]] = { path: path!, sha256: await vectorsDigest(path!) };
     }
-    if (kind.languageModel) vectors['language model'] = { path: path!, sha256: await modelDigest(path!) };
     const width = kind.vectors === null ? undefined : dimensions.get(path!);
     configs[name] = resolveTrainConfig(model, dataset.manifest.training, config, width);
     checkModelInputs(model, configs[name], inputs);
+    if (kind.languageModel) {
+      await refuseOtherPairs(path!, dataset);
+      await checkModelDirectory(path!, configs[name].p5);
+      vectors['language model'] = { path: path!, sha256: await modelDigest(path!) };
+    }
   }
   return { configs, vectors };
 }

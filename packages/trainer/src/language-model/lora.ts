@@ -73,24 +73,35 @@ export function placeOf({ config }: Decoder, name: LinearLayer): { start: number
   }
 }
 
+const layerNames = Object.keys(linearLayers) as LinearLayer[];
+
+/** @param layers of the decoder @throws ConfigError `NO_LORA_TARGET` where a pattern names no linear layer of it */
+export function checkLoraTargets({ targets }: Pick<LoraConfig, 'targets'>, layers: number): void {
+  const all = Array.from({ length: layers }, (_, i) => layerNames.map((name) => fullName(i, name))).flat();
+  const unused = targets.find((pattern) => !all.some((name) => matcher(pattern).test(name)));
+  if (unused === undefined) return;
+  throw new ConfigError(
+    'NO_LORA_TARGET',
+    `lora.targets: "${unused}" is the end of no linear layer's name. There are ${layerNames.map((name) => fullName(0, name)).join(', ')}, and so on for ${layers} layers.`,
+  );
+}
+
 /**
  * Freezes a decoder and puts adapters beside it that change nothing yet (A uniform as PEFT has it, B zero; torch's generator decides);
  * the rows of `tokens` become parameters of their own, starting as they are.
  * @throws ConfigError `NO_LORA_TARGET` where a pattern names no linear layer
  */
 export function addLora(decoder: Decoder, config: LoraConfig, tokens: readonly number[]): void {
-  const names = Object.keys(linearLayers) as LinearLayer[];
-  const patterns = config.targets.map((pattern) => ({ pattern, matches: matcher(pattern), used: false }));
+  checkLoraTargets(config, decoder.layers.length);
+  const patterns = config.targets.map(matcher);
   const options = { dtype: 'f32', device: decoder.device } as const;
   const { rank, alpha, dropout } = config;
-  const lora = noGrad(() =>
+  decoder.lora = noGrad(() =>
     tidy((): Lora => {
       const layers = decoder.layers.map((_, i): Lora['layers'][number] =>
         Object.fromEntries(
-          names.flatMap((name): [LinearLayer, Adapter][] => {
-            const by = patterns.filter(({ matches }) => matches.test(fullName(i, name)));
-            for (const one of by) one.used = true;
-            if (by.length === 0) return [];
+          layerNames.flatMap((name): [LinearLayer, Adapter][] => {
+            if (!patterns.some((pattern) => pattern.test(fullName(i, name)))) return [];
             const { out, in: width } = placeOf(decoder, name);
             const bound = 1 / Math.sqrt(width);
             return [
@@ -116,15 +127,6 @@ export function addLora(decoder: Decoder, config: LoraConfig, tokens: readonly n
       return { rank, alpha, dropout, layers, rows };
     }),
   );
-  const unused = patterns.find(({ used }) => !used);
-  if (unused !== undefined) {
-    disposeLora(lora);
-    throw new ConfigError(
-      'NO_LORA_TARGET',
-      `lora.targets: "${unused.pattern}" is the end of no linear layer's name. There are ${names.map((name) => fullName(0, name)).join(', ')}, and so on for ${decoder.layers.length} layers.`,
-    );
-  }
-  decoder.lora = lora;
 }
 
 /** What is learnt, by stable names. */

@@ -5,6 +5,8 @@ import { DataError, writeFileAtomic } from '@larr/core';
 import { cat, loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy } from '@larr/torch';
 import { type DecoderConfig, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
 import { type Decoder, type DecoderLayer, outputHead } from './decoder.js';
+import { checkLoraTargets } from './lora.js';
+import type { LoraConfig } from './lora-config.js';
 import { rotaryTable } from './rotary.js';
 import { loadTokenizer, type Tokenizer } from './tokenizer.js';
 
@@ -209,14 +211,19 @@ async function describedModel(directory: string) {
 }
 
 /**
- * Finds what `loadLanguageModel` would find wrong before it reads any weights: for who else would first read them all.
- * @throws what `loadLanguageModel` throws
+ * Finds what is wrong with a model, or with adapters for it, that can be told before its weights are read: for who would otherwise read
+ * them all first.
+ * @throws what `loadLanguageModel` throws; ConfigError `NO_LORA_TARGET`
  */
-export async function checkModelDirectory(directory: string): Promise<void> {
+export async function checkModelDirectory(
+  directory: string,
+  { lora }: { lora?: LoraConfig | undefined },
+): Promise<void> {
   if ((await llama2cFiles(directory)) !== null) return;
   const { adaptedModel, holdsAdapters } = await import('./lora-directory.js');
-  if (holdsAdapters(directory)) return checkModelDirectory(await adaptedModel(directory));
-  await describedModel(directory);
+  if (holdsAdapters(directory)) return checkModelDirectory(await adaptedModel(directory), { lora });
+  const { config } = await describedModel(directory);
+  if (lora !== undefined) checkLoraTargets(lora, config.layers);
 }
 
 /**

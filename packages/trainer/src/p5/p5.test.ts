@@ -6,6 +6,7 @@ import { memoryStats, setNumThreads } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { finetune } from '../embedding/finetune.js';
 import { refuseOtherPairs } from '../embedding/learnt-pairs.js';
+import { describeCandidates } from '../experiments/experiment.js';
 import { disposeDecoder } from '../language-model/decoder.js';
 import { draws } from '../language-model/draws.js';
 import { loadLanguageModel } from '../language-model/model-directory.js';
@@ -200,6 +201,9 @@ describe('what users chose', () => {
         config: { p5 },
       });
       await expect(run).rejects.toMatchObject({ code: 'MODEL_OF_OTHER_SPLIT' });
+      // An experiment says so before it trains anything.
+      const candidate = { name: 'asked', model: 'p5' as const, config: { p5 }, vectors: model };
+      await expect(describeCandidates(data, [candidate])).rejects.toMatchObject({ code: 'MODEL_OF_OTHER_SPLIT' });
       expect(existsSync(join(root, 'leaking'))).toBe(false);
     } finally {
       data.dispose();
@@ -207,7 +211,7 @@ describe('what users chose', () => {
   });
 });
 
-it('a model whose tokenizer does not fit is refused before its weights are read, by every stage', async () => {
+it('a model whose tokenizer or adapters do not fit is refused before its weights are read, by every stage', async () => {
   const model = join(root, 'misfit');
   cpSync(languageModel, model, { recursive: true });
   rmSync(join(model, 'run.json'));
@@ -219,11 +223,16 @@ it('a model whose tokenizer does not fit is refused before its weights are read,
   const output = join(root, 'misfitting');
   const data = await loadTrainingData({ data: dataset });
   try {
-    const misfit = { code: 'TOKENIZER_MISMATCH' };
-    await expect(pretrain({ dataset, output, config: { from: model, tokens: 500 } })).rejects.toMatchObject(misfit);
-    await expect(finetune({ dataset, output, model })).rejects.toMatchObject(misfit);
-    const options = { model: 'p5', out: output, seed: 1, vectors: model, config: { p5 } };
-    await expect(trainModel(data, options)).rejects.toMatchObject(misfit);
+    const stages = (settings: object) => [
+      () => pretrain({ dataset, output, config: { from: model, tokens: 500, ...settings } }),
+      () => finetune({ dataset, output, model, config: settings }),
+      () =>
+        trainModel(data, { model: 'p5', out: output, seed: 1, vectors: model, config: { p5: { ...p5, ...settings } } }),
+    ];
+    for (const run of stages({})) await expect(run()).rejects.toMatchObject({ code: 'TOKENIZER_MISMATCH' });
+    cpSync(join(languageModel, 'config.json'), file);
+    for (const run of stages({ lora: { targets: ['no_proj'] } }))
+      await expect(run()).rejects.toMatchObject({ code: 'NO_LORA_TARGET' });
   } finally {
     data.dispose();
   }

@@ -51,7 +51,7 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
   const config = resolveTrainConfig(name, manifest.training, options.config);
   const { p5 } = config;
   await refuseOtherPairs(base, dataset);
-  await checkModelDirectory(base);
+  await checkModelDirectory(base, p5);
   const input = { path: base, sha256: await modelDigest(base) };
   const { logEvery: _, checkpointEvery: __, ...decisive } = p5;
   const identity = createHash('sha256')

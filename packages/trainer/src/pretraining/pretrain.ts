@@ -110,7 +110,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       'pretrain.lora adapts a model that there is: give one to continue from (--model), or leave lora out',
     );
   }
-  if (config.from !== undefined) await checkModelDirectory(config.from);
+  if (config.from !== undefined) await checkModelDirectory(config.from, config);
   const parent = config.from === undefined ? null : await modelDigest(config.from);
   const stage = {
     stage: 'pretrain' as const,
