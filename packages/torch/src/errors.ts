@@ -18,6 +18,8 @@ export type TensorErrorCode =
   | 'TENSOR_SCOPE'
   /** a tensor file that cannot be read or written, or is damaged */
   | 'TENSOR_FILE'
+  /** a tensor file of numbers of a kind that is not read */
+  | 'TENSOR_DTYPE'
   /** an optimiser's state that does not fit its parameters */
   | 'TENSOR_STATE'
   /** several processes that can't work together, or do not do the same */
@@ -29,11 +31,14 @@ export type TensorErrorCode =
 export class TensorError extends LarrError {
   readonly operator: string;
   readonly shapes: readonly (readonly number[])[];
+  /** What went wrong, without the operator and the shapes. */
+  readonly reason: string;
 
   constructor(code: TensorErrorCode, operator: string, shapes: readonly (readonly number[])[], message: string) {
     const given = shapes.length > 0 ? ` (shapes ${shapes.map((shape) => `[${shape.join(', ')}]`).join(', ')})` : '';
     super(code, `${operator}: ${message}${given}`);
     this.operator = operator;
     this.shapes = shapes;
+    this.reason = message;
   }
 }

@@ -44,7 +44,7 @@ export interface LoadedTensors {
  * to such a tensor never changes the file. The file must not be truncated while they live.
  * @param options.device  where to (default cpu)
  * @param options.dtype   what to convert floating tensors to
- * @throws TensorError TENSOR_FILE when the file cannot be read or is damaged
+ * @throws TensorError TENSOR_FILE when the file cannot be read or is damaged, TENSOR_DTYPE where its numbers are of a kind not read
  */
 export function loadSafetensors(path: string, options: { device?: Device; dtype?: DType } = {}): LoadedTensors {
   const damaged = (reason: string): TensorError =>
@@ -133,7 +133,7 @@ function part(name: string, value: Record<string, unknown>, damaged: (reason: st
   if (typeof dtype !== 'string') throw damaged(`'${name}' has no dtype`);
   if (bytes === undefined) {
     throw new TensorError(
-      'TENSOR_FILE',
+      'TENSOR_DTYPE',
       'loadSafetensors',
       [],
       `'${name}' is ${dtype}, which is not supported: ${[...readable.keys()].join(', ')} are`,
@@ -192,10 +192,17 @@ export function saveSafetensors(
   bytes.writeBigUInt64LE(BigInt(padded - 8));
   json.copy(bytes, 8);
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
-  writeTensors(
-    path,
-    temporary,
-    bytes,
-    entries.map(({ tensor }) => tensor),
-  );
+  try {
+    writeTensors(
+      path,
+      temporary,
+      bytes,
+      entries.map(({ tensor }) => tensor),
+    );
+  } catch (error) {
+    // The shapes of everything that was to be saved would hide why it was not.
+    if (error instanceof TensorError && error.code === 'TENSOR_FILE')
+      throw new TensorError(error.code, 'saveSafetensors', [], error.reason);
+    throw error;
+  }
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, UsageError } from '@larr/core';
 import { z } from 'zod';
+import { refuseLfsPointer } from './lfs-pointer.js';
 
 /**
  * The decoder families whose Hugging Face directories load here. They differ in biases and in the norm of queries and keys only.
@@ -100,6 +101,16 @@ const BAICHUAN_1_VOCABULARY = 64_000;
  * @throws DataError `BAD_MODEL_CONFIG`, UsageError `UNKNOWN_ARCHITECTURE`, naming the file and the key.
  */
 export function fromHuggingFace(json: unknown, from: string): { config: DecoderConfig; layout: WeightLayout } {
+  const known = `${readable.join(', ')} (docs/language-model.md)`;
+  // Before its keys: those of other families are other ones.
+  const { data: named } = z.looseObject({ model_type: z.string() }).safeParse(json);
+  if (named !== undefined && !readable.includes(named.model_type)) {
+    throw new UsageError(
+      'UNKNOWN_ARCHITECTURE',
+      `${from}: model_type "${named.model_type}" is not one that this program knows. Known: ${known}.`,
+      { file: from },
+    );
+  }
   const parsed = huggingFaceSchema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
@@ -110,14 +121,6 @@ export function fromHuggingFace(json: unknown, from: string): { config: DecoderC
     );
   }
   const config = parsed.data;
-  const known = `${readable.join(', ')} (docs/language-model.md)`;
-  if (!readable.includes(config.model_type)) {
-    throw new UsageError(
-      'UNKNOWN_ARCHITECTURE',
-      `${from}: model_type "${config.model_type}" is not one that this program knows. Known: ${known}.`,
-      { file: from },
-    );
-  }
   const unsupported = (key: string, value: unknown) =>
     new UsageError(
       'UNKNOWN_ARCHITECTURE',
@@ -293,6 +296,7 @@ export async function readDecoderConfig(directory: string): Promise<{ config: De
   try {
     json = JSON.parse(text);
   } catch (error) {
+    refuseLfsPointer(path, 'BAD_MODEL_CONFIG');
     throw new DataError('BAD_MODEL_CONFIG', `${path} is not JSON: ${(error as Error).message}. Copy it again.`, {
       file: path,
     });

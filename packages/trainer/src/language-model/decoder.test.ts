@@ -548,6 +548,48 @@ print(json.dumps(out))`;
       /tokenizer\.json: The tokenizer cannot be built/,
       (d: string) => writeFileSync(join(d, 'tokenizer.json'), '{"added_tokens": [], "model": {"type": "Tree"}}'),
     ],
+    [
+      'a family whose keys are others',
+      'UNKNOWN_ARCHITECTURE',
+      /model_type "gpt2" is not one.*Known: llama/,
+      (d: string) => writeFileSync(join(d, 'config.json'), '{"model_type": "gpt2", "n_embd": 64, "n_layer": 2}'),
+    ],
+    [
+      'weights in 8 bits',
+      'BAD_WEIGHTS',
+      /model\.safetensors: 'a' is F8_E4M3, which is not supported.*(?<!Copy it again.*)$/,
+      (d: string) => {
+        const header = Buffer.from('{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}');
+        const length = Buffer.alloc(8);
+        length.writeBigUInt64LE(BigInt(header.length));
+        writeFileSync(join(d, 'model.safetensors'), Buffer.concat([length, header, Buffer.alloc(1)]));
+      },
+    ],
+    ...(
+      [
+        ['model.safetensors', 'BAD_WEIGHTS'],
+        ['config.json', 'BAD_MODEL_CONFIG'],
+        ['tokenizer.json', 'BAD_TOKENIZER'],
+      ] as const
+    ).map(
+      ([file, code]) =>
+        [
+          `a git-LFS pointer for its ${file}`,
+          code,
+          new RegExp(`${file.replace('.', '\\.')} is not the file itself but a git-LFS pointer.*git lfs pull`),
+          (d: string) =>
+            writeFileSync(join(d, file), 'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n'),
+        ] as const,
+    ),
+    [
+      'a git-LFS pointer for its tokenizer.model',
+      'BAD_TOKENIZER',
+      /tokenizer\.model is not the file itself but a git-LFS pointer/,
+      (d: string) => {
+        rmSync(join(d, 'tokenizer.json'));
+        writeFileSync(join(d, 'tokenizer.model'), 'version https://git-lfs.github.com/spec/v1\noid sha256:abc\n');
+      },
+    ],
     ['an unknown family', 'UNKNOWN_ARCHITECTURE', /gpt_neox/, (d: string) => editConfig(d, { model_type: 'gpt_neox' })],
     [
       'a config for another shape',

@@ -7,6 +7,7 @@ import { loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy, zeros } fr
 import { z } from 'zod';
 import { halveWeights, wholeWeights } from './compact-weights.js';
 import { disposeDecoder, growVocabulary } from './decoder.js';
+import { refuseLfsPointer } from './lfs-pointer.js';
 import {
   type Adapter,
   addLora,
@@ -226,6 +227,7 @@ export async function loadAdapted(
       try {
         tensors = loadSafetensors(path).tensors;
       } catch (error) {
+        refuseLfsPointer(path, 'BAD_ADAPTERS');
         throw refuse(`cannot be read as safetensors: ${(error as Error).message}`);
       }
       const left = new Set(Object.keys(tensors));

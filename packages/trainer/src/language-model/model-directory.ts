@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DataError, writeFileAtomic } from '@larr/core';
-import { cat, loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy } from '@larr/torch';
+import { cat, loadSafetensors, noGrad, saveSafetensors, type Tensor, TensorError, tidy } from '@larr/torch';
 import { type DecoderConfig, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
 import { type Decoder, type DecoderLayer, outputHead } from './decoder.js';
+import { refuseLfsPointer } from './lfs-pointer.js';
 import { checkLoraTargets } from './lora.js';
 import type { LoraConfig } from './lora-config.js';
 import { rotaryTable } from './rotary.js';
@@ -181,6 +182,7 @@ async function weightFiles(directory: string): Promise<Map<string, string[]>> {
   try {
     map = (JSON.parse(await readFile(index, 'utf8')) as { weight_map?: unknown }).weight_map;
   } catch (error) {
+    refuseLfsPointer(index, 'BAD_MODEL_INDEX');
     throw bad(`is not JSON: ${(error as Error).message}`);
   }
   if (typeof map !== 'object' || map === null) throw bad('has no weight_map');
@@ -287,6 +289,14 @@ function readWeights(file: string): Record<string, Tensor> {
   try {
     return loadSafetensors(file).tensors;
   } catch (error) {
+    refuseLfsPointer(file, 'BAD_WEIGHTS');
+    if (error instanceof TensorError && error.code === 'TENSOR_DTYPE') {
+      throw new DataError(
+        'BAD_WEIGHTS',
+        `${file}: ${error.reason}. Take the model in bf16, f16 or f32: weights of 8 bits and less are not read here.`,
+        { file },
+      );
+    }
     throw new DataError(
       'BAD_WEIGHTS',
       `${file} cannot be read as safetensors: ${(error as Error).message}. Copy it again from where the model was published.`,

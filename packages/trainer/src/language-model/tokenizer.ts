@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, wrapKeyword } from '@larr/core';
 import { JsonTokenizer, type TokenizerSettings } from './json-tokenizer.js';
+import { refuseLfsPointer } from './lfs-pointer.js';
 import { SentencePieceTokenizer } from './sentencepiece/tokenizer.js';
 import type { TokenizerEngine } from './tokenizer-engine.js';
 import { BOS_TOKEN, EOS_TOKEN, PAD_TOKEN, type TokenizerJson } from './tokenizer-training.js';
@@ -129,6 +130,7 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
     | { added_tokens?: string[]; special_pieces?: string[] }
     | undefined;
   if (existsSync(pieces) && (ownSentencePiece !== undefined || !existsSync(path))) {
+    refuseLfsPointer(pieces, 'BAD_TOKENIZER');
     const added = ownSentencePiece?.added_tokens ?? (await addedTokens(directory, settings));
     return new Tokenizer(
       new SentencePieceTokenizer(await readFile(pieces), pieces, added, ownSentencePiece?.special_pieces),
@@ -182,6 +184,7 @@ async function readJson(path: string): Promise<unknown> {
     if (typeof value === 'object' && value !== null) return value;
     throw new Error('it holds no object');
   } catch (error) {
+    refuseLfsPointer(path, 'BAD_TOKENIZER');
     throw new DataError('BAD_TOKENIZER', `${path} is not JSON: ${(error as Error).message}. Copy it again.`, {
       file: path,
     });
