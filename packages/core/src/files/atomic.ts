@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { makeDirectory } from './make-directory.js';
 import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
@@ -7,15 +7,20 @@ import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
 /**
  * Writes a file so that other processes, and a later run after a crash, see either the old content or all of the new.
  * The parent directory is made if needed.
+ * @param content whole, or in pieces that are written one after another
  * @param mode permissions of the file, less the process's mask
  */
-export async function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array | Generator<Uint8Array>,
+  mode = 0o666,
+): Promise<void> {
   makeDirectory(dirname(path));
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
     const handle = await open(temporary, 'w', mode);
     try {
-      await handle.writeFile(content);
+      await writeFile(handle, content);
       await handle.sync();
     } finally {
       await handle.close();

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, truncate, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { DataError, readSafetensors, tensorPlaces, writeSafetensors } from '../index.js';
+import { DataError, encodeSafetensors, readSafetensors, tensorPlaces, writeSafetensors } from '../index.js';
 
 const folder = () => mkdtemp(join(tmpdir(), 'larr-safetensors-'));
 
@@ -85,4 +85,19 @@ test('a shape that does not fit its data is refused', async () => {
   await expect(
     writeSafetensors(join(await folder(), 'a'), { a: { shape: [2, 2], data: new Float32Array(3) } }),
   ).rejects.toThrow(/shape \[2,2\]/);
+});
+
+test('what is written is the bytes of the encoded file, and no copy of the tensors is made for it', async () => {
+  const path = join(await folder(), 'large.safetensors');
+  const data = Float32Array.from({ length: 12_000_000 }, (_, i) => i);
+  const before = process.memoryUsage().arrayBuffers;
+  let most = 0;
+  const watch = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+  }, 1);
+  await writeSafetensors(path, { data: { shape: [data.length], data } });
+  clearInterval(watch);
+  expect(most).toBeGreaterThanOrEqual(0);
+  expect(most).toBeLessThan(8 << 20);
+  expect(Buffer.compare(await readFile(path), encodeSafetensors({ data: { shape: [data.length], data } }))).toBe(0);
 });

@@ -183,24 +183,38 @@ function sizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }
 
+/** What a tensor is written from: its type follows from the array unless `dtype` says BF16, F16 or BOOL. */
+type Writable = Record<string, { shape: readonly number[]; data: SafetensorsData; dtype?: SafetensorsDType }>;
+
 /**
- * Writes a safetensors file atomically. Tensors are laid out by falling alignment and then name, so the same input gives
- * the same bytes and every tensor is aligned.
- * @param tensors name → typed data with its shape; the type follows from the array unless `dtype` says BF16, F16 or BOOL
+ * Writes a safetensors file atomically, without a copy of the tensors. They are laid out by falling alignment and then name, so the
+ * same input gives the same bytes and every tensor is aligned.
  */
 export async function writeSafetensors(
   path: string,
-  tensors: Record<string, { shape: readonly number[]; data: SafetensorsData; dtype?: SafetensorsDType }>,
+  tensors: Writable,
   metadata: Record<string, string> = {},
 ): Promise<void> {
-  await writeFileAtomic(path, encodeSafetensors(tensors, metadata));
+  await writeFileAtomic(path, pieces(tensors, metadata));
 }
 
-/** The bytes of a safetensors file. See `writeSafetensors`. */
-export function encodeSafetensors(
-  tensors: Record<string, { shape: readonly number[]; data: SafetensorsData; dtype?: SafetensorsDType }>,
-  metadata: Record<string, string> = {},
-): Uint8Array {
+/** The bytes of a safetensors file of less than 4 GiB. See `writeSafetensors`. */
+export function encodeSafetensors(tensors: Writable, metadata: Record<string, string> = {}): Uint8Array {
+  const all = [...pieces(tensors, metadata)];
+  const bytes = new Uint8Array(all.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of all) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+/** A Uint8Array cannot be of 4 GiB or more. */
+const PIECE_BYTES = 1 << 28;
+
+/** The bytes of a file: its header, then each tensor's own. */
+function* pieces(tensors: Writable, metadata: Record<string, string>): Generator<Uint8Array> {
   const entries = Object.entries(tensors).map(([name, t]) => {
     const dtype = t.dtype ?? dtypeOf(t.data);
     const count = t.shape.reduce((product, n) => product * n, 1);
@@ -219,20 +233,16 @@ export function encodeSafetensors(
     header[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
     offset += data.byteLength;
   }
-  let json = new TextEncoder().encode(JSON.stringify(header));
+  const json = new TextEncoder().encode(JSON.stringify(header));
   const padded = Math.ceil(json.length / 8) * 8;
-  const spaces = new Uint8Array(padded).fill(0x20);
-  spaces.set(json);
-  json = spaces;
-  const bytes = new Uint8Array(8 + json.length + offset);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
-  bytes.set(json, 8);
-  let at = 8 + json.length;
+  const head = new Uint8Array(8 + padded).fill(0x20);
+  new DataView(head.buffer).setBigUint64(0, BigInt(padded), true);
+  head.set(json, 8);
+  yield head;
   for (const { data } of entries) {
-    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
-    at += data.byteLength;
+    for (let at = 0; at < data.byteLength; at += PIECE_BYTES)
+      yield new Uint8Array(data.buffer, data.byteOffset + at, Math.min(PIECE_BYTES, data.byteLength - at));
   }
-  return bytes;
 }
 
 function dtypeOf(data: SafetensorsData): SafetensorsDType {
