@@ -146,6 +146,7 @@ step_test_torch() {
   vitest cuda packages/torch/src/cuda.test.ts || failed=1
   if [ -e $kernels/Release/larr_native.node ]; then
     vitest addon packages/native-cuda/src/environments.test.ts packages/native-cuda/src/infonce.test.ts || failed=1
+    LARR_DEVICE=cuda vitest scene packages/native-cuda/src/scene-scorer.test.ts || failed=1
   fi
   vitest torch packages/torch --exclude '**/cuda.test.ts' || failed=1
   return $failed

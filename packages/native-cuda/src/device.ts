@@ -26,7 +26,7 @@ export interface CudaInfo {
 }
 
 export interface DeviceInfo {
-  /** Where InfoNCE runs: `cpu`, or the `cuda:<index>` that `LARR_DEVICE` asked for. The scene encoder runs on the CPU. */
+  /** Where InfoNCE and the scene encoder run: `cpu`, or the `cuda:<index>` that `LARR_DEVICE` asked for. The ranker runs on the CPU. */
   device: string;
   /** The instruction set in use: the best supported one, or what `LARR_ISA` asked for. */
   isa: Isa;

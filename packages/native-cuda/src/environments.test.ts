@@ -107,15 +107,24 @@ test('LARR_ISA, LARR_THREADS and LARR_DEVICE choose, and refuse what is not ther
   }
 });
 
+/** A scorer of random weights, in a program of `run`. */
+const scorer = `
+  const dims = { d: 64, heads: 4, ffn: 96, headHidden: 40, out: 24 }, fields = 3;
+  const numbers = (n, seed) => Float32Array.from({ length: n }, (_, i) => Math.sin((i + 1) * seed) / 4);
+  const weights = Object.fromEntries(Object.entries(L.weightShapes(fields, dims)).map(([name, shape], i) => [name, numbers(shape.reduce((a, b) => a * b, 1), i + 1.3)]));
+  const make = (dtype, change) => new L.SceneScorer({ table: numbers(90 * 64, 0.7), fieldOf: Int32Array.from({ length: 90 }, (_, e) => e % 3), fields, dims, weights, dtype, ...change });
+  const rows = Int32Array.from({ length: 20_000 * 3 }, (_, i) => i % 11 === 0 ? -1 : (i * 7919 % 30) * 3 + i % 3);`;
+
 test('a GPU that is not there is one clear error of every call, before any work', () => {
   const ended = run(
-    `for (const call of [L.deviceInfo, () => L.infoNceSync(p), () => L.infoNce(p)]) {
+    `${scorer}
+     for (const call of [L.deviceInfo, () => L.infoNceSync(p), () => L.infoNce(p), () => make('f32')]) {
        try { await call(); console.log('no error'); } catch (e) { console.log(e.name, e.code, e.message); }
      }`,
     { LARR_DEVICE: 'cuda:77' },
   );
   const lines = ended.stdout.trim().split('\n');
-  expect(lines).toHaveLength(3);
+  expect(lines).toHaveLength(4);
   for (const line of lines)
     expect(line).toMatch(/^KernelError NO_SUCH_DEVICE LARR_DEVICE=cuda:77 is not available: \S+/);
 });
@@ -235,6 +244,55 @@ test.runIf(gpu)('calls from several threads share the GPU, and an exit among the
     for (let i = 0; i < 3; i++) new Worker(new URL('data:text/javascript,' + encodeURIComponent(source)));
     const losses = await Promise.all(Array.from({ length: 20 }, () => L.infoNce(p).then((r) => r.loss)));
     console.log(new Set(losses).size);
+    setTimeout(() => process.exit(7), 300);`);
+  expect(ended).toMatchObject({ status: 7, signal: null, stdout: '1\n', stderr: '' });
+});
+
+test.runIf(gpu)('the scene encoder gives on the GPU what it gives on the processor', () => {
+  const body = `${scorer}
+    const found = [];
+    for (const dtype of ['f32', 'bf16']) {
+      const s = make(dtype);
+      for (const n of [1, 500, 20_000]) {
+        const some = rows.subarray(0, 3 * n);
+        const { z, attention } = await s.encodeWithAttention(some);
+        const targets = numbers(n * 24, 2.1);
+        const { scores, top } = await s.score({ rows: some, targets, topK: 10, attention: true });
+        found.push({ device: s.device, same: s.encodeSync(some).every((x, i) => x === z[i]), best: top.rows.every((row, i) => scores[row] === top.scores[i]),
+          values: [z, attention, scores].map((x) => Array.from({ length: Math.min(200, x.length) }, (_, i) => x[(i * 7919) % x.length])) });
+      }
+    }
+    console.log(JSON.stringify(found));`;
+  const [here, there] = [run(body), onGpu(body)].map((ended) => JSON.parse(ended.stdout));
+  here.forEach((wanted: (typeof here)[0], i: number) => {
+    expect(wanted).toMatchObject({ device: 'cpu', same: true, best: true });
+    expect(there[i]).toMatchObject({ device: 'cuda:0', same: true, best: true });
+    wanted.values.forEach((values: number[], j: number) => {
+      const most = Math.max(...values.map(Math.abs));
+      values.forEach((value, n) => {
+        expect(Math.abs(there[i].values[j][n] - value)).toBeLessThan((i < 3 ? 1e-4 : 6e-2) * most);
+      });
+    });
+  });
+});
+
+test.runIf(gpu)('what is too wide for the GPU is encoded on the processor, which says why', () => {
+  const ended = onGpu(`${scorer}
+    const wide = { d: 64, heads: 4, ffn: 40_000, headHidden: 40, out: 24 };
+    const s = make('f32', { dims: wide, weights: Object.fromEntries(Object.entries(L.weightShapes(fields, wide)).map(([name, shape], i) => [name, numbers(shape.reduce((a, b) => a * b, 1), i + 1.3)])) });
+    console.log(s.device, s.whyCpu, (await s.encode(rows.subarray(0, 30))).every(Number.isFinite));`);
+  expect(ended.stdout).toMatch(/^cpu scene encoder: .* bytes of shared memory.* true$/m);
+});
+
+test.runIf(gpu)('the scene encoder is shared by worker threads, and an exit among its calls is clean', () => {
+  const body = `${scorer}
+    const s = make('bf16');`;
+  const ended = onGpu(`${body}
+    import { Worker } from 'node:worker_threads';
+    const source = ${JSON.stringify(program(`${body} setInterval(() => s.encode(rows), 1);`))};
+    for (let i = 0; i < 3; i++) new Worker(new URL('data:text/javascript,' + encodeURIComponent(source)));
+    const firsts = await Promise.all(Array.from({ length: 20 }, () => s.encode(rows).then((z) => z[77])));
+    console.log(new Set(firsts).size);
     setTimeout(() => process.exit(7), 300);`);
   expect(ended).toMatchObject({ status: 7, signal: null, stdout: '1\n', stderr: '' });
 });

@@ -27,13 +27,15 @@ export interface Native {
   ): [number, number] | Promise<[number, number]>;
   gatherRows(table: Float32Array, tableRows: number, width: number, rows: Int32Array, out: Float32Array): void;
   mapFile(path: string): ArrayBuffer;
+  /** `gpu` −1: the processor. The encoder, and why it is not on that GPU: empty where it is, or none was asked for. */
   makeEncoder(
     table: Float32Array,
     fieldOf: Int32Array,
     weights: Float32Array[],
     dims: Int32Array,
     bf16: boolean,
-  ): object;
+    gpu: number,
+  ): [encoder: object, whyCpu: string];
   encode(
     encoder: object | null,
     rows: Int32Array,

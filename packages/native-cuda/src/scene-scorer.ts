@@ -1,4 +1,5 @@
 import { count, floats, holder, ints, isBf16, pin, shape } from './arrays.js';
+import { activeGpuSync } from './device.js';
 import { KernelError } from './errors.js';
 import { native } from './native.js';
 
@@ -12,7 +13,7 @@ export interface EncoderDims {
 }
 
 export interface SceneScorerOptions {
-  /** [entries, d]: one embedding per (field, text). Not copied where there are more than 16,384 entries: must not be written then. */
+  /** [entries, d]: one embedding per (field, text). Not copied on the processor where there are more than 16,384 entries: must not be written then. */
   table: Float32Array;
   /** [entries]: the field of each entry, 0 .. fields-1. */
   fieldOf: Int32Array;
@@ -73,12 +74,20 @@ export interface ScoreResult {
  * logit per head and one value vector per table entry, per row only their softmax, the sum, and the layers above. Immutable; many
  * calls may run at once. A missing keyword (-1) is left out of attention.
  *
+ * On the GPU that `LARR_DEVICE=cuda[:n]` names, where it does: table and weights are copied there once, rows and results at every call.
+ * The constructor then waits for the driver where nobody has asked it yet, and folds the whole table.
+ *
  * @throws KernelError BAD_ARGUMENT, BAD_SHAPE or DETACHED naming the argument or weight; OUT_OF_RANGE naming row and field of an index
- *   that is neither -1 nor an entry of that field; DISPOSED.
+ *   that is neither -1 nor an entry of that field; DISPOSED; NO_SUCH_DEVICE where `LARR_DEVICE` asks for a GPU that is not there or too old;
+ *   OUT_OF_MEMORY where the machine or the GPU has not enough of it; KERNEL_FAILED for what else the GPU refuses.
  */
 export class SceneScorer implements Disposable {
   readonly fields: number;
   readonly dims: Readonly<EncoderDims>;
+  /** Where it runs: `cpu` or `cuda:<index>`. */
+  readonly device: string;
+  /** Why it runs on the processor although `LARR_DEVICE` names a GPU: a row is too wide for the shared memory of its blocks. */
+  readonly whyCpu: string | undefined;
   #encoder: object | null;
 
   constructor(options: SceneScorerOptions) {
@@ -104,7 +113,11 @@ export class SceneScorer implements Disposable {
     );
     const sizes = Int32Array.of(fields, dims.d, dims.heads, dims.ffn, dims.headHidden, dims.out);
     pin(table);
-    this.#encoder = native().makeEncoder(table, fieldOf, weights, sizes, isBf16(options.dtype));
+    const gpu = activeGpuSync();
+    const [encoder, whyCpu] = native().makeEncoder(table, fieldOf, weights, sizes, isBf16(options.dtype), gpu);
+    this.#encoder = encoder;
+    this.whyCpu = whyCpu || undefined;
+    this.device = gpu < 0 || whyCpu ? 'cpu' : `cuda:${gpu}`;
     this.fields = fields;
     this.dims = dims;
   }

@@ -1,24 +1,26 @@
 #include "arrays.h"
 #include "larr/kernels.h"
+#include "scene_kernel.h"
 #include "surface.h"
 
 namespace larr::addon {
 namespace {
 
-// The table belongs to JavaScript and is referenced as long as the encoder is. Calls under way share the encoder and reference its handle.
+// The table belongs to JavaScript and is referenced as long as an encoder that reads it is. Calls under way share the encoder and reference its handle.
 struct Handle {
-  std::shared_ptr<SceneEncoder> encoder;
+  std::shared_ptr<const SceneKernel> encoder;
   Napi::ObjectReference table;
 };
 
-std::shared_ptr<SceneEncoder> encoder_of(const Napi::Value& value) {
+std::shared_ptr<const SceneKernel> encoder_of(const Napi::Value& value) {
   if (!value.IsExternal()) throw std::invalid_argument("the scene scorer has been disposed of");
   return value.As<Napi::External<Handle>>().Data()->encoder;
 }
 
 }  // namespace
 
-// makeEncoder(table, fieldOf, weights: Float32Array[18] in the order of EncoderWeights, [fields, d, heads, ffn, headHidden, out], bf16)
+// makeEncoder(table, fieldOf, weights: Float32Array[18] in the order of EncoderWeights, [fields, d, heads, ffn, headHidden, out], bf16, gpu)
+//   -> [encoder, why it is not on that GPU (empty where it is)]; gpu -1: the processor
 Napi::Value make_encoder(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const int32_t* dims = ints(info[3], 6, "dims");
@@ -45,14 +47,17 @@ Napi::Value make_encoder(const Napi::CallbackInfo& info) {
     w.norm2_weight = next(d), w.norm2_bias = next(d);
     w.head1_weight = next(h * d), w.head1_bias = next(h);
     w.head2_weight = next(o * h), w.head2_bias = next(o);
-    auto made = std::make_shared<SceneEncoder>(shape, w, table, info[4].ToBoolean() ? Dtype::bf16 : Dtype::f32);
+    auto made = make_scene_kernel(shape, w, table, info[4].ToBoolean() ? Dtype::bf16 : Dtype::f32, info[5].As<Napi::Number>().Int32Value());
     const int64_t bytes = int64_t(made->bytes());
-    auto* handle = new Handle{std::move(made), Napi::Persistent(info[0].As<Napi::Object>())};
+    auto answer = Napi::Array::New(info.Env(), 2);
+    answer.Set(1u, made->why_cpu());
+    auto* handle = new Handle{made, made->reads_table() ? Napi::Persistent(info[0].As<Napi::Object>()) : Napi::ObjectReference()};
     Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes);
-    return Napi::External<Handle>::New(info.Env(), handle, [bytes](Napi::Env env, Handle* held) {
+    answer.Set(0u, Napi::External<Handle>::New(info.Env(), handle, [bytes](Napi::Env env, Handle* held) {
       delete held;
       Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
-    });
+    }));
+    return answer;
   });
 }
 
@@ -67,7 +72,7 @@ Napi::Value encode_call(const Napi::CallbackInfo& info) {
     float* attention = floats(info[4], size_t(n) * size_t(shape.heads) * size_t(1 + shape.fields), "attention");
     return call(
         info.Env(), info[5].ToBoolean(), {info[0], info[1], info[3], info[4]},
-        [=](const std::atomic<bool>* cancel) { encoder->encode(rows, n, z, attention, {.cancel = cancel}); },
+        [=](const std::atomic<bool>* cancel) { encoder->encode(rows, n, z, attention, cancel); },
         [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
   });
 }
@@ -86,10 +91,7 @@ Napi::Value score_call(const Napi::CallbackInfo& info) {
     auto best = std::make_shared<std::vector<Scored>>();
     return call(
         info.Env(), info[8].ToBoolean(), {info[0], info[1], info[3], info[5], info[6]},
-        [=](const std::atomic<bool>* cancel) {
-          encoder->score(rows, n, targets, one_target, scores, attention, {.cancel = cancel});
-          *best = top_k(scores, n, k);
-        },
+        [=](const std::atomic<bool>* cancel) { *best = encoder->score(rows, n, targets, one_target, scores, attention, k, cancel); },
         [best](Napi::Env env) -> Napi::Value {
           auto best_rows = Napi::Int32Array::New(env, best->size());
           auto best_scores = Napi::Float32Array::New(env, best->size());

@@ -7,6 +7,7 @@
 
 #include "../encoder/plan.h"
 #include "../simd/bf16.h"
+#include "larr/cuda_encoder.h"
 
 namespace larr::cuda {
 namespace {
@@ -131,7 +132,7 @@ EncoderPlan choose_plan(const EncoderShape& s, Dtype compute, size_t shared_limi
   }
   const EncoderPlan p = sized(general_plan(s, compute));
   if (general_shared_bytes(p) > shared_limit)
-    throw std::invalid_argument("scene encoder: " + std::to_string(general_rows) + " rows of d = " + std::to_string(s.dim) + ", ffn = " + std::to_string(s.ffn) +
+    throw CudaTooWide("scene encoder: " + std::to_string(general_rows) + " rows of d = " + std::to_string(s.dim) + ", ffn = " + std::to_string(s.ffn) +
                                 ", headHidden = " + std::to_string(s.head_hidden) + ", out = " + std::to_string(s.out) + " and " + std::to_string(s.fields) +
                                 " fields need " + std::to_string(general_shared_bytes(p)) + " bytes of shared memory, this GPU's blocks have " +
                                 std::to_string(shared_limit));

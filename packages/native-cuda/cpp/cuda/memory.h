@@ -2,7 +2,7 @@
 #pragma once
 #include "runtime.h"
 
-namespace larr::cuda {
+namespace larr::cuda::inline LARR_SIDE {
 
 // The calling thread's current device, put back afterwards.
 class OnDevice {

@@ -9,12 +9,17 @@
 
 namespace larr {
 
+// The sizes make sense, but a GPU's blocks have too little shared memory for them.
+struct CudaTooWide : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
 // As SceneEncoder: folds the table, packs the weights, uploads both once; immutable, so any number of threads may call at once.
 // Errors in the arguments are std::invalid_argument, what the CUDA runtime refuses is a std::runtime_error that says so.
 class CudaSceneEncoder {
  public:
   // Throws CudaMissing where there is no such device or it is older than compute capability 8.0, std::invalid_argument where the sizes
-  // make no sense or a row is too wide for this GPU's shared memory (four rows of 2 max(d, out) + max(ffn, headHidden) floats fit).
+  // make no sense, CudaTooWide where a row is too wide for this GPU's shared memory (four rows of 2 max(d, out) + max(ffn, headHidden) floats fit).
   CudaSceneEncoder(const EncoderShape& shape, const EncoderWeights& weights, const EncoderTable& table, Dtype compute, int device = 0);
   ~CudaSceneEncoder();
   CudaSceneEncoder(const CudaSceneEncoder&) = delete;

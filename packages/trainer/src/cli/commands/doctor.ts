@@ -70,10 +70,10 @@ export function kernelFindings({ device, isa, isas, threads, cuda }: DeviceInfo)
     ({ index, name, computeCapability, memory }) =>
       `cuda:${index} ${name} (${computeCapability}, ${(memory / 2 ** 30).toFixed(0)} GiB)`,
   );
-  const cpu = `CPU, ${isa}, ${threads} threads`;
+  const place = device === 'cpu' ? `CPU, ${isa}, ${threads} threads` : `${device} (LARR_DEVICE)`;
   return [
-    { name: 'InfoNCE kernel', found: device === 'cpu' ? cpu : `${device} (LARR_DEVICE)` },
-    { name: 'scene encoder', found: cpu },
+    { name: 'InfoNCE kernel', found: place },
+    { name: 'scene encoder', found: place },
     { name: 'instruction sets', found: isas.join(' ') },
     { name: 'CUDA kernels', found: devices.join(', ') || `not in use: ${cuda.problem}` },
   ];
