@@ -11,6 +11,56 @@ export interface Document {
   prompt: number;
 }
 
+/** Documents by number. */
+export interface DocumentList {
+  readonly length: number;
+  at(number: number): Document | undefined;
+}
+
+/** Tokens that are laid out in one piece of memory. */
+const TOKENS_TOGETHER = 1 << 20;
+
+/** Documents that lie one behind another, 4 bytes a token and 32 a document: an object for each would be some 200. */
+export class StoredDocuments implements DocumentList {
+  readonly #pieces: Int32Array[] = [];
+  /** Of each document: its piece, where it begins and ends there, and its prompt. */
+  readonly #piece: number[] = [];
+  readonly #start: number[] = [];
+  readonly #end: number[] = [];
+  readonly #prompt: number[] = [];
+  #used = 0;
+
+  get length(): number {
+    return this.#start.length;
+  }
+
+  push({ ids, prompt }: Document): void {
+    if (this.#pieces.length === 0 || this.#used + ids.length > this.#pieces.at(-1)!.length) {
+      this.#pieces.push(new Int32Array(Math.max(TOKENS_TOGETHER, ids.length)));
+      this.#used = 0;
+    }
+    this.#pieces.at(-1)!.set(ids, this.#used);
+    this.#piece.push(this.#pieces.length - 1);
+    this.#start.push(this.#used);
+    this.#used += ids.length;
+    this.#end.push(this.#used);
+    this.#prompt.push(prompt);
+  }
+
+  at(number: number): Document | undefined {
+    const start = this.#start[number];
+    if (start === undefined) return undefined;
+    return {
+      ids: this.#pieces[this.#piece[number]!]!.subarray(start, this.#end[number]),
+      prompt: this.#prompt[number]!,
+    };
+  }
+
+  *[Symbol.iterator](): Generator<Document> {
+    for (let i = 0; i < this.length; i++) yield this.at(i)!;
+  }
+}
+
 /** The keywords of `keywords` that `names` lists, in the order of `names`. */
 export function pickKeywords(keywords: readonly KeywordText[], names: readonly string[]): KeywordText[] {
   return names.flatMap((name) => keywords.filter((k) => k.keyword === name));
@@ -26,8 +76,8 @@ export function domainDocuments(
   templates: Dataset['manifest']['texts'],
   tokenizer: Tokenizer,
   contextLength: number,
-): { documents: Document[]; truncated: number } {
-  const documents: Document[] = [];
+): { documents: StoredDocuments; truncated: number } {
+  const documents = new StoredDocuments();
   let truncated = 0;
   for (const keywords of pois) {
     const x = pickKeywords(keywords, templates.cptInput);
@@ -42,20 +92,24 @@ export function domainDocuments(
     const prompt = start.length + given.length;
     // A document whose prompt fills the context has nothing left to learn.
     if (Math.min(ids.length, contextLength) > Math.max(prompt, 1))
-      documents.push({ ids: ids.slice(0, contextLength), prompt });
+      documents.push({ ids: ids.subarray(0, contextLength), prompt });
   }
   return { documents, truncated };
 }
 
 /** General text, learnt on every token; a text longer than the context becomes several documents. */
-export function generalDocuments(texts: readonly string[], tokenizer: Tokenizer, contextLength: number): Document[] {
-  const documents: Document[] = [];
+export function generalDocuments(
+  texts: readonly string[],
+  tokenizer: Tokenizer,
+  contextLength: number,
+): StoredDocuments {
+  const documents = new StoredDocuments();
   for (const text of texts) {
     const start = tokenizer.bosId === null ? [] : [tokenizer.bosId];
     const end = tokenizer.eosId === null ? [] : [tokenizer.eosId];
     const ids = Int32Array.from([...start, ...tokenizer.encode(text), ...end]);
     for (let at = 0; at < ids.length - 1; at += contextLength) {
-      const piece = ids.slice(at, at + contextLength);
+      const piece = ids.subarray(at, at + contextLength);
       if (piece.length > 1) documents.push({ ids: piece, prompt: 0 });
     }
   }
@@ -97,16 +151,16 @@ export async function readCorpusLines(path: string): Promise<Record<string, unkn
 
 /** Splits off `count` documents (at most a tenth) that training never sees; which ones, the seed decides. */
 export function holdOut(
-  documents: readonly Document[],
+  documents: DocumentList,
   count: number,
   seed: number,
   stream: string,
-): { train: Document[]; heldOut: Document[] } {
+): { train: DocumentList; heldOut: Document[] } {
   const order = shuffled(documents.length, draws(seed, `held out ${stream}`));
   const kept = Math.min(count, Math.floor(documents.length / 10));
   return {
-    heldOut: Array.from(order.subarray(0, kept), (i) => documents[i]!),
-    train: Array.from(order.subarray(kept), (i) => documents[i]!),
+    heldOut: Array.from(order.subarray(0, kept), (i) => documents.at(i)!),
+    train: { length: order.length - kept, at: (i) => documents.at(order[kept + i]!) },
   };
 }
 
@@ -117,7 +171,7 @@ export interface StreamCursor {
 }
 
 /** Gives documents without end, each epoch in an order of its own. */
-export function documentStream(documents: readonly Document[], seed: number, name: string) {
+export function documentStream(documents: DocumentList, seed: number, name: string) {
   let epoch = -1;
   let order: Int32Array = new Int32Array(0);
   return (cursor: StreamCursor): Document => {
@@ -129,6 +183,6 @@ export function documentStream(documents: readonly Document[], seed: number, nam
       epoch = cursor.epoch;
       order = shuffled(documents.length, draws(seed, `order ${name}`, epoch));
     }
-    return documents[order[cursor.next++]!]!;
+    return documents.at(order[cursor.next++]!)!;
   };
 }

@@ -13,7 +13,7 @@ import { disposeDecoder } from '../language-model/decoder.js';
 import { loadLanguageModel } from '../language-model/model-directory.js';
 import { readRecord } from '../report/run-record.js';
 import type { PretrainConfigInput } from './config.js';
-import { documentStream, domainDocuments, generalDocuments } from './documents.js';
+import { documentStream, domainDocuments, generalDocuments, StoredDocuments } from './documents.js';
 import { ofTokens, pretrain } from './pretrain.js';
 
 let root: string;
@@ -213,20 +213,35 @@ describe('documents', () => {
     const { documents, truncated } = domainDocuments([poi, poi.slice(0, 2)], templates, tokenizer, 64);
     expect(truncated).toBe(0);
     expect(documents).toHaveLength(1);
-    expect(documents[0]!.ids).toHaveLength(1 + 8 + 4 + 1);
-    expect(documents[0]!.prompt).toBe(9);
+    expect(documents.at(0)!.ids).toHaveLength(1 + 8 + 4 + 1);
+    expect(documents.at(0)!.prompt).toBe(9);
   });
 
   it('are cut at the context, and counted', () => {
     const { documents, truncated } = domainDocuments([poi], templates, tokenizer, 11);
     expect(truncated).toBe(1);
-    expect(documents[0]!.ids).toHaveLength(11);
-    expect(domainDocuments([poi], templates, tokenizer, 9).documents).toEqual([]);
+    expect(documents.at(0)!.ids).toHaveLength(11);
+    expect(domainDocuments([poi], templates, tokenizer, 9).documents).toHaveLength(0);
   });
 
   it('of general text longer than the context become several, none of a single token', () => {
-    const lengths = generalDocuments(['a b c d e f g h i j', 'a'], tokenizer, 4).map(({ ids }) => ids.length);
+    const pieces = generalDocuments(['a b c d e f g h i j', 'a'], tokenizer, 4);
+    const lengths = Array.from(pieces, ({ ids }) => ids.length);
     expect(lengths).toEqual([4, 4, 4, 3]);
+  });
+
+  it('are stored as they were given, whatever their lengths', () => {
+    const lengths = [3, 1_000_000, 0, 60_000, 2_000_000, 5, 1];
+    const given = lengths.map((length, i) => ({ ids: new Int32Array(length).fill(i), prompt: 2 * i }));
+    const documents = new StoredDocuments();
+    for (const document of given) documents.push(document);
+    expect(documents).toHaveLength(given.length);
+    given.forEach(({ ids, prompt }, i) => {
+      const found = documents.at(i)!;
+      expect(found.prompt).toBe(prompt);
+      expect(Buffer.compare(new Uint8Array(found.ids.slice().buffer), new Uint8Array(ids.buffer))).toBe(0);
+    });
+    expect(documents.at(given.length)).toBeUndefined();
   });
 
   it('come in an order that each epoch and seed decide, every one once an epoch', () => {

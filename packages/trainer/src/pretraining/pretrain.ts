@@ -28,6 +28,7 @@ import { writePretrainReport } from '../report/stage-reports.js';
 import { PretrainConfig, type PretrainConfigInput, parseConfig } from './config.js';
 import {
   type Document,
+  type DocumentList,
   documentStream,
   domainDocuments,
   generalDocuments,
@@ -74,7 +75,7 @@ export interface PretrainResult extends StageSpeed {
 }
 
 /** Documents that are learnt, and others that the perplexity is of. */
-type HeldOut = Record<'domain' | 'general', { train: Document[]; heldOut: Document[] }>;
+type HeldOut = Record<'domain' | 'general', { train: DocumentList; heldOut: Document[] }>;
 
 interface Cursor extends StageCursor {
   /** Tokens learnt or read so far, of either kind. */
