@@ -316,8 +316,8 @@ export function checkTokenizerFits(tokenizer: Tokenizer, config: DecoderConfig, 
 }
 
 /**
- * Writes a directory that Hugging Face transformers loads: config.json, tokenizer.json, tokenizer_config.json for a SentencePiece
- * tokenizer tokenizer.model, and model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
+ * Writes a directory that Hugging Face transformers loads: config.json, tokenizer.json, tokenizer_config.json, for a SentencePiece
+ * tokenizer tokenizer.model (and tokenizer.json only where that can say the same), and model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
  * @param dtype of the weights in the file
  */
 export async function saveLanguageModel(

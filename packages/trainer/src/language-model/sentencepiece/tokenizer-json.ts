@@ -12,7 +12,8 @@ const END = '(?![\\s\\S])';
  * the same ids: one of BPE with user-defined symbols and a dummy prefix, which would be put again behind each symbol, or with symbols that
  * the normaliser changes; or one whose blanks are no `▁`. Hugging Face's library gives the same ids with it, with these exceptions: control
  * symbols written out in a text become their ids there, the sign for a blank (U+2581) written out is not folded as blanks are, and pieces
- * marked unused are taken (unigram), or not used on the way to others (BPE).
+ * marked unused are taken (unigram), or not used on the way to others (BPE); and unigram segmentations that tie but for the rounding of
+ * their sums, f32 in `sentencepiece`, may fall the other way.
  * @param added special tokens with ids after the pieces @param special pieces that are special tokens too
  */
 export function sentencePieceJson(
