@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { DataError, type Dataset, type KeywordText } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
+import { requireRoomForTexts } from '../language-model/heap-room.js';
 import { pickKeywords, readCorpusLines } from '../pretraining/documents.js';
 import type { TextEmbedder } from './text-embedder.js';
 import { unnamedDescription } from './unnamed-description.js';
@@ -59,6 +60,7 @@ export async function stageTexts(
     if (text.truncated) truncated++;
     return text.ids;
   };
+  await requireRoomForTexts('finetune', dataset, ['pois', 'users']);
   const poiTexts = await dataset.poiTexts();
   const userTexts = await dataset.userTexts();
   const poiOrder = keywords.poi.map(({ name }) => name);

@@ -15,6 +15,7 @@ import {
   writeSafetensors,
 } from '@larr/core';
 import { getRngState, setRngState } from '@larr/torch';
+import { requireRoomForTexts } from '../language-model/heap-room.js';
 import { pickKeywords } from '../pretraining/documents.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
 import { recordRun, runDataset } from '../report/run-record.js';
@@ -314,6 +315,7 @@ async function partTexts(
   later: readonly SceneEntry[],
   users: boolean,
 ): Promise<Record<string, Keywords[]>> {
+  await requireRoomForTexts('embed', dataset, users ? ['pois', 'users'] : ['pois']);
   return {
     scene: sceneTexts(dataset, entries),
     pois: poiTexts(dataset, await dataset.poiTexts()),

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { DataError, type Dataset, type KeywordText } from '@larr/core';
 import { draws, shuffled } from '../language-model/draws.js';
+import { requireRoomForFile } from '../language-model/heap-room.js';
 import type { Tokenizer } from '../language-model/tokenizer.js';
 
 /** A text to learn: token ids, of which the first `prompt` are given and not learnt. */
@@ -118,35 +119,41 @@ export function generalDocuments(
 
 /**
  * The texts of a JSON-lines file with a `text` field each; empty where the file does not exist.
- * @throws DataError `BAD_CORPUS` naming file and line.
+ * @throws DataError `BAD_CORPUS` naming file and line; `TOO_MANY_TEXTS`
  */
 export async function readGeneralCorpus(datasetDirectory: string): Promise<string[]> {
-  return (await readCorpusLines(join(datasetDirectory, 'corpus', 'general.jsonl'))).map((line, i) => {
-    if (typeof line.text !== 'string') {
-      throw new DataError(
-        'BAD_CORPUS',
-        `${join(datasetDirectory, 'corpus', 'general.jsonl')}, line ${i + 1}: no "text".`,
-      );
-    }
-    return line.text;
-  });
+  const path = join(datasetDirectory, 'corpus', 'general.jsonl');
+  requireRoomForFile(path);
+  const texts: string[] = [];
+  for await (const { line, number } of corpusLines(path)) {
+    if (typeof line.text !== 'string') throw new DataError('BAD_CORPUS', `${path}, line ${number}: no "text".`);
+    texts.push(line.text);
+  }
+  return texts;
 }
 
 /** The objects of a JSON-lines file, blank lines left out; empty where it does not exist. */
 export async function readCorpusLines(path: string): Promise<Record<string, unknown>[]> {
-  if (!existsSync(path)) return [];
   const out: Record<string, unknown>[] = [];
+  for await (const { line } of corpusLines(path)) out.push(line);
+  return out;
+}
+
+/** The lines that are not blank, one after another, and their numbers, from 1. */
+async function* corpusLines(path: string): AsyncGenerator<{ line: Record<string, unknown>; number: number }> {
+  if (!existsSync(path)) return;
   let number = 0;
   for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
     number++;
     if (line.trim() === '') continue;
+    let parsed: Record<string, unknown>;
     try {
-      out.push(JSON.parse(line) as Record<string, unknown>);
+      parsed = JSON.parse(line) as Record<string, unknown>;
     } catch (error) {
       throw new DataError('BAD_CORPUS', `${path}, line ${number}, is not JSON: ${(error as Error).message}`);
     }
+    yield { line: parsed, number };
   }
-  return out;
 }
 
 /** Splits off `count` documents (at most a tenth) that training never sees; which ones, the seed decides. */

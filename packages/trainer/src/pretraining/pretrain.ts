@@ -13,6 +13,7 @@ import {
   trainedParameters,
   trainingStates,
 } from '../language-model/decoder.js';
+import { requireRoomForTexts } from '../language-model/heap-room.js';
 import { heldMatrices, readyToTrain, saveTrained } from '../language-model/lora-directory.js';
 import { checkModelDirectory, type LanguageModel, loadLanguageModel } from '../language-model/model-directory.js';
 import { nextTokenLoss, nextTokenTargets } from '../language-model/next-token-loss.js';
@@ -128,6 +129,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   });
   if (finished !== null) return finished;
 
+  await requireRoomForTexts('pretrain', dataset, config.from === undefined ? ['pois', 'users'] : ['pois']);
   const pois = await dataset.poiTexts();
   const general = config.generalShare > 0 ? await readGeneralCorpus(options.dataset) : [];
   if (config.generalShare > 0 && general.length === 0) {
