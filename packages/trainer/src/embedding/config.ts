@@ -117,6 +117,15 @@ export const FinetuneConfig = z
       .prefault({})
       .describe('What vectors must reach before stage 3 takes them.'),
   })
-  .superRefine(checkTrainingState);
+  .superRefine(checkTrainingState)
+  .superRefine(({ userUserWeight, poiPoiWeight, userPoiWeight, dishWeight }, context) => {
+    if (userUserWeight + poiPoiWeight + userPoiWeight + dishWeight > 0) return;
+    context.addIssue({
+      code: 'custom',
+      path: ['poiPoiWeight'],
+      message:
+        'all four kinds of pairs have weight 0 (userUserWeight, poiPoiWeight, userPoiWeight, dishWeight): give one a weight',
+    });
+  });
 export type FinetuneConfig = z.output<typeof FinetuneConfig>;
 export type FinetuneConfigInput = z.input<typeof FinetuneConfig>;

@@ -226,7 +226,7 @@ export async function saveEmbedder(
   directory: string,
   embedder: Embedder,
   form: TrainedForm,
-  base: string,
+  base: { path: string; sha256: string },
 ): Promise<void> {
   await saveTrained(directory, embedder.model, form, base);
   tidy(() =>

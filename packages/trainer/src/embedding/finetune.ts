@@ -128,7 +128,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
         const gate = judge(before, after, config);
         const alarms = [...trained.alarms, ...(await collapsed(texts, material, signal))];
         for (const alarm of alarms) onNotice?.(alarm);
-        await saveEmbedder(output, embedder, config, options.model);
+        await saveEmbedder(output, embedder, config, stage.inputs.model);
         const findings = { ...gate, before, after, alarms };
         await writeFileAtomic(join(output, 'gate.json'), `${JSON.stringify(findings, null, 2)}\n`);
         return {
@@ -206,25 +206,27 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
           return { pair: kind, loss, level, effectiveNegatives: effectiveNegatives(groups), temperature };
         },
         async evaluate({ step, level }) {
-          for (const stuck of atChance(level)) onNotice?.(`Step ${step}: ${stuck}`);
+          for (const stuck of atChance(level, config.batchSize)) onNotice?.(`Step ${step}: ${stuck}`);
           return { quality: await measureQuality(texts, material, signal, { probing: false }) };
         },
         signal,
         onProgress: (progress) => onProgress?.({ stage: 'finetune', ...progress, pair: last!.kind }),
         onNotice,
       });
-      return { cursor, alarms: atChance(cursor.level) };
+      return { cursor, alarms: atChance(cursor.level, config.batchSize) };
     }
   } finally {
     disposeEmbedder(embedder);
   }
 }
 
-function atChance(level: Cursor['level']): string[] {
+/** Kinds whose loss is that of vectors that tell nothing, in words. */
+export function atChance(level: Cursor['level'], batchSize: number): string[] {
+  const lower = batchSize > 2 ? 'the batch size or the learning rate' : 'the learning rate';
   return Object.entries(level)
     .filter(([, value]) => value >= 0.99)
     .map(
       ([kind, value]) =>
-        `the loss of ${kind} pairs stays at chance (${(100 * value).toFixed(1)} % of ln B). Lower the batch size or the learning rate, or give it more steps${kind.startsWith('user') ? ' (more weight, a lower firstShare) or a userTemperature' : ''}.`,
+        `the loss of ${kind} pairs stays at chance (${(100 * value).toFixed(1)} % of ln B). Lower ${lower}, or give it more steps${kind.startsWith('user') ? ' (more weight, a lower firstShare) or a userTemperature' : ''}.`,
     );
 }

@@ -27,6 +27,17 @@ describe('the digest of a model', () => {
     );
   });
 
+  it('of a model in many shards is made without a warning of the runtime', async () => {
+    const warnings: string[] = [];
+    const listen = (warning: Error) => warnings.push(warning.message);
+    process.on('warning', listen);
+    const shards = Array.from({ length: 14 }, (_, i) => [`model-${10 + i}-of-14.safetensors`, `weights ${i}`]);
+    await modelDigest(directory('shards', { ...model, ...Object.fromEntries(shards) }));
+    await new Promise(setImmediate);
+    process.off('warning', listen);
+    expect(warnings).toEqual([]);
+  });
+
   it("changes with the tokenizer's settings", async () => {
     const one = directory('one', { ...model, 'tokenizer_config.json': '{"add_bos_token": true}' });
     const two = directory('two', { ...model, 'tokenizer_config.json': '{"add_bos_token": false}' });

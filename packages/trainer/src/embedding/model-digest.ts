@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { adaptedModel, holdsAdapters } from '../language-model/lora-directory.js';
 
 const ADAPTER_SETTINGS = 'adapter_config.json';
@@ -35,7 +34,7 @@ export async function modelDigest(directory: string): Promise<string> {
       hash.update(text.replace(/"base_model_name_or_path"\s*:\s*("(?:[^"\\]|\\.)*"|null)/, ''));
       continue;
     }
-    await pipeline(createReadStream(join(directory, file)), hash, { end: false });
+    for await (const bytes of createReadStream(join(directory, file))) hash.update(bytes as Buffer);
   }
   return hash.digest('hex');
 }

@@ -148,7 +148,13 @@ const INDEX = 'model.safetensors.index.json';
 
 /** Files that are fetched where the repository has them. */
 const optional: Record<ModelUse, string[]> = {
-  decoder: ['tokenizer_config.json', 'added_tokens.json', 'special_tokens_map.json', 'generation_config.json'],
+  decoder: [
+    'tokenizer_config.json',
+    'added_tokens.json',
+    'special_tokens_map.json',
+    'generation_config.json',
+    'chat_template.jinja',
+  ],
   encoder: [
     'tokenizer_config.json',
     'special_tokens_map.json',

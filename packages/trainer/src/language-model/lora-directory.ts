@@ -6,6 +6,7 @@ import { DataError, writeFileAtomic } from '@larr/core';
 import { loadSafetensors, noGrad, saveSafetensors, type Tensor, tidy, zeros } from '@larr/torch';
 import { z } from 'zod';
 import { halveWeights, wholeWeights } from './compact-weights.js';
+import { CHAT_TEMPLATE } from './companion-files.js';
 import { disposeDecoder, growVocabulary } from './decoder.js';
 import { refuseLfsPointer } from './lfs-pointer.js';
 import {
@@ -51,7 +52,7 @@ export function readyToTrain(model: LanguageModel, form: TrainedForm, keywordTok
   try {
     const tokenizer = withSpecialTokens(model.tokenizer, keywordTokens);
     decoder = growVocabulary(decoder, tokenizer.vocabularySize, model.tokenizer.vocabularySize);
-    const ready = { tokenizer, decoder };
+    const ready = { ...model, tokenizer, decoder };
     adapt(ready, form, keywordTokens);
     return ready;
   } catch (error) {
@@ -77,13 +78,13 @@ function adapt(
 
 /**
  * Writes a trained model: whole, its adapters merged into it, or the adapters alone.
- * @param base the directory that training began with
+ * @param base the directory that training began with, and `modelDigest` of it then
  */
 export async function saveTrained(
   directory: string,
   model: LanguageModel,
   form: TrainedForm,
-  base: string | undefined,
+  base: { path: string; sha256: string } | undefined,
 ): Promise<void> {
   if (form.lora?.save === 'adapters' && base !== undefined) return saveAdapters(directory, model, base, form);
   mergeLora(model.decoder, form.saveAs);
@@ -95,6 +96,8 @@ const CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 const ROWS = 'token_adapter.trainable_tokens_delta';
+/** Where the file of the adapters says what the model was that they were learnt beside; PEFT reads past it. */
+const BASE_DIGEST = 'larr_base_sha256';
 
 /** Whether a directory holds adapters, and no model of its own. */
 export const holdsAdapters = (directory: string): boolean =>
@@ -102,8 +105,8 @@ export const holdsAdapters = (directory: string): boolean =>
 
 async function saveAdapters(
   directory: string,
-  { decoder, tokenizer }: LanguageModel,
-  base: string,
+  { decoder, tokenizer, companions }: LanguageModel,
+  base: { path: string; sha256: string },
   { saveAs }: TrainedForm,
 ): Promise<void> {
   const { rank, alpha, dropout, layers, rows } = decoder.lora!;
@@ -126,7 +129,7 @@ async function saveAdapters(
   const config = {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
-    base_model_name_or_path: resolve(base),
+    base_model_name_or_path: resolve(base.path),
     r: rank,
     lora_alpha: alpha,
     lora_dropout: dropout,
@@ -137,16 +140,21 @@ async function saveAdapters(
       trainable_token_indices: { embed_tokens: ids, ...(rows.head !== null && { lm_head: ids }) },
     }),
   };
+  const template = companions?.files[CHAT_TEMPLATE];
   await mkdir(directory, { recursive: true });
   const files = {
     [CONFIG]: `${JSON.stringify(config, null, 2)}\n`,
     ...tokenizer.files(decoder.config.contextLength),
+    ...(template !== undefined && { [CHAT_TEMPLATE]: template }),
   };
   for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(directory, name), content);
   noGrad(() =>
     tidy(() => {
       const saved = Object.entries(tensors).map(([name, t]) => [name, t.detach().to(saveAs).contiguous()]);
-      saveSafetensors(join(directory, WEIGHTS), Object.fromEntries(saved), { format: 'pt' });
+      saveSafetensors(join(directory, WEIGHTS), Object.fromEntries(saved), {
+        format: 'pt',
+        [BASE_DIGEST]: base.sha256,
+      });
     }),
   );
 }
@@ -197,9 +205,29 @@ export async function adaptedModel(directory: string): Promise<string> {
   );
 }
 
+/** Refuses a model that has changed since adapters were learnt beside it: together they would be one that nothing has trained. */
+async function refuseOtherBase(path: string, base: string): Promise<void> {
+  let learntBeside: string | undefined;
+  try {
+    learntBeside = tidy(() => loadSafetensors(path).metadata[BASE_DIGEST]);
+  } catch {
+    return; // Told when they are loaded.
+  }
+  // Those of other programs don't say.
+  if (learntBeside === undefined) return;
+  const { modelDigest } = await import('../embedding/model-digest.js');
+  if ((await modelDigest(base)) === learntBeside) return;
+  throw new DataError(
+    'BASE_CHANGED',
+    `${path}: the model in ${base} is not the one that these adapters were learnt beside, or has changed since. Put that one back, set base_model_name_or_path of ${CONFIG} to where it is, or train the adapters anew.`,
+    { file: path },
+  );
+}
+
 /**
  * Loads the model that a directory's adapters are of and merges them into it.
- * @throws DataError `BAD_ADAPTERS` where they are of a kind that is not computed here, or do not fit; what `loadLanguageModel` throws
+ * @throws DataError `BAD_ADAPTERS` where they are of a kind that is not computed here, or do not fit; `BASE_CHANGED` where the model is no
+ *   longer the one that they were learnt beside; what `loadLanguageModel` throws
  */
 export async function loadAdapted(
   directory: string,
@@ -210,7 +238,9 @@ export async function loadAdapted(
   const refuse = (what: string) =>
     new DataError('BAD_ADAPTERS', `${path}: ${what}. Copy the directory again from where it was made.`, { file: path });
   if (!existsSync(path)) throw refuse('is missing');
-  const base = await loadLanguageModel(await adaptedModel(directory), { device, matrices });
+  const of = await adaptedModel(directory);
+  await refuseOtherBase(path, of);
+  const base = await loadLanguageModel(of, { device, matrices });
   let { decoder } = base;
   try {
     const tokenizer = existsSync(join(directory, 'tokenizer_config.json'))
@@ -261,7 +291,7 @@ export async function loadAdapted(
     });
     checkTokenizerFits(tokenizer, decoder.config, directory);
     mergeLora(decoder);
-    return { decoder, tokenizer };
+    return { ...base, decoder, tokenizer };
   } catch (error) {
     disposeDecoder(decoder);
     throw error;

@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DataError, writeFileAtomic } from '@larr/core';
 import { cat, loadSafetensors, noGrad, saveSafetensors, type Tensor, TensorError, tidy } from '@larr/torch';
+import { type Companions, readCompanions } from './companion-files.js';
 import { type DecoderConfig, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
 import { type Decoder, type DecoderLayer, outputHead } from './decoder.js';
 import { refuseLfsPointer } from './lfs-pointer.js';
@@ -15,6 +16,8 @@ import { loadTokenizer, type Tokenizer } from './tokenizer.js';
 export interface LanguageModel {
   decoder: Decoder;
   tokenizer: Tokenizer;
+  /** Where it was read from a published directory. */
+  companions?: Companions;
 }
 
 /**
@@ -248,6 +251,7 @@ export async function loadLanguageModel(
   const { holdsAdapters, loadAdapted } = await import('./lora-directory.js');
   if (holdsAdapters(directory)) return loadAdapted(directory, { device, matrices });
   const { config, layout, tokenizer, files } = await describedModel(directory);
+  const companions = await readCompanions(directory);
   const decoder = tidy(() => {
     const weights: Record<string, Tensor> = {};
     const origin = new Map<string, string>();
@@ -270,7 +274,7 @@ export async function loadLanguageModel(
       (files.size === 1 ? [...files.keys()][0]! : directory);
     return decoderFromWeights(config, weightsAsLlama(weights, layout), fileOf, device, matrices);
   });
-  return { decoder, tokenizer };
+  return { decoder, tokenizer, companions };
 }
 
 /** llama2.c's weights and its vocabulary (`tok*.bin`), where a directory holds these two and no config.json. */
@@ -317,19 +321,26 @@ export function checkTokenizerFits(tokenizer: Tokenizer, config: DecoderConfig, 
 
 /**
  * Writes a directory that Hugging Face transformers loads: config.json, tokenizer.json, tokenizer_config.json, for a SentencePiece
- * tokenizer tokenizer.model (and tokenizer.json only where that can say the same), and model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
+ * tokenizer tokenizer.model (and tokenizer.json only where that can say the same), what came with a published model (`Companions`), and model.safetensors (last, so that a directory with weights is whole). Each file appears atomically.
  * @param dtype of the weights in the file
  */
 export async function saveLanguageModel(
   directory: string,
-  { decoder, tokenizer }: LanguageModel,
+  { decoder, tokenizer, companions }: LanguageModel,
   dtype: 'f32' | 'bf16' = 'f32',
 ): Promise<void> {
   checkTokenizerFits(tokenizer, decoder.config, directory);
   await mkdir(directory, { recursive: true });
   const { padId, bosId, eosId } = tokenizer;
-  const config = `${JSON.stringify(toHuggingFace(decoder.config, { padId, bosId, eosId }, dtype), null, 2)}\n`;
-  const files = { 'config.json': config, ...tokenizer.files(decoder.config.contextLength) };
+  const config = {
+    ...toHuggingFace(decoder.config, { padId, bosId, eosId }, dtype),
+    ...(companions?.eosIds != null && { eos_token_id: companions.eosIds }),
+  };
+  const files = {
+    ...companions?.files,
+    'config.json': `${JSON.stringify(config, null, 2)}\n`,
+    ...tokenizer.files(decoder.config.contextLength),
+  };
   for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(directory, name), content);
   noGrad(() =>
     tidy(() => {

@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { TrainingError } from '@larr/core';
 import { clipGradNorm, type Job, manualSeed, type Tensor, TensorError, warmupCosine } from '@larr/torch';
 import { draws } from './draws.js';
 import { type MachinePeak, machinePeak } from './machine-peak.js';
 import { beginTogether, byFirst, isFirst, sumGradients, total } from './several-processes.js';
-import { appendMetric, restoreStage, rewindMetrics, saveStage } from './stage-checkpoint.js';
+import { appendMetric, CHECKPOINT, restoreStage, rewindMetrics, saveStage } from './stage-checkpoint.js';
 import { adamW } from './stage-optimizer.js';
 
 /** Settings that the stages of language-model training share. */
@@ -93,7 +94,7 @@ export interface StageLoop<Cursor extends StageCursor> {
 /**
  * Takes a stage's steps with AdamW under a warm-up and a cosine, from its checkpoint on where there is one: to the same numbers
  * as without a stop. When the signal is aborted, a checkpoint is written and its reason thrown.
- * @throws TrainingError `LOSS_NOT_FINITE`, with the last good checkpoint kept; `OUT_OF_MEMORY`, with what would take less
+ * @throws TrainingError `LOSS_NOT_FINITE`, with the last good checkpoint kept where there is one; `OUT_OF_MEMORY`, with what would take less
  */
 export async function runStageLoop<Cursor extends StageCursor>(stage: StageLoop<Cursor>): Promise<Cursor> {
   try {
@@ -234,8 +235,13 @@ function outOfMemory<Cursor extends StageCursor>(
 }
 
 function notFinite(stage: string, step: number, loss: number, output: string): TrainingError {
-  return new TrainingError(
-    'LOSS_NOT_FINITE',
-    `${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number. The last good checkpoint is kept in ${output}. Lower learningRate, or use precision f32.`,
-  );
+  const what = `${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number`;
+  if (step === 0) {
+    return new TrainingError(
+      'LOSS_NOT_FINITE',
+      `${what}, before anything was learnt: it is the model that the stage starts from. Its weights may be damaged (numbers that are none, or far too great): copy it again, or take another.`,
+    );
+  }
+  const kept = existsSync(join(output, CHECKPOINT)) ? `The last good checkpoint is kept in ${output}. ` : '';
+  return new TrainingError('LOSS_NOT_FINITE', `${what}. ${kept}Lower learningRate, or use precision f32.`);
 }

@@ -159,7 +159,7 @@ export async function trainP5(data: TrainingData, options: TrainOptions): Promis
       });
       const kept = join(out, 'language-model');
       await noteLearntPairs(kept, dataset, base);
-      await saveTrained(kept, model, { ...p5, saveAs: 'f32' }, base);
+      await saveTrained(kept, model, { ...p5, saveAs: 'f32' }, input);
       return {
         format: 'larr-run',
         version: 1,

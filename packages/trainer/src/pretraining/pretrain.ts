@@ -161,7 +161,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       return byFirst(job, async () => {
         const measured = perplexities(model, split, config);
         await appendMetric(join(output, 'metrics.jsonl'), { step: cursor.step, ...measured });
-        await saveTrained(output, model, config, config.from);
+        await saveTrained(output, model, config, stage.inputs.model);
         const tokens = cursor.domainTokens + cursor.generalTokens;
         return {
           steps,
