@@ -159,6 +159,13 @@ export async function recall(
   return nearest(vector, index, k, embedder.similarity, allowed);
 }
 
+/** A question as the text that is read. @throws UsageError `EMPTY_QUERY` */
+export function questionText(embedder: Pick<TextEmbedder, 'phrase'>, { text, keywords = [] }: RecallQuery): string {
+  const parts = [...(text ? [text] : []), ...(keywords.length > 0 ? [embedder.phrase(keywords)] : [])];
+  if (parts.length === 0) throw new UsageError('EMPTY_QUERY', 'There is nothing to look for: give a text or keywords.');
+  return parts.join(' ');
+}
+
 /**
  * The vector of a question, [dimension], as the model makes it.
  * @throws as `recall`
@@ -166,19 +173,16 @@ export async function recall(
 export async function questionVector(
   embedder: TextEmbedder,
   index: Pick<PoiIndex, 'dimension'>,
-  { text, keywords = [] }: RecallQuery,
+  query: RecallQuery,
 ): Promise<Float32Array> {
-  const parts = [...(text ? [text] : []), ...(keywords.length > 0 ? [embedder.phrase(keywords)] : [])];
-  if (parts.length === 0) throw new UsageError('EMPTY_QUERY', 'There is nothing to look for: give a text or keywords.');
+  const question = questionText(embedder, query);
   if (index.dimension !== embedder.dimension) {
     throw new DataError(
       'DIMENSION_MISMATCH',
       `The POI vectors have ${index.dimension} dimensions, the model makes ${embedder.dimension}. Embed the dataset with this model.`,
     );
   }
-  return embedder.embed([embedder.tokens(` ${parts.join(' ')}`).ids], {
-    name: () => `the question "${parts.join(' ')}"`,
-  });
+  return embedder.embed([embedder.tokens(` ${question}`).ids], { name: () => `the question "${question}"` });
 }
 
 /** The `k` rows of an index most similar to `vector` [dimension], best first; of those that are allowed. */

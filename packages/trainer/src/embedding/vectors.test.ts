@@ -89,6 +89,30 @@ describe('embedding that was killed', () => {
     expect(bytes(output).equals(bytes(whole))).toBe(true);
   });
 
+  it('says of finished vectors that another model is about to make them over, and nothing where it is the same', async () => {
+    const output = join(root, 'made over');
+    const own = join(root, 'own');
+    cpSync(model, own, { recursive: true });
+    const told: string[] = [];
+    const embed = (change: object) =>
+      embedDataset({ dataset, model: own, output, onNotice: (line) => told.push(line), ...change });
+    await embed({});
+    await embed({});
+    expect(told).toEqual([]);
+    await embed({ model, seed: 2 });
+    expect(told.splice(0)).toEqual([
+      expect.stringMatching(/made over holds finished vectors of another model, .*own: all/),
+    ]);
+    await embed({ model, seed: 2, precision: 'bf16' });
+    expect(told.splice(0)).toEqual([
+      expect.stringMatching(/finished vectors in f32, not in bf16: all .*another --out/),
+    ]);
+    await embed({ model, seed: 3, precision: 'bf16' });
+    expect(told.splice(0)).toEqual([
+      expect.stringMatching(/vectors of .*stage1 in another state, or by another seed: all/),
+    ]);
+  });
+
   it('takes nothing over from another model', async () => {
     const output = copy('other');
     const { pois } = await embedDataset({ dataset, model, output, seed: 2 });

@@ -18,7 +18,7 @@ import { getRngState, setRngState } from '@larr/torch';
 import { requireRoomForTexts } from '../language-model/heap-room.js';
 import { pickKeywords } from '../pretraining/documents.js';
 import type { StageProgress } from '../pretraining/pretrain.js';
-import { recordRun, runDataset } from '../report/run-record.js';
+import { readRecord, recordRun, runDataset } from '../report/run-record.js';
 import { writeEmbedReport } from '../report/stage-reports.js';
 import type { FinetuneConfigInput } from './config.js';
 import { loadEmbedder } from './embedder.js';
@@ -102,7 +102,7 @@ export interface SceneEntry {
  * last: a directory without it is not whole. Beside them run.json, metrics.jsonl, report.html, and the gate's findings (gate.json):
  * those of stage 2, or of the sentence encoder.
  *
- * Run again with the same model, only texts that changed are embedded; with another model, everything. A run that was stopped
+ * Run again with the same model, only texts that changed are embedded; with another model, everything, which `onNotice` tells. A run that was stopped
  * or killed goes on after the last batch that it saved, to the same bytes.
  *
  * @throws DataError `MODEL_OF_OTHER_SPLIT` where the model was fine-tuned on other data or another split, `MODEL_WITHOUT_RECORD` where
@@ -115,6 +115,7 @@ export async function embedDataset(options: Omit<EmbedOptions, 'shard'>): Promis
   const { embedder, digest: model } = source;
   try {
     await mkdir(output, { recursive: true });
+    await tellReplaced(output, source, onNotice);
     await rm(join(output, 'vectors.json'), { force: true });
     const entries = sceneEntries(dataset);
     const later = await laterTexts(output, options.texts, dataset);
@@ -213,6 +214,7 @@ export async function embedShare(options: EmbedOptions & { shard: Shard }): Prom
     const dataset = await openDataset(options.dataset, options.split);
     const source = await openSource(options, dataset);
     try {
+      if (shard.index === 0) await tellReplaced(output, source, options.onNotice);
       identity = createHash('sha256')
         .update(
           JSON.stringify([
@@ -306,6 +308,34 @@ async function openSource(options: Omit<EmbedOptions, 'shard'>, dataset: Dataset
   const { openEncoder } = await import('./sentence-encoder/open.js');
   const opened = await openEncoder(model.encoder, dataset, { output, seed, config, signal, onNotice });
   return { kind: 'encoder', path: model.encoder, precision: 'f32', finetuned: null, ...opened };
+}
+
+/** Says of finished vectors that none of them will be kept, and why. */
+async function tellReplaced(
+  output: string,
+  { kind, path, digest, precision }: Source,
+  onNotice: ((message: string) => void) | undefined,
+): Promise<void> {
+  let there: Partial<VectorsManifest>;
+  try {
+    there = JSON.parse(await readFile(join(output, 'vectors.json'), 'utf8')) as Partial<VectorsManifest>;
+  } catch {
+    return; // Nothing that is finished.
+  }
+  const record = await readRecord(output);
+  const config = record?.config as { precision?: string } | undefined;
+  const precisionThere = record?.stage === 'embed' ? (config?.precision ?? precision) : precision;
+  if (there.model === digest && precisionThere === precision) return;
+  const [[was, { path: of }] = ['model', { path: '' }]] = Object.entries(record?.inputs ?? {});
+  const other =
+    there.model === digest
+      ? `in ${precisionThere}, not in ${precision}`
+      : was === kind && of === path
+        ? `of ${path} in another state, or by another seed`
+        : `of another ${was}${of === '' ? '' : `, ${of}`}`;
+  onNotice?.(
+    `${output} holds finished vectors ${other}: all of them are made anew with ${path}. To keep them, stop and take another --out.`,
+  );
 }
 
 /** What is embedded, by the file that it goes to. */

@@ -26,7 +26,10 @@ export function registerEmbed(program: Command): void {
       '--encoder <dir or id>',
       'a sentence encoder in ONNX (directory or hub id), which takes the place of stages 1 and 2 and of --model',
     )
-    .requiredOption('--out <dir>', 'directory of the vectors; what is there already is kept')
+    .requiredOption(
+      '--out <dir>',
+      'directory of the vectors; those of the same model that are there are kept, those of another made anew',
+    )
     .option('--users', "every user's text too, which stage 3 does not read", false)
     .option(
       '--texts <file>',

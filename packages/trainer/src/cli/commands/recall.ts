@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { PoiIndex, RecallHit } from '../../embedding/recall.js';
 import type { Expectation, Fulfilment } from '../../embedding/recall-users.js';
 import type { KnownWords } from '../../embedding/recall-words.js';
+import type { TextEmbedder } from '../../embedding/text-embedder.js';
 import {
   action,
   type CommandContext,
@@ -52,9 +53,16 @@ interface UsersFound<H> {
   found: { user: string; clicks: number; hits: H[] }[];
 }
 
+interface QuestionRead {
+  tokens: number;
+  truncated: boolean;
+}
+
 interface RecallAnswer {
   /** How the POIs were looked for, and how many that can be found; `recallAt10` of an HNSW index against exact search, measured when it was built. */
   search: { index: 'exact' | 'hnsw'; pois: number; recallAt10: number | null };
+  /** How much of the question the model read, where one did; what a truncated one has behind the context counts for nothing. */
+  question?: QuestionRead;
   /** What --by words knows of the question. */
   words?: { known: KnownWords[]; little: KnownWords[]; unknown: string[] };
   /** Of the question; none without one. */
@@ -201,6 +209,7 @@ async function answer(options: RecallCommandOptions, context: CommandContext): P
       pois: searched.reduce((sum, one) => sum + one, 0),
       recallAt10: found.recallAt10,
     },
+    ...(found.question && { question: found.question }),
     ...(found.words && { words: found.words }),
     hits: hits(found.hits ?? []),
     ...(found.users && {
@@ -261,6 +270,7 @@ interface Found {
   recallAt10: number | null;
   /** null where nothing was asked */
   hits: RecallHit[] | null;
+  question?: QuestionRead;
   words?: RecallAnswer['words'];
   users?: UsersFound<RecallHit>;
 }
@@ -280,6 +290,7 @@ async function search(
   const { k, seed, userWeight: weight = USER_WEIGHT } = options;
   let vector: Float32Array | null = null;
   let words: RecallAnswer['words'];
+  let read: QuestionRead | undefined;
   if (question !== null && options.by === 'words') {
     const { questionByWords } = await import('../../embedding/recall-words.js');
     const said = [...(question.text ? [question.text] : []), ...question.keywords.map(({ text }) => text)];
@@ -287,7 +298,10 @@ async function search(
     vector = read;
     words = told;
   } else if (question !== null) {
-    vector = await withEmbedder(options, context, dataset, (embedder) => questionInSpace(embedder, space, question));
+    vector = await withEmbedder(options, context, dataset, async (embedder) => {
+      read = await questionRead(embedder, question, context);
+      return questionInSpace(embedder, space, question);
+    });
   }
   const [hits = null] = vector === null ? [] : nearestInSpace(space, [vector], k, allowed);
   if (!forUsers) return { recallAt10: null, hits, ...(words && { words }) };
@@ -298,6 +312,7 @@ async function search(
   return {
     recallAt10: null,
     hits,
+    ...(read && { question: read }),
     ...(words && { words }),
     users: {
       ...fit,
@@ -328,8 +343,27 @@ async function searchByModel(
           })
         : null;
     const hits = await recall(embedder, index, question ?? {}, options.k, { allowed, graph });
-    return { recallAt10: graph?.recallAt10 ?? null, hits };
+    return {
+      recallAt10: graph?.recallAt10 ?? null,
+      hits,
+      ...(question && { question: await questionRead(embedder, question, context) }),
+    };
   });
+}
+
+/** How much of a question a model reads; says so where that is not all. */
+async function questionRead(
+  embedder: TextEmbedder,
+  question: Question,
+  { say }: CommandContext,
+): Promise<QuestionRead> {
+  const { questionText } = await import('../../embedding/recall.js');
+  const { ids, truncated } = embedder.tokens(` ${questionText(embedder, question)}`);
+  if (truncated)
+    say(
+      `The question is longer than the model's context of ${embedder.contextLength} tokens: what comes behind was not read.`,
+    );
+  return { tokens: ids.length, truncated };
 }
 
 /** Opens the model, makes sure that the vectors are its own, and lets go of it. */
