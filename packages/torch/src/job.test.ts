@@ -1,9 +1,12 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { launchOf, launchRank } from '@larr/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { byRank, launchedBy, mpirun, noMpirun } from '../test/mpirun.js';
 import { joinJob } from './index.js';
-import { launchOf, launchRank } from './launch.js';
 
 const script = fileURLToPath(new URL('../test/job.mjs', import.meta.url));
 
@@ -141,8 +144,25 @@ describe.skipIf(noMpirun !== null)(launchedBy('a job'), () => {
       expect(wrong[1]).toMatch(/do not do the same/);
       expect(wrong[2]).toMatch(/rank 0 is at barrier of 0, rank 1 at numbers of 1/);
       expect(wrong[3]).not.toBe('none');
+      expect(wrong[4]).toMatch(/rank 0 is at broadcast_ from rank 5 of 8, rank 1 at broadcast_ from rank 0 of 8/);
+      expect(wrong[5]).toMatch(/root must be a rank from 0 to 1, not 2/);
+      expect(wrong[6]).toMatch(/rank 0 is at leave of 0, rank 1 at sum_ of 2/);
       expect(still).toBe(2);
     }
+  });
+
+  it('is the main thread’s', async () => {
+    const ranks = byRank<{ rank: number; code: string; message: string; still: number }>(await run(2, 'worker'));
+    expect(ranks).toMatchObject([0, 1].map((rank) => ({ rank, code: 'TENSOR_JOB', still: 2 })));
+    for (const { message } of ranks) expect(message).toContain('worker thread');
+  });
+
+  it('ends where a rank ends well while others work together, and where one that has left aborts', async () => {
+    const [early, aborted] = await Promise.all([run(2, 'endsEarly'), run(2, 'abortsAfterLeaving')]);
+    expect(early.status).toBe(1);
+    expect(early.stderr).toMatch(/rank 0 is at sum_ of 2, rank 1 at leave of 0/);
+    expect(early.stderr).not.toContain('MPI_ERR_TRUNCATE');
+    expect(aborted.status).toBe(5);
   });
 
   it('ends with the rank that fails', async () => {
@@ -152,3 +172,42 @@ describe.skipIf(noMpirun !== null)(launchedBy('a job'), () => {
     expect(exited.status).toBe(7);
   });
 });
+
+// MPI's own functions, put before those of libmpi: what MPI seldom does.
+const odd = fileURLToPath(new URL('../test/odd-mpi.c', import.meta.url));
+const noCompiler = noMpirun ?? (spawnSync('cc', ['--version']).status === 0 ? null : 'there is no C compiler');
+
+describe.skipIf(noCompiler !== null)(
+  `a job of an odd MPI${noCompiler === null ? '' : ` (skipped: ${noCompiler})`}`,
+  () => {
+    let folder: string;
+    let library: string;
+    const run = (what: string, oddity: string) =>
+      mpirun(2, [script, what], () => {}, { LD_PRELOAD: library, LARR_ODD_MPI: oddity });
+
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), 'larr-odd-mpi-'));
+      library = join(folder, 'odd-mpi.so');
+      const { status, stderr } = spawnSync('cc', ['-shared', '-fPIC', '-o', library, odd, '-ldl'], {
+        encoding: 'utf8',
+      });
+      expect([status, stderr]).toEqual([0, '']);
+    });
+    afterAll(() => rmSync(folder, { recursive: true }));
+
+    it('is refused where threads can’t call it in turn', async () => {
+      const [usual, refused] = await Promise.all([run('place', 'none'), run('place', 'single')]);
+      expect([usual.status, byRank(usual).length]).toEqual([0, 2]);
+      expect(refused.status).not.toBe(0);
+      expect(refused.stderr).toMatch(/TENSOR_JOB.*MPI_THREAD_SERIALIZED/s);
+    });
+
+    it('ends at a block that is lost on its way, and does not throw while others are under way', async () => {
+      for (const lost of await Promise.all([run('lost', 'wait'), run('lost', 'send')])) {
+        expect(lost.status).toBe(1);
+        expect(lost.stderr).toMatch(/a block between the ranks was lost/);
+        expect(lost.stderr).not.toContain('caught');
+      }
+    });
+  },
+);

@@ -2,9 +2,10 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
+import { isMainThread } from 'node:worker_threads';
+import { launchOf } from '@larr/core';
 import { native } from './addon.js';
 import { TensorError } from './errors.js';
-import { launchOf } from './launch.js';
 import { infoNce as ofOneProcess } from './operators.generated.js';
 import type { Tensor } from './tensor.js';
 
@@ -26,7 +27,8 @@ const calls = native as {
 /**
  * One process's place among those that mpirun or srun started, its ranks. What a method does, all ranks do together: each calls the
  * same methods in the same order, and waits for the others; ranks that are found to differ all get a TensorError `TENSOR_JOB`.
- * A rank that ends with another exit status than 0 ends all of them, so that none waits for ever; so does `abort`.
+ * A rank that ends with another exit status than 0 ends all of them, so that none waits for ever; so does `abort`, and a rank that ends
+ * while others still work together. A block that is lost on its way (in `infoNce`) ends all of them too: it can't be caught.
  */
 export class Job {
   /** This process's number, from 0 to size − 1. */
@@ -80,30 +82,45 @@ export class Job {
     calls.jobBarrier();
   }
 
-  /** Ends MPI in this process, when all ranks have come here; without it, the process does so at its end. */
+  /**
+   * Ends MPI in this process, when all ranks have come here; without it, the process does so at its end. Where another rank is elsewhere,
+   * both get `TENSOR_JOB`, and the job goes on.
+   */
   leave(): void {
-    current = null;
     calls.jobLeave();
+    current = null;
   }
 
-  /** Ends all ranks at once, with this exit status. */
+  /** Ends all ranks at once, with this exit status; after `leave` this process, and with a status other than 0 mpirun ends the others. */
   abort(status: number): never {
-    calls.jobAbort(status);
-    process.exit(status);
+    try {
+      if (current !== null) calls.jobAbort(status);
+    } finally {
+      process.exit(status);
+    }
   }
 }
 
 let current: Job | null = null;
 
 /**
- * This process's job; null where it was not started together with others by mpirun, mpiexec or srun. Starts MPI, the first time.
+ * This process's job; null where it was not started together with others by mpirun, mpiexec or srun. Starts MPI, the first time. The
+ * job is the main thread's: a worker thread, whose end is not the process's, can't join it.
  * @throws TensorError `TENSOR_JOB` where there are several processes that can't reach each other: MPI was not there when LARR was
- *   built, or the launcher belongs to another one
+ *   built, the launcher belongs to another one, or several threads can't call it in turn; and in a worker thread
  */
 export function joinJob(): Job | null {
   const launch = launchOf();
   if (launch === null || current !== null) return current;
   const many = `${launch.variable}=${launch.size}`;
+  if (!isMainThread) {
+    throw new TensorError(
+      'TENSOR_JOB',
+      'joinJob',
+      [],
+      `${many}, but this is a worker thread: a job is the whole process's, so join it in the main thread and do what ranks do together there`,
+    );
+  }
   if (!existsSync(file)) {
     throw new TensorError(
       'TENSOR_JOB',
@@ -131,8 +148,14 @@ export function joinJob(): Job | null {
   });
   process.once('exit', (status) => {
     if (current === null) return;
-    if (status === 0) job.leave();
-    else calls.jobAbort(status);
+    if (status !== 0) return calls.jobAbort(status);
+    try {
+      job.leave();
+    } catch (error) {
+      // The others still work together, and would wait for this one.
+      process.stderr.write(`rank ${job.rank} ends before the others: ${inspect(error)}\n`);
+      calls.jobAbort(1);
+    }
   });
   return job;
 }

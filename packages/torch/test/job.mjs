@@ -1,4 +1,5 @@
 // One rank of a job; src/job.test.ts starts it under mpirun with the name of a case. Prints what the ranks found as lines of JSON.
+import { Worker } from 'node:worker_threads';
 import { infoNce, joinJob, manualSeed, randn, scalar, setNumThreads, tensor, tidy, zeros } from '../dist/index.js';
 
 setNumThreads(1);
@@ -99,6 +100,9 @@ const cases = {
     attempt(() => job.sum_([rank === 1 ? zeros([2], { dtype: 'i64' }) : zeros([2])]));
     attempt(() => (rank === 0 ? job.barrier() : job.sum([1])));
     attempt(() => infoNce(randn([2, 3 + rank]), randn([2, 3 + rank]), 1, null, { job }));
+    attempt(() => job.broadcast_([zeros([2])], rank === 0 ? 5 : 0));
+    attempt(() => job.share(rank, 2));
+    attempt(() => (rank === 0 ? job.leave() : job.sum_([zeros([2])])));
     tell({ wrong, still: job.sum([1])[0] });
   },
 
@@ -108,13 +112,43 @@ const cases = {
     job.barrier();
   },
 
+  /** Rank 1 ends well while the others add up. */
+  endsEarly() {
+    if (rank === 1) process.exit(0);
+    for (;;) job.sum_([zeros([2])]);
+  },
+
+  /** Rank 1 ends all, though it has left. */
+  abortsAfterLeaving() {
+    job.leave();
+    if (rank === 1) job.abort(5);
+    setTimeout(() => {}, 20_000);
+  },
+
+  /** What joins in a worker thread is refused, and its end is not the job's. */
+  async worker() {
+    const refused = await new Promise((resolve) => {
+      new Worker(new URL(import.meta.url), { argv: ['place'] }).on('error', resolve);
+    });
+    tell({ code: refused.code, message: refused.message, still: job.sum([1])[0] });
+  },
+
+  /** Nothing that MPI loses in a ring can be caught. */
+  lost() {
+    try {
+      infoNce(randn([4, 3]), randn([4, 3]), 1, null, { job });
+    } catch (error) {
+      process.stderr.write(`caught ${error.message}\n`);
+    }
+  },
+
   exits() {
     if (rank === 1) process.exit(7);
     job.barrier();
   },
 };
 
-cases[process.argv[2]]();
+await cases[process.argv[2]]();
 // mpirun cuts what ranks print at once: one prints for all.
 const all = Array.from({ length: size }, (_, from) => job.share(told, from)).flat();
 if (rank === 0) for (const line of all) process.stdout.write(`${JSON.stringify(line)}\n`);

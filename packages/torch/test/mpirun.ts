@@ -29,15 +29,16 @@ const anywhere = {
   OMP_NUM_THREADS: '1',
 };
 
-/** Runs `node …args` in `processes` processes. `onOutput` is told what they have printed so far. */
+/** Runs `node …args` in `processes` processes, with `env` besides this process's. `onOutput` is told what they have printed so far. */
 export function mpirun(
   processes: number,
   args: string[],
   onOutput: (stdout: string, stderr: string) => void = () => {},
+  env: NodeJS.ProcessEnv = {},
 ): Promise<Launched> {
   return new Promise((resolve, reject) => {
     const child = spawn('mpirun', ['-n', String(processes), process.execPath, ...args], {
-      env: { ...process.env, ...anywhere },
+      env: { ...process.env, ...anywhere, ...env },
     });
     let stdout = '';
     let stderr = '';

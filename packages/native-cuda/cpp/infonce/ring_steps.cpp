@@ -6,12 +6,15 @@
 
 namespace larr {
 
+namespace {
+
 std::vector<double> gather(Ring& ring, const std::vector<double>& own) {
-  std::vector<double> all(size_t(ring.size()) * own.size(), 0.0);
-  for (size_t i = 0; i < own.size(); i++) all[size_t(ring.rank()) * own.size() + i] = own[i];
-  ring.sum(all.data(), int(all.size()));
+  std::vector<double> all(size_t(ring.size()) * own.size());
+  ring.gather(own.data(), int(own.size()), all.data());
   return all;
 }
+
+}  // namespace
 
 std::vector<double> Agreement::reach(const std::vector<double>& values) {
   constexpr double fine = 0, cancelled = 1, failed = 2;

@@ -33,9 +33,9 @@ struct Hub {
   std::condition_variable changed;
   int size;
   std::vector<std::deque<std::shared_ptr<Parcel>>> sent;  // by sender, until taken
-  std::vector<double*> sums;                              // by rank
+  std::vector<const double*> given;                       // by rank
   int arrived = 0, round = 0;
-  explicit Hub(int ranks) : size(ranks), sent(size_t(ranks)), sums(size_t(ranks)) {}
+  explicit Hub(int ranks) : size(ranks), sent(size_t(ranks)), given(size_t(ranks)) {}
 
   void until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready) {
     if (!changed.wait_for(lock, std::chrono::seconds(60), ready)) throw std::logic_error("the ring is stuck");
@@ -76,16 +76,19 @@ class ThreadRing final : public Ring {
     leaving_.clear();
   }
 
-  void sum(double* values, int count) override {
+  void gather(const double* own, int count, double* all) override {
     std::unique_lock lock(hub_.mutex);
-    hub_.sums[size_t(rank_)] = values;
+    if (!expected_.empty() || !leaving_.empty()) throw std::logic_error("a gather while blocks are under way");
+    hub_.given[size_t(rank_)] = own;
+    meet(lock);
+    for (const double* x : hub_.given) all = std::copy(x, x + count, all);
+    meet(lock);  // before that, others may still read what is our caller's
+  }
+
+ private:
+  void meet(std::unique_lock<std::mutex>& lock) {
     const int round = hub_.round;
     if (++hub_.arrived == hub_.size) {
-      for (int i = 0; i < count; i++) {
-        double sum = 0;
-        for (const double* x : hub_.sums) sum += x[i];
-        for (double* x : hub_.sums) x[i] = sum;
-      }
       hub_.arrived = 0;
       hub_.round++;
       hub_.changed.notify_all();
@@ -93,7 +96,6 @@ class ThreadRing final : public Ring {
     hub_.until(lock, [&] { return hub_.round != round; });
   }
 
- private:
   struct Expected {
     void* to;
     size_t bytes;

@@ -8,6 +8,8 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -232,16 +234,23 @@ void Job::sum(const std::vector<at::Tensor>& tensors) {
   sumParts<at::BFloat16>(kinds[2]);
 }
 
+namespace {
+std::string from(const char* what, int root) { return std::string(what) + " from rank " + std::to_string(root); }
+}  // namespace
+
+// After the ranks have agreed: a root that is none is one on all of them.
+void Job::checkRoot(int root) const { TORCH_CHECK(root >= 0 && root < size(), "root must be a rank from 0 to ", size() - 1, ", not ", root); }
+
 void Job::broadcast(const std::vector<at::Tensor>& tensors, int root) {
   c10::NoGradGuard noGrad;
-  TORCH_CHECK(root >= 0 && root < size(), "root must be a rank from 0 to ", size() - 1, ", not ", root);
   int64_t bytes = 0;
   const at::Tensor* bad = nullptr;
   for (const at::Tensor& t : tensors) {
     if (t.layout() != at::kStrided) bad = &t;
     bytes += t.numel() * static_cast<int64_t>(t.element_size());
   }
-  agree(bad ? "broadcast_ of what can't be sent" : "broadcast_", {bytes, root});
+  agree((from("broadcast_", root) + (bad ? " of what can't be" : "")).c_str(), {bytes});
+  checkRoot(root);
   TORCH_CHECK(bad == nullptr, "broadcasts dense tensors, not ", bad->layout());
   if (bytes == 0) return;
   std::vector<at::Tensor> filled;
@@ -265,8 +274,8 @@ void Job::broadcast(const std::vector<at::Tensor>& tensors, int root) {
 }
 
 std::string Job::broadcast(const std::string& text, int root) {
-  TORCH_CHECK(root >= 0 && root < size(), "root must be a rank from 0 to ", size() - 1, ", not ", root);
-  agree("text", {root});
+  agree(from("text", root).c_str());
+  checkRoot(root);
   uint64_t length = text.size();
   must(calls_->broadcast(&length, sizeof length, root));
   std::string shared = rank() == root ? text : std::string(length, '\0');
@@ -275,6 +284,9 @@ std::string Job::broadcast(const std::string& text, int root) {
 }
 
 void Job::leave() {
+  // Like every other meeting, so that a rank that leaves while others work together is told of it, as they are. And MPI's own end may
+  // spin until the last rank is there, who may be writing reports still.
+  agree("leave");
   const MpiCalls* calls = calls_;
   {
     const std::lock_guard<std::mutex> lock(guard);
@@ -286,16 +298,22 @@ void Job::leave() {
 
 void Job::abort(int code) { calls_->abort(code); }
 
-void Job::begin_shift(const void* send, void* receive, size_t bytes) { must(calls_->begin_shift(send, receive, bytes)); }
+// What is under way may be written to until MPI has ended, and the other ranks wait for it: there is no going on from here.
+void Job::mustMove(const char* problem) {
+  if (problem == nullptr) return;
+  std::fprintf(stderr, "rank %d: TENSOR_JOB: a block between the ranks was lost, and the job ends: %s\n", rank(), problem);
+  std::fflush(stderr);
+  calls_->abort(1);
+  std::_Exit(1);
+}
 
-void Job::wait() { must(calls_->wait()); }
+void Job::begin_shift(const void* send, void* receive, size_t bytes) { mustMove(calls_->begin_shift(send, receive, bytes)); }
 
-void Job::sum(double* values, int count) {
-  const std::vector<double> all = gather(std::vector<double>(values, values + count));
-  std::fill(values, values + count, 0.0);
-  for (int r = 0; r < size(); ++r) {
-    for (int i = 0; i < count; ++i) values[i] += all[static_cast<size_t>(r) * static_cast<size_t>(count) + static_cast<size_t>(i)];
-  }
+void Job::wait() { mustMove(calls_->wait()); }
+
+void Job::gather(const double* own, int count, double* all) {
+  const std::vector<double> gathered = gather(std::vector<double>(own, own + count));
+  std::copy(gathered.begin(), gathered.end(), all);
 }
 
 namespace {

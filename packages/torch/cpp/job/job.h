@@ -32,6 +32,7 @@ class Job final : public Ring {
   /// Of any dtype and device, from `root` to all others.
   void broadcast(const std::vector<at::Tensor>& tensors, int root);
   std::string broadcast(const std::string& text, int root);
+  /// When all ranks have come here; where one is elsewhere all throw, and the job goes on.
   void leave();
   void abort(int code);
 
@@ -39,11 +40,13 @@ class Job final : public Ring {
   int size() const override { return place_.size; }
   void begin_shift(const void* send, void* receive, size_t bytes) override;
   void wait() override;
-  void sum(double* values, int count) override;
+  void gather(const double* own, int count, double* all) override;
 
  private:
   Job(const MpiCalls* calls) : calls_(calls) {}
   void must(const char* problem);
+  void mustMove(const char* problem);
+  void checkRoot(int root) const;
   template <typename T>
   void sumParts(const std::vector<at::Tensor>& tensors);
 

@@ -17,6 +17,7 @@ namespace {
 MPI_Comm job = MPI_COMM_NULL;  // a communicator of our own: nobody else's messages get in between
 MPI_Comm ring = MPI_COMM_NULL;
 std::vector<MPI_Request> under_way;
+bool begun_here = false;
 
 const char* told(int status, const char* what) {
   if (status == MPI_SUCCESS) return nullptr;
@@ -43,14 +44,23 @@ const char* library() {
 }
 
 const char* join(MpiCalls::Place* place) {
-  int status = MPI_SUCCESS, begun = 0;
+  int status = MPI_SUCCESS, begun = 0, ended = 0;
   MPI_Initialized(&begun);
+  MPI_Finalized(&ended);
+  if (ended) return "MPI has ended in this process, and starts once";
   // Backward passes have threads of their own; they wait for each other.
   int provided = MPI_THREAD_SINGLE;
-  if (!begun) status = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
-  if (status == MPI_SUCCESS) status = MPI_Comm_dup(MPI_COMM_WORLD, &job);
+  if (begun) {
+    status = MPI_Query_thread(&provided);
+  } else {
+    status = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
+    begun_here = status == MPI_SUCCESS;
+  }
+  if (status != MPI_SUCCESS) return told(status, begun ? "MPI_Query_thread" : "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED) return "this MPI does not let several threads call it in turn (MPI_THREAD_SERIALIZED): take one that does";
+  status = MPI_Comm_dup(MPI_COMM_WORLD, &job);
   if (status == MPI_SUCCESS) status = MPI_Comm_dup(MPI_COMM_WORLD, &ring);
-  if (status != MPI_SUCCESS) return told(status, "MPI_Init_thread");
+  if (status != MPI_SUCCESS) return told(status, "MPI_Comm_dup");
   MPI_Comm_set_errhandler(job, MPI_ERRORS_RETURN);
   MPI_Comm_set_errhandler(ring, MPI_ERRORS_RETURN);
   MPI_Comm_rank(job, &place->rank);
@@ -125,15 +135,9 @@ const char* wait() {
 }
 
 const char* leave() {
-  int size = 1;
-  MPI_Comm_size(job, &size);
-  // MPI_Finalize may spin until the last rank is there, who may be writing reports still.
-  std::vector<char> all(static_cast<size_t>(size));
-  const char mine = 0;
-  if (const char* problem = meet(&mine, all.data(), 1)) return problem;
   MPI_Comm_free(&ring);
   MPI_Comm_free(&job);
-  return told(MPI_Finalize(), "MPI_Finalize");
+  return begun_here ? told(MPI_Finalize(), "MPI_Finalize") : nullptr;
 }
 
 void abort(int code) {

@@ -44,7 +44,7 @@ class Agreement {
 };
 
 // Takes every rank's block past this one, its own first: blocks[0], then blocks[1] and [2] in turn (a ring of two needs no third, one of
-// one no second). While work(step, block, whose) goes on, that block travels on, and so does what was made for the block before it:
+// one no second). Before work(step, block, whose), that block is sent on, and so is what was made for the block before it:
 // behind[step % 2] is what arrived(step) leaves there, having found what the ranks before have made for the same block (at step 0
 // nothing). Ends with behind[home(size)] come home. work and arrived do not throw.
 template <class Work, class Arrived>
