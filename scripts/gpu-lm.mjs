@@ -140,7 +140,7 @@ async function measure(decoder, dtype, { recompute, pieces }) {
       return Math.floor((state / 2 ** 32) * config.vocabularySize);
     };
     // f32 keeps twice the bytes for the backward pass: half the documents.
-    const count = dtype === 'f32' ? Math.max(1, documents / 2) : documents;
+    const count = dtype === 'f32' ? Math.max(1, Math.floor(documents / 2)) : documents;
     const batch = () => Array.from({ length: count }, () => ({ ids: Int32Array.from({ length }, next), prompt: 0 }));
     const step = (batch) => {
       const parts = [performance.now()];

@@ -36,6 +36,7 @@ export * from './importers/frappe.js';
 export type { ImportOptions } from './importers/import-tables.js';
 export * from './importers/movielens.js';
 export * from './keywords/tokens.js';
+export * from './launch/launch.js';
 export { type BatchOptions, batchMemory, type SampleBatch } from './loader/batches.js';
 export * from './metrics/probability.js';
 export * from './metrics/ranking.js';

@@ -271,6 +271,26 @@ for (const dtype of ['f32', 'bf16']) {
     });
   }
 }
+// What is no number makes the loss none: of the target's class or another, in the loop's lanes or behind them.
+for (const dtype of ['f32', 'bf16']) {
+  for (const [classes, broken] of [
+    [300, 7],
+    [300, 299],
+    [3, 1],
+  ]) {
+    for (const wanted of [broken, 0]) {
+      tidy(() => {
+        const weight = normal(classes, 8);
+        weight.select(0, broken).fill_(Number.NaN);
+        const states = normal(5, 8).to(dtype);
+        const target = tensor(new BigInt64Array(5).fill(BigInt(wanted)), [5]);
+        const loss = linearCrossEntropy(states, weight.to(dtype), target).item();
+        const error = Number.isNaN(loss) ? 0 : Number.POSITIVE_INFINITY;
+        rows.push([`cross-entropy of class ${wanted} of ${classes} where ${broken} is no number ${dtype}`, error, 0]);
+      });
+    }
+  }
+}
 // Those that compute in f32 throughout.
 for (const [batch, n, heads, d] of [
   [5, 2, 1, 3],

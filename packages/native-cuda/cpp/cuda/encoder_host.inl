@@ -55,7 +55,7 @@ struct Lane {
 struct Session {
   std::array<Lane, 2> lanes;
   Buffer<false> scores, selection, best;
-  Buffer<true> chosen;
+  Buffer<true> chosen, best_here;
 };
 
 // Results of `count` rows one after another: refused, scores, z, attention. All multiples of 8 bytes.
@@ -173,14 +173,15 @@ struct CudaSceneEncoder::State {
     const auto queue = static_cast<cudaStream_t>(stream);
     auto* selection = session.selection.reserve<cuda::Selection>(1);
     auto* best = session.best.reserve<Scored>(k);
+    // Of the session, not of this call: should a later step fail, the copies still arrive.
     auto* chosen = session.chosen.reserve<uint32_t>(1);
+    auto* best_here = session.best_here.reserve<Scored>(k);
     check(cudaMemsetAsync(selection, 0, sizeof *selection, queue), "clear");
     cuda::launch_select(scores, n, k, selection, best, multiprocessors, stream);
-    std::vector<Scored> list(static_cast<size_t>(k));
     check(cudaMemcpyAsync(chosen, &selection->chosen, sizeof *chosen, cudaMemcpyDeviceToHost, queue), "copy from the device");
-    check(cudaMemcpyAsync(list.data(), best, size_t(k) * sizeof(Scored), cudaMemcpyDeviceToHost, queue), "copy from the device");
+    check(cudaMemcpyAsync(best_here, best, size_t(k) * sizeof(Scored), cudaMemcpyDeviceToHost, queue), "copy from the device");
     check(cudaStreamSynchronize(queue), "the choice of the best");
-    list.resize(*chosen);
+    std::vector<Scored> list(best_here, best_here + *chosen);
     std::sort(list.begin(), list.end(), [](const Scored& a, const Scored& b) { return a.score != b.score ? a.score > b.score : a.row < b.row; });
     return list;
   }

@@ -47,8 +47,11 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       } else {
         const at::Tensor wide = scores.to(sums), logSum = at::logsumexp(wide, at::IntArrayRef{1}, /*keepdim=*/true), places = wanted.unsqueeze(1);
         losses += (logSum - wide.gather(1, places)).sum();
-        // In place: there are some gigabytes of them.
-        if (differentiate) scores = wide.sub_(logSum).exp_().scatter_add_(1, places, at::full({}, -1, wide.options()).expand({count, 1})).to(type);
+        if (differentiate) {
+          // In place: there are some gigabytes of them. The target's gradient is minus the share of the others, which beside 1 would be lost.
+          const at::Tensor shares = wide.sub_(logSum).exp_().scatter_(1, places, 0);
+          scores = shares.scatter_(1, places, shares.sum(at::IntArrayRef{1}, /*keepdim=*/true).neg_()).to(type);
+        }
       }
       if (!differentiate) continue;
       at::Tensor place = stateGradient.narrow(0, start, count);

@@ -60,8 +60,8 @@ inline void write(const Matrix& m, int64_t at, int64_t n, const float* from) {
   for (int64_t i = 0; i < n; i += W) put(m, at + i, get(floats, i, n - i), n - i);
 }
 
-// e^x; below −87 it is as good as nothing.
-inline F exponential(F x) { return exp2_scaled<V>(V::max(V::min(x, V::set(87.0f)), V::set(-87.0f)), V::set(log2e)); }
+// e^x; below −87 it is as good as nothing. The bounds stand first: of a number and what is none, min and max give the second.
+inline F exponential(F x) { return exp2_scaled<V>(V::max(V::set(-87.0f), V::min(V::set(87.0f), x)), V::set(log2e)); }
 inline F sigmoid(F x) { return V::div(V::set(1), V::add(V::set(1), exponential(V::sub(V::set(0), x)))); }
 
 // ---- products over lanes ----

@@ -4,6 +4,8 @@ import {
   type DirectoryLock,
   exitCode,
   LarrError,
+  type Launch,
+  launchOf,
   lockDirectory,
   mustBeDirectory,
   problemsOf,
@@ -12,7 +14,6 @@ import {
   whyNotJson,
 } from '@larr/core';
 import type { Job } from '@larr/torch';
-import { type Launch, launchOf } from '@larr/torch/launch';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Configuration, ConfigurationShape } from './configuration.js';

@@ -1,7 +1,6 @@
 // The `larr` command. Each command is a file of `commands/`; what they do lives in the domain's own folders.
 import { readFileSync } from 'node:fs';
-import { exitCode } from '@larr/core';
-import { launchOf } from '@larr/torch/launch';
+import { exitCode, launchOf } from '@larr/core';
 import { Command, CommanderError } from 'commander';
 import { fail, firstSpeaks, refuseLaunch } from './command-context.js';
 import { registerAblate } from './commands/ablate.js';

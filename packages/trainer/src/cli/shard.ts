@@ -1,5 +1,4 @@
-import { UsageError } from '@larr/core';
-import { launchRank, rankVariables } from '@larr/torch/launch';
+import { launchRank, rankVariables, UsageError } from '@larr/core';
 
 /** Parses `--shard`: "i/n" with i from 0, or "rank". @throws UsageError `BAD_SHARD` */
 export function parseShard(text: string): { index: number; count: number } {

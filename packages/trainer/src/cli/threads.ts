@@ -1,6 +1,5 @@
 import { availableParallelism, cpus } from 'node:os';
-import { UsageError } from '@larr/core';
-import { launchOf } from '@larr/torch/launch';
+import { launchOf, UsageError } from '@larr/core';
 
 /**
  * Threads where `--threads` is left out: what `LARR_THREADS` says, else the first number of `OMP_NUM_THREADS`, which batch systems
