@@ -119,10 +119,10 @@ const cases = {
   },
 
   /** Rank 1 ends all, though it has left. */
-  abortsAfterLeaving() {
+  async abortsAfterLeaving() {
     job.leave();
     if (rank === 1) job.abort(5);
-    setTimeout(() => {}, 20_000);
+    await new Promise((resolve) => setTimeout(resolve, 20_000));
   },
 
   /** What joins in a worker thread is refused, and its end is not the job's. */
