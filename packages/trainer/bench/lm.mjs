@@ -87,7 +87,7 @@ async function corpusTexts() {
       Array.from({ length: BATCHES }, () =>
         Array.from({ length: TEXTS }, (_, i) => {
           const kind = kinds[i % kinds.length];
-          return kind[next(kind.length)];
+          return kind.at(next(kind.length));
         }),
       );
     return { train: batches([domain, others]), embed: batches([whole]), bosId: tokenizer.bosId };
