@@ -462,16 +462,13 @@ function Fallbacks({
     scene: { field: string; text: string }[];
     features: { feature: string; value: string }[];
     store?: true | undefined;
-    missing?: string[] | undefined;
   } | null;
 }) {
   if (reply === null) return null;
-  const missing = reply.missing ?? [];
   const said = [
     ...(reply.store
       ? ['The online store does not answer: what it knows of the user and the POIs counts as missing']
       : []),
-    ...(missing.length > 0 ? [`Not given, so missing to the model: ${missing.map(spoken).join(', ')}`] : []),
     ...(reply.pois.length > 0 ? [`${reply.pois.length} POIs are unknown and ranked as new ones`] : []),
     ...reply.scene.map(({ field, text }) => `${spoken(field)} “${text}” has no embedding and counts as missing`),
     ...reply.features.map(({ feature, value }) => `${spoken(feature)} “${value}” was never seen in training`),
