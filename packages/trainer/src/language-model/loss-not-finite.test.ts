@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ones } from '@larr/torch';
 import { afterAll, describe, expect, it } from 'vitest';
+import { stageSettings } from '../../test/stage-settings.js';
 import { runStageLoop } from './stage-loop.js';
 
 const root = mkdtempSync(join(tmpdir(), 'larr-stage-loop-'));
@@ -21,19 +22,7 @@ async function refusal(lost: number, checkpointEvery: number): Promise<string> {
     steps: 6,
     device: 'cpu',
     job: null,
-    config: {
-      learningRate: 0.01,
-      warmupShare: 0,
-      finalShare: 1,
-      weightDecay: 0,
-      clipNorm: 1,
-      precision: 'f32',
-      recompute: false,
-      trainingState: 'f32',
-      logEvery: 100,
-      evaluateEvery: 100,
-      checkpointEvery,
-    },
+    config: stageSettings({ learningRate: 0.01, logEvery: 100, evaluateEvery: 100, checkpointEvery }),
     smaller: '',
     parameters: { weight },
     beginning: cursor,

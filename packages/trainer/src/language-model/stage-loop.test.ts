@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { manualSeed, ones, randn, type Tensor, tensor, tidy } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stageSettings } from '../../test/stage-settings.js';
 import { runStageLoop, type StageCursor } from './stage-loop.js';
 
 let root: string;
@@ -24,19 +25,7 @@ async function run({ output, evaluateEvery, evaluate, taken }: Run): Promise<num
   manualSeed(1);
   const w = randn([4]);
   const parameters: Record<string, Tensor> = { w };
-  const config = {
-    learningRate: 0.1,
-    warmupShare: 0,
-    finalShare: 1,
-    weightDecay: 0,
-    clipNorm: 1,
-    precision: 'f32',
-    recompute: false,
-    trainingState: 'f32',
-    logEvery: 2,
-    evaluateEvery,
-    checkpointEvery: 4,
-  } as const;
+  const config = stageSettings({ learningRate: 0.1, logEvery: 2, evaluateEvery, checkpointEvery: 4 });
   let loss = 0;
   try {
     await runStageLoop<StageCursor>({

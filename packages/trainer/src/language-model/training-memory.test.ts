@@ -17,6 +17,7 @@ import {
 } from '@larr/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decoderShape } from '../../test/decoder-shape.js';
+import { stageSettings } from '../../test/stage-settings.js';
 import { makeToyDataset } from '../../test/toy-dataset.js';
 import { finetune } from '../embedding/finetune.js';
 import type { Document } from '../pretraining/documents.js';
@@ -233,19 +234,7 @@ it('a step that runs out of memory says what would take less', async () => {
     identity: 'x',
     steps: 2,
     device: 'cpu',
-    config: {
-      learningRate: 1,
-      warmupShare: 0,
-      finalShare: 1,
-      weightDecay: 0,
-      clipNorm: 1,
-      precision: 'f32',
-      recompute: false,
-      trainingState: 'f32',
-      logEvery: 1,
-      evaluateEvery: 1,
-      checkpointEvery: 1,
-    },
+    config: stageSettings({ learningRate: 1, logEvery: 1, evaluateEvery: 1, checkpointEvery: 1 }),
     smaller: 'lower tokensPerStep',
     parameters: { weight },
     beginning: { step: 0, seconds: 0, flops: 0 },
