@@ -26,6 +26,7 @@ import { recallRoutes } from './routes/recall.js';
 import { runRoutes } from './routes/runs.js';
 import { scoreRoutes } from './routes/score.js';
 import type { RouteContext } from './state.js';
+import { discardBody } from './unread-body.js';
 
 /** Sent with every answer. The API has no pages, so nothing may be embedded, cached or guessed at. CORS is off: no Access-Control header. */
 const SECURITY_HEADERS = {
@@ -117,6 +118,9 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
   app.setErrorHandler((error: FastifyError | ApiError, request, reply) => {
     const answer = asApiError(error);
     if (answer.code === 'INTERNAL') request.log.error(error);
+    // Fastify closes the connection of every body that it could not read: needless where the body has come, and harmful where it has not.
+    reply.removeHeader('connection');
+    discardBody(request.raw);
     return sendError(answer, request, reply);
   });
   app.setNotFoundHandler((request, reply) => {
