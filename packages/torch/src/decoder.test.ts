@@ -156,9 +156,9 @@ describe('under autocast', () => {
 });
 
 describe('products', () => {
-  // On AMX and where there is no instruction for bf16 they are LibTorch's (cpp/decoder/products.h), which under autocast multiply a rounded
-  // copy of the weight. LARR_ISA=avx512 takes that branch on a machine without AMX.
-  const ours = deviceInfo().isa === 'avx512bf16';
+  // Where there is no instruction for bf16 they are LibTorch's (cpp/decoder/products.h), which under autocast multiply a rounded copy of the
+  // weight. LARR_ISA=avx512 takes that branch.
+  const ours = /^(avx512bf16|amx)$/.test(deviceInfo().isa);
   const bf16 = <T>(f: () => T): T => autocast(f, { dtype: 'bf16' });
 
   it('are of the weight as it is now: after an optimiser step, a write in place and a copy', () => {

@@ -289,7 +289,7 @@ export const addRmsNorm = native.addRmsNorm as (x: Tensor, weight: Tensor, updat
 /** silu(gate) · up of rows [gate | up]: [..., 2f] → [..., f] (Shazeer 2020). Fused on the CPU for f32 and bf16. */
 export const swiGlu = native.swiGlu as (gateUp: Tensor) => Tensor;
 
-/** x weightᵀ + bias, as `linear`, and with relu the ReLU of it, for many rows and weights as small as a decoder’s: x [..., in], weight [out, in], bias [out] → [..., out]. On a CPU with AVX-512 (bf16: with AVX512-BF16 and without AMX) in blocks of our own: sums and the weight’s gradient stay f32, and a row’s bits are its own whatever the other rows. LibTorch’s product for fewer than 32 rows and elsewhere. Defaults: relu = false. */
+/** x weightᵀ + bias, as `linear`, and with relu the ReLU of it, for many rows and weights as small as a decoder’s: x [..., in], weight [out, in], bias [out] → [..., out]. On a CPU with AVX-512 (bf16: with AVX512-BF16 or AMX) in blocks of our own: sums and the weight’s gradient stay f32, and a row’s bits are its own whatever the other rows. LibTorch’s product for fewer than 32 rows and elsewhere. Defaults: relu = false. */
 export const blockLinear = native.blockLinear as (x: Tensor, weight: Tensor, bias?: Tensor | null, options?: { relu?: boolean }) => Tensor;
 
 /** swiGlu(x weightᵀ), the gate applied while the product is in registers: x [..., in], weight [2f, in] → [..., f]. Runs where blockLinear does. */

@@ -76,7 +76,7 @@ struct Packing {
 /// out = a · packed + bias, and where `relu` max(0, ·) of it. Steps are numbers from one row to the next.
 struct Product {
   int64_t depth, columns, panels;
-  int64_t begin, end;   // the part of the depth to sum; begin is even
+  int64_t begin, end;   // the part of the depth to sum; begin is a multiple of 32
   Matrix a;             // [rows, depth]
   int64_t aStep;
   const float* packed;
@@ -140,12 +140,12 @@ struct Kernels {
   void (*pack)(const Packing&, int64_t panel, int64_t end, float* to);
   /// Rows [row, end) of a product.
   void (*product)(const Product&, int64_t row, int64_t end);
-  /// Blocks [block, end) of `outerRows` rows; scratch: outerRows · depth floats.
+  /// Blocks [block, end) of `outerRows` rows; scratch: `outerRows` floats for each row of the depth, which counts in tiles of 32.
   void (*outer)(const Outer&, int64_t block, int64_t end, float* scratch);
-  int64_t outerRows;
+  int64_t (*outerRows)(Dtype);
 };
 
-extern const Kernels plain, avx2, avx512, avx512bf16;
+extern const Kernels plain, avx2, avx512, avx512bf16, amx;
 
 /// Those of the instruction set that this process uses (LARR_ISA, else the best there is).
 const Kernels& kernels();

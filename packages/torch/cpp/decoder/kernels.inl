@@ -1,68 +1,9 @@
 // The kernels over a register type V (simd/*.h, with bf16 loads and stores beside), and Half, whose lanes hold what a product of
 // bf16 operands takes: two bf16 where the instruction set multiplies those, else V itself. Included by one source for each instruction set.
-#include <simd/functions.h>
-#include "kernels.h"
+#include "numbers.inl"
 
 namespace larr::decoder {
 namespace {
-
-using F = V::F;
-constexpr int W = V::W;
-constexpr float log2e = 1.4426950408889634f;
-
-int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-template <class T>
-T smaller(T a, T b) { return b < a ? b : a; }
-template <class T>
-T larger(T a, T b) { return a < b ? b : a; }
-
-// ---- numbers of either storage ----
-
-// Elements [at, at + n), n <= W, of a matrix; zeros in the lanes beyond n.
-inline F get(const Matrix& m, int64_t at, int64_t n = W) {
-  if (m.dtype == Dtype::f32) {
-    const float* p = static_cast<const float*>(m.data) + at;
-    if (n >= W) return V::load(p);
-    float part[W] = {};
-    for (int64_t i = 0; i < n; i++) part[i] = p[i];
-    return V::load(part);
-  }
-  const uint16_t* p = static_cast<const uint16_t*>(m.data) + at;
-  if (n >= W) return V::load16(p);
-  uint16_t part[W] = {};
-  for (int64_t i = 0; i < n; i++) part[i] = p[i];
-  return V::load16(part);
-}
-
-inline void put(const Matrix& m, int64_t at, F x, int64_t n = W) {
-  if (m.dtype == Dtype::f32) {
-    float* p = static_cast<float*>(m.data) + at;
-    if (n >= W) return V::store(p, x);
-    float part[W];
-    V::store(part, x);
-    for (int64_t i = 0; i < n; i++) p[i] = part[i];
-    return;
-  }
-  uint16_t* p = static_cast<uint16_t*>(m.data) + at;
-  if (n >= W) return V::store16(p, x);
-  uint16_t part[W];
-  V::store16(part, x);
-  for (int64_t i = 0; i < n; i++) p[i] = part[i];
-}
-
-inline void read(const Matrix& m, int64_t at, int64_t n, float* to) {
-  const Matrix floats{to, Dtype::f32};
-  for (int64_t i = 0; i < n; i += W) put(floats, i, get(m, at + i, n - i), n - i);
-}
-
-inline void write(const Matrix& m, int64_t at, int64_t n, const float* from) {
-  const Matrix floats{const_cast<float*>(from), Dtype::f32};
-  for (int64_t i = 0; i < n; i += W) put(m, at + i, get(floats, i, n - i), n - i);
-}
-
-// e^x; below −87 it is as good as nothing. The bounds stand first: of a number and what is none, min and max give the second.
-inline F exponential(F x) { return exp2_scaled<V>(V::max(V::set(-87.0f), V::min(V::set(87.0f), x)), V::set(log2e)); }
-inline F sigmoid(F x) { return V::div(V::set(1), V::add(V::set(1), exponential(V::sub(V::set(0), x)))); }
 
 // ---- products over lanes ----
 // A lane is 32 bits: a float, or two bf16 that lie one after another along the summed index. c[r][·] += Σ_k a(r, k) · b[k][·].
@@ -134,13 +75,6 @@ inline void laneColumns(const float* rows, int64_t rowStep, int64_t n, float* to
 
 constexpr int64_t queryBlock = 48;  // a multiple of every MR and of 2
 constexpr int64_t ahead = 12;       // rows: a head is a short piece of each, which no hardware sees coming
-
-// Asks for elements [at, at + n) of a matrix, which may lie beyond its end.
-inline void prefetch(const Matrix& m, int64_t at, int64_t n) {
-  const int64_t size = m.dtype == Dtype::f32 ? 4 : 2;
-  const char* p = static_cast<const char*>(m.data);
-  for (int64_t byte = at * size; byte < (at + n) * size + 63; byte += 64) __builtin_prefetch(p + byte);
-}
 
 template <class P>
 struct Heads {
@@ -589,8 +523,36 @@ void rectifyBackward(const Rectified& p, int64_t row, int64_t end, float* sums) 
 
 #include "products.inl"
 
+bool multiplies(Dtype type) { return W >= 16 && (type == Dtype::f32 || Half::per == 2); }
+
+int64_t panelsOf(Dtype type, int64_t columns, bool gate) {
+  const int64_t width = type == Dtype::bf16 ? panelWidth<Half> : panelWidth<V>;
+  return gate ? up(columns / 2, width / 2) / (width / 2) : up(columns, width) / width;
+}
+
+size_t panelFloats(Dtype type, int64_t depth) {
+  return size_t(type == Dtype::bf16 ? lanesOf<Half>(depth) * panelWidth<Half> : depth * panelWidth<V>);
+}
+
+void pack(const Packing& p, int64_t begin, int64_t end, float* to) {
+  if (p.type == Dtype::bf16) packOf<Half>(p, begin, end, to);
+  else packOf<V>(p, begin, end, to);
+}
+
+void product(const Product& p, int64_t begin, int64_t end) {
+  if (p.a.dtype == Dtype::bf16) productOf<Half>(p, begin, end);
+  else productOf<V>(p, begin, end);
+}
+
+int64_t rowsOfOuter(Dtype) { return outerRows; }
+
+void outer(const Outer& p, int64_t begin, int64_t end, float* scratch) {
+  if (p.type == Dtype::bf16) outerOf<Half>(p, begin, end, scratch);
+  else outerOf<V>(p, begin, end, scratch);
+}
+
 constexpr Kernels table{attentionScratch, attention, attentionBackward, norm, normBackward, gate, gateBackward, sumRows, rectifyBackward, crossEntropy,
-                        multiplies, panelsOf, panelFloats, pack, product, outer, outerRows};
+                        multiplies, panelsOf, panelFloats, pack, product, outer, rowsOfOuter};
 
 }  // namespace
 }  // namespace larr::decoder

@@ -17,7 +17,7 @@ at::Tensor floats(int64_t count) { return at::empty({count}, at::kFloat); }
 
 bool multipliesHere(const at::Tensor& x, at::ScalarType type, int64_t rows) {
   if (!isFused(x) || rows < fewRows || (type != at::kFloat && type != at::kBFloat16)) return false;
-  return kernels().multiplies(typeOf(type)) && !(type == at::kBFloat16 && active_isa() == Isa::amx);
+  return kernels().multiplies(typeOf(type));
 }
 
 Packed packed(const at::Tensor& matrix, at::ScalarType type, bool transposed, bool gate) {
@@ -70,7 +70,7 @@ void multiplyOuter(const at::Tensor& a, const at::Tensor& b, const at::Tensor& o
     return;
   }
   const Dtype type = typeOf(a.scalar_type());
-  const int64_t panels = kernels().panels(type, columns, false), blocks = (rows + kernels().outerRows - 1) / kernels().outerRows;
+  const int64_t panels = kernels().panels(type, columns, false), block = kernels().outerRows(type), blocks = (rows + block - 1) / block;
   const at::Tensor room = floats(panels * static_cast<int64_t>(kernels().panelFloats(type, once)));
   float* packed = room.mutable_data_ptr<float>();
   const auto size = static_cast<int64_t>(a.element_size());
@@ -81,7 +81,7 @@ void multiplyOuter(const at::Tensor& a, const at::Tensor& b, const at::Tensor& o
     at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) { kernels().pack(packing, begin, end, packed); });
     const Outer p{type, count, rows, columns, from(a), a.stride(0), packed, out.mutable_data_ptr<float>(), add || first > 0};
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-      const at::Tensor scratch = floats(kernels().outerRows * count);
+      const at::Tensor scratch = floats(block * ((count + 31) / 32 * 32));
       kernels().outer(p, begin, end, scratch.mutable_data_ptr<float>());
     });
   }

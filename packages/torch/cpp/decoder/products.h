@@ -1,5 +1,5 @@
-// Products of our own over LibTorch's tensors, on the CPU, for rows times a weight: blocks in registers (products.inl), sums in f32
-// whatever the operands. A weight is packed at every call: that is about 0.6 ns a number, below a hundredth of a product with 4,096 rows,
+// Products of our own over LibTorch's tensors, on the CPU, for rows times a weight: blocks in registers (products.inl) or AMX tiles (amx.inl), sums in
+// f32 whatever the operands. A weight is packed at every call: that is about 0.6 ns a number, below a hundredth of a product with 4,096 rows,
 // and nothing is kept that a changed weight could leave stale. Same bits on any number of threads; a row's result is its own whatever
 // the other rows.
 #pragma once
@@ -8,8 +8,8 @@
 
 namespace larr::decoder {
 
-/// Whether products of so many rows with operands of this type run here; else LibTorch's are to be taken: for few rows, to which packing
-/// costs too much, and on AMX, which LibTorch has and this has not.
+/// Whether products of so many rows with operands of this type run here; else LibTorch's are to be taken, as for few rows, to which packing
+/// costs too much.
 bool multipliesHere(const at::Tensor& x, at::ScalarType type, int64_t rows);
 
 struct Packed {

@@ -1,6 +1,14 @@
 // Products of matrices over the register type V, included by kernels.inl: blocks of MR rows by NV vectors whose sums stay in registers for
 // the whole depth. The right operand is packed; the left is read where it lies.
 
+// Lanes of a packed panel: those of its depth, and zeros up to a whole tile where tiles read it.
+template <class P>
+int64_t lanesOf(int64_t depth) {
+  const int64_t lanes = up(depth, P::per) / P::per;
+  if constexpr (requires { P::lanesAtOnce; }) return up(lanes, P::lanesAtOnce);
+  else return lanes;
+}
+
 // The columns of a packed panel; the last one may hold fewer vectors.
 template <class P>
 constexpr int64_t panelWidth = P::NV * W;
@@ -110,7 +118,7 @@ inline void prefetchBlock(const char* to, int64_t rows, int64_t rowBytes, int64_
 template <class P, int R, int N>
 __attribute__((noinline)) void productBlock(const Product& p, int64_t row, int64_t panel) {
   constexpr int64_t width = N * W, first = panelWidth<P>;
-  const int64_t size = P::per == 2 ? 2 : 4, rowBytes = p.aStep * size, deep = up(p.depth, P::per) / P::per;
+  const int64_t size = P::per == 2 ? 2 : 4, rowBytes = p.aStep * size, deep = lanesOf<P>(p.depth);
   const char* a = static_cast<const char*>(p.a.data) + row * rowBytes + p.begin * size;
   const float* b = p.packed + panel * deep * first + p.begin / P::per * width;
   const int64_t depth = (p.end - p.begin) / P::per;
@@ -187,11 +195,11 @@ void productOf(const Product& p, int64_t begin, int64_t end) {
 
 constexpr int64_t lanesAhead = 16;  // rows: a panel is a short piece of each
 
-// Lane row `k` of [rows, width], rows `step` apart: columns [c, c + W).
+// Lane row `k` of [rows, width], rows `step` apart: columns [c, c + W); zeros beyond either end.
 template <class P>
 inline F laneOf(const Matrix& m, int64_t k, int64_t rows, int64_t width, int64_t step, int64_t c) {
   const int64_t n = width - c;
-  if (n <= 0) return V::set(0);
+  if (n <= 0 || k * P::per >= rows) return V::set(0);
   if constexpr (P::per == 2) {
     const int64_t at = 2 * k * step + c;
     prefetch(m, at + lanesAhead * step, 1);
@@ -206,7 +214,7 @@ inline F laneOf(const Matrix& m, int64_t k, int64_t rows, int64_t width, int64_t
 
 template <class P>
 void packOf(const Packing& p, int64_t begin, int64_t end, float* to) {
-  const int64_t deep = up(p.depth, P::per) / P::per;
+  const int64_t deep = lanesOf<P>(p.depth);
   for (int64_t panel = begin; panel < end; panel++) {
     float* at = to + panel * deep * panelWidth<P>;
     const int64_t width = p.gate ? panelWidth<P> : vectorsOf<P>(p.columns - panel * panelWidth<P>) * W;
@@ -270,7 +278,7 @@ __attribute__((noinline)) void outerBlock(const float* a, const float* b, int64_
 template <class P>
 void outerOf(const Outer& p, int64_t begin, int64_t end, float* scratch) {
   constexpr int64_t width = panelWidth<P>;
-  const int64_t deep = up(p.depth, P::per) / P::per, panels = up(p.columns, width) / width;
+  const int64_t deep = lanesOf<P>(p.depth), panels = up(p.columns, width) / width;
   for (int64_t block = begin; block < end; block++) {
     const int64_t first = block * outerRows, rows = smaller(outerRows, p.rows - first);
     for (int64_t k = 0; k < deep; k++)
@@ -283,30 +291,4 @@ void outerOf(const Outer& p, int64_t begin, int64_t end, float* scratch) {
         });
       });
   }
-}
-
-bool multiplies(Dtype type) { return W >= 16 && (type == Dtype::f32 || Half::per == 2); }
-
-int64_t panelsOf(Dtype type, int64_t columns, bool gate) {
-  const int64_t width = type == Dtype::bf16 ? panelWidth<Half> : panelWidth<V>;
-  return gate ? up(columns / 2, width / 2) / (width / 2) : up(columns, width) / width;
-}
-
-size_t panelFloats(Dtype type, int64_t depth) {
-  return size_t(type == Dtype::bf16 ? up(depth, Half::per) / Half::per * panelWidth<Half> : depth * panelWidth<V>);
-}
-
-void pack(const Packing& p, int64_t begin, int64_t end, float* to) {
-  if (p.type == Dtype::bf16) packOf<Half>(p, begin, end, to);
-  else packOf<V>(p, begin, end, to);
-}
-
-void product(const Product& p, int64_t begin, int64_t end) {
-  if (p.a.dtype == Dtype::bf16) productOf<Half>(p, begin, end);
-  else productOf<V>(p, begin, end);
-}
-
-void outer(const Outer& p, int64_t begin, int64_t end, float* scratch) {
-  if (p.type == Dtype::bf16) outerOf<Half>(p, begin, end, scratch);
-  else outerOf<V>(p, begin, end, scratch);
 }
