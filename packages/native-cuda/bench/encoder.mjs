@@ -152,7 +152,7 @@ export async function memory({ rows: n, dtype, peerBatch }, side) {
 }
 
 /** Yields `{bench, case: {rows, dtype}, ours, peer, peerValue, unit, ratio, memory}`; ratio > 1 where ours is faster. */
-export async function* run() {
+export async function* run({ sizes = [64, 1024, 16384], rounds = 8 } = {}) {
   const options = encoderOptions();
   const make = randomRows();
   const peer = await startPeer(options);
@@ -183,14 +183,14 @@ export async function* run() {
     if (time < best.time) best = { batch, time };
   }
 
-  for (const n of [64, 1024, 16384]) {
+  for (const n of sizes) {
     const rows = make(n);
     const peerBatch = Math.min(n, best.batch);
     const peerRows = rows.subarray(0, peerBatch * fields);
     const out = new Float32Array(n * dims.out);
     const repeats = n < 1024 ? 20 : 2;
     const times = { f32: Number.POSITIVE_INFINITY, bf16: Number.POSITIVE_INFINITY, peer: Number.POSITIVE_INFINITY };
-    for (let round = 0; round < 8; round++) {
+    for (let round = 0; round < rounds; round++) {
       for (const dtype of ['f32', 'bf16']) {
         for (let i = 0; i < repeats; i++)
           times[dtype] = Math.min(times[dtype], await seconds(() => scorers[dtype].encode(rows, out)));

@@ -195,11 +195,11 @@ function transformers({ task, dtype, pooling = 'mean' }, batches) {
 }
 
 /** Real tokens/s of both, in turn. */
-async function inTurn(a, b, batches, clock) {
+async function inTurn(a, b, batches, clock, rounds) {
   const tokens = batches.flat().reduce((sum, { ids }) => sum + ids.length, 0);
   const best = [0, 0];
   for (const side of [a, b]) await side.steps(2);
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const [i, side] of [a, b].entries()) {
       const start = performance.now();
       const before = process.cpuUsage();
@@ -249,7 +249,7 @@ function cases(only) {
 }
 
 /** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}; of the cases that have all of `only`. */
-export async function* run({ clock = 'wall', peers: wanted, only = {} } = {}) {
+export async function* run({ clock = 'wall', peers: wanted, only = {}, rounds = ROUNDS } = {}) {
   const fixed = fixedTexts();
   const corpus = await corpusTexts();
   const peers = process.env.LARR_PYTHON ? ['libtorch', 'transformers'] : ['libtorch'];
@@ -260,7 +260,7 @@ export async function* run({ clock = 'wall', peers: wanted, only = {} } = {}) {
       const own = ours(one, batches, corpus.bosId);
       const other = PEERS[peer](one, batches);
       try {
-        const [value, peerValue] = await inTurn(own, other, batches, clock);
+        const [value, peerValue] = await inTurn(own, other, batches, clock, rounds);
         yield {
           bench: 'lm',
           case: one,

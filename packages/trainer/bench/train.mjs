@@ -141,11 +141,11 @@ async function pytorch({ device, batch }) {
 }
 
 /** Samples/s of both, in turn. */
-async function inTurn(a, b, { device, batch }) {
+async function inTurn(a, b, { device, batch }, rounds) {
   const best = [0, 0];
   const count = STEPS[device === 'cpu' ? 'cpu' : 'cuda'];
   for (const side of [a, b]) await side.steps(WARM_UP);
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const [i, side] of [a, b].entries()) {
       const start = performance.now();
       await side.steps(count);
@@ -170,7 +170,7 @@ export async function memory({ model, dtype, peer, options }, side) {
 const startPeer = (held, model, peer) => (peer === 'pytorch' ? pytorch(held) : eager(held, model));
 
 /** Rows of {bench, case, ours, peer, peerValue, unit, ratio, memory}. */
-export async function* run(options = {}) {
+export async function* run({ rounds = ROUNDS, ...options } = {}) {
   const held = data({ ...DEFAULTS, ...options });
   try {
     for (const model of ['ple', 'larr']) {
@@ -181,7 +181,7 @@ export async function* run(options = {}) {
           const own = ours(held, model, dtype);
           const other = await startPeer(held, model, peer);
           try {
-            const [value, peerValue] = await inTurn(own, other, held);
+            const [value, peerValue] = await inTurn(own, other, held, rounds);
             yield {
               bench: 'train',
               case: { model, dtype, ...options },
