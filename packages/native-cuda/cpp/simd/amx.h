@@ -34,7 +34,10 @@ inline void store(int t, void* to, int64_t stride) {
   require();
   for (int r = 0; r < 16; r++) std::memcpy(static_cast<char*>(to) + r * stride, tiles[t].row[r], 64);
 }
-inline void zero(int t) { std::memset(&tiles[t], 0, sizeof tiles[t]); }
+inline void zero(int t) {
+  require();
+  std::memset(&tiles[t], 0, sizeof tiles[t]);
+}
 inline float widened(const unsigned char* at) {
   uint16_t half;
   std::memcpy(&half, at, 2);
@@ -43,16 +46,17 @@ inline float widened(const unsigned char* at) {
   std::memcpy(&x, &bits, 4);
   return x;
 }
-// c[m][n] += sum_k a[m][2k] b[k][2n] + a[m][2k + 1] b[k][2n + 1]
+// c[m][n] += sum_k a[m][2k] b[k][2n] + sum_k a[m][2k + 1] b[k][2n + 1], in that order; but unlike the instruction's, denormal numbers count.
 inline void multiply(int c, int a, int b) {
   require();
   for (int m = 0; m < 16; m++)
     for (int n = 0; n < 16; n++) {
-      float sum;
-      std::memcpy(&sum, tiles[c].row[m] + 4 * n, 4);
+      float sum, part[2] = {};
       for (int k = 0; k < 16; k++)
         for (int half = 0; half < 2; half++)
-          sum += widened(tiles[a].row[m] + 4 * k + 2 * half) * widened(tiles[b].row[k] + 4 * n + 2 * half);
+          part[half] += widened(tiles[a].row[m] + 4 * k + 2 * half) * widened(tiles[b].row[k] + 4 * n + 2 * half);
+      std::memcpy(&sum, tiles[c].row[m] + 4 * n, 4);
+      sum += part[0] + part[1];
       std::memcpy(tiles[c].row[m] + 4 * n, &sum, 4);
     }
 }

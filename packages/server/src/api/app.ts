@@ -65,7 +65,7 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
     clientErrorHandler: () => {},
     frameworkErrors: (_error, request, reply) => {
       reply.headers({ ...headers, 'x-request-id': request.id });
-      sendError(new ApiError(400, 'REQUEST_INVALID', 'the address cannot be read'), request, reply);
+      void refuse(new ApiError(400, 'REQUEST_INVALID', 'the address cannot be read'), request, reply);
     },
     trustProxy: trustProxy.length === 0 ? false : trustProxy,
     bodyLimit: limits.bodyBytes,
@@ -118,19 +118,16 @@ export function createApp(context: RouteContext, front: Partial<Front> = {}): Fa
   app.setErrorHandler((error: FastifyError | ApiError, request, reply) => {
     const answer = asApiError(error);
     if (answer.code === 'INTERNAL') request.log.error(error);
-    // Fastify closes the connection of every body that it could not read: needless where the body has come, and harmful where it has not.
-    reply.removeHeader('connection');
-    discardBody(request.raw);
-    return sendError(answer, request, reply);
+    return refuse(answer, request, reply);
   });
   app.setNotFoundHandler((request, reply) => {
     const url = request.url.split('?', 1)[0]!;
     const allowed = [...new Set(addresses.filter(({ pattern }) => pattern.test(url)).map(({ method }) => method))];
     if (allowed.length === 0)
-      return sendError(new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all'), request, reply);
+      return refuse(new ApiError(404, 'NOT_FOUND', 'no such address; /openapi.json lists them all'), request, reply);
     reply.header('allow', allowed.join(', '));
     const message = `${request.method} is not allowed here, only ${allowed.join(', ')}`;
-    return sendError(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
+    return refuse(new ApiError(405, 'METHOD_NOT_ALLOWED', message), request, reply);
   });
 
   for (const routes of [probeRoutes, rankRoutes, scoreRoutes, recallRoutes, eventRoutes, adminRoutes, healthRoutes])
@@ -174,7 +171,11 @@ function asApiError(error: FastifyError | ApiError): ApiError {
   );
 }
 
-function sendError(error: ApiError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+/** Answers when the request's body has come to its end, after which the connection can be used again, or is not going to. */
+async function refuse(error: ApiError, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  // Fastify closes the connection after every body that it could not read.
+  if (await discardBody(request.raw)) reply.removeHeader('connection');
+  else reply.header('connection', 'close');
   if (error.retryAfter !== undefined) reply.header('retry-after', String(error.retryAfter));
   const { code, message, field } = error;
   const body: ErrorReply = {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -12,26 +12,28 @@ import { discardBody } from './unread-body.js';
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
+  for (const end of ends.splice(0).reverse()) await end();
 });
 
-async function connectTo(port: number): Promise<{ socket: Socket; received: (text: string) => Promise<string> }> {
+/** A connection, and what has come over it: `received` waits for a text, or for the end where there is none, and fails where the connection does. */
+async function connectTo(port: number): Promise<{ socket: Socket; received: (text?: string) => Promise<string> }> {
   const socket = connect(port, '127.0.0.1');
   ends.push(() => socket.destroy());
-  await once(socket, 'connect');
   let all = '';
+  let over = '';
   socket.on('data', (part) => {
     all += part;
   });
-  let over = '';
   socket.on('error', (error) => {
     over = String(error);
   });
   socket.on('close', () => {
     over ||= 'closed';
   });
-  const received = async (text: string) => {
-    while (!all.includes(text)) {
+  await once(socket, 'connect');
+  const received = async (text?: string) => {
+    while (text === undefined || !all.includes(text)) {
+      if (over === 'closed' && text === undefined) return all;
       if (over !== '') throw new Error(`${over}, after: ${all}`);
       await setTimeout(2);
     }
@@ -46,7 +48,7 @@ const unasked = {
   close: async () => {},
 } as unknown as RankingModel;
 
-describe('a body that is refused before it has come', () => {
+describe('a request that is refused before its body has come', () => {
   const serve = async () => {
     const models = new ModelRegistry();
     models.install(unasked);
@@ -54,65 +56,101 @@ describe('a body that is refused before it has come', () => {
     const app = createApp({ state, metrics: createMetrics(), limits: { ...DEFAULT_LIMITS, bodyBytes: 2000 } });
     ends.push(() => app.close());
     await app.listen({ port: 0, host: '127.0.0.1' });
-    return connectTo((app.server.address() as AddressInfo).port);
+    return { state, ...(await connectTo((app.server.address() as AddressInfo).port)) };
   };
-  const head = (length: string) =>
-    `POST /v1/rank HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n${length}\r\n\r\n`;
+  const head = (length: string, path = '/v1/rank', type = 'application/json') =>
+    `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\n${length}\r\n\r\n`;
   const probe = 'GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n';
+  // more than the system's buffers take
+  const size = 32 * 2 ** 20;
+  const body = Buffer.alloc(size, '9');
+  const piece = `10000\r\n${'9'.repeat(65536)}\r\n`;
 
-  it('may be written to its end: the client can read why, and goes on with the connection', async () => {
+  it.each([
+    ['BODY_TOO_LARGE', head(`content-length: ${size}`), body],
+    ['NOT_FOUND', head(`content-length: ${size}`, '/v1/nowhere', 'text/plain'), body],
+    ['METHOD_NOT_ALLOWED', head(`content-length: ${size}`, '/healthz', 'text/plain'), body],
+    ['BODY_TOO_LARGE', head('transfer-encoding: chunked'), `${piece.repeat(300)}0\r\n\r\n`],
+    ['BODY_NOT_JSON', head('content-length: 1'), '{'],
+  ])('is written to its end, answered %s, and the connection serves on', async (code, start, rest) => {
     const { socket, received } = await serve();
-    socket.write(head(`content-length: ${32 * 2 ** 20}`));
-    // the answer is there before the body, and more follows than the system's buffers take
-    const answer = await received('BODY_TOO_LARGE');
-    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
-    expect(answer).not.toMatch(/connection: close/i);
-    socket.write(Buffer.alloc(32 * 2 ** 20, '9'));
+    socket.write(start);
+    socket.write(rest);
+    await received(code);
     socket.write(probe);
-    expect(await received('HTTP/1.1 200')).toMatch(/HTTP\/1\.1 200/);
+    expect(await received('HTTP/1.1 200')).not.toMatch(/connection: close/i);
   });
 
-  it('may come in pieces of no announced length', async () => {
+  it('is answered where the client wants the connection closed', async () => {
     const { socket, received } = await serve();
-    const piece = `10000\r\n${'9'.repeat(65536)}\r\n`;
-    socket.write(head('transfer-encoding: chunked') + piece.repeat(200));
-    await received('BODY_TOO_LARGE');
-    socket.write(`${piece.repeat(100)}0\r\n\r\n${probe}`);
-    expect(await received('HTTP/1.1 200')).toMatch(/HTTP\/1\.1 200/);
+    socket.write(head(`content-length: ${size}\r\nconnection: close`));
+    socket.write(body);
+    const answer = await received();
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+    expect(answer).toMatch('BODY_TOO_LARGE');
   });
 
-  it('keeps the connection after one that is no JSON', async () => {
+  it('is answered while the server stops', async () => {
+    const { state, socket, received } = await serve();
+    state.stopping = true;
+    socket.write(head(`content-length: ${size}`));
+    socket.write(body);
+    const answer = await received();
+    expect(answer).toMatch(/^HTTP\/1\.1 503 /);
+    expect(answer).toMatch(/connection: close/i);
+  });
+
+  it('has an answer at once where more is announced than is worth reading, and the connection ends', async () => {
     const { socket, received } = await serve();
-    socket.write(`${head('content-length: 1')}{${probe}`);
-    expect(await received('HTTP/1.1 200')).toMatch(/BODY_NOT_JSON/);
+    socket.write(head('content-length: 1000000000000'));
+    const answer = await received();
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+    expect(answer).toMatch(/connection: close/i);
   });
 });
 
 describe('discardBody', () => {
-  const refusing = async (limits: { milliseconds: number; bytes: number }) => {
-    const server = createServer((request, reply) => {
-      discardBody(request, limits);
-      reply.writeHead(413).end('no');
+  const refusing = async (limits: { idleMilliseconds: number; bytes: number }) => {
+    const found: Promise<boolean>[] = [];
+    const server = createServer((request: IncomingMessage, reply) => {
+      found.push(discardBody(request, limits));
+      void found[0]!.then(() => reply.writeHead(413).end('no'));
     });
-    ends.push(() => server.close());
+    ends.push(() => new Promise((resolve) => server.close(resolve)).then(() => {}));
+    ends.push(() => server.closeAllConnections());
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    return connectTo((server.address() as AddressInfo).port);
+    const { socket, received } = await connectTo((server.address() as AddressInfo).port);
+    socket.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n');
+    while (found.length === 0) await setTimeout(2);
+    return { socket, received, ended: found[0]! };
   };
-  const head = 'POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n';
 
-  it('cuts off who goes on for too long', async () => {
-    const { socket, received } = await refusing({ milliseconds: 50, bytes: 1e9 });
-    socket.write(`${head}dribble`);
+  it('waits for the end of a body that comes slowly', async () => {
+    const { socket, received, ended } = await refusing({ idleMilliseconds: 20_000, bytes: 1000 });
+    for (let i = 0; i < 10; i++) {
+      socket.write('x'.repeat(10));
+      await setTimeout(10);
+    }
+    expect(await ended).toBe(true);
     await received('413');
-    await once(socket, 'close');
   });
 
-  it('and who sends too much', async () => {
-    const { socket, received } = await refusing({ milliseconds: 1e6, bytes: 1000 });
-    socket.write(head + 'x'.repeat(900));
+  it('gives up on a client that sends nothing more', async () => {
+    const { received, ended } = await refusing({ idleMilliseconds: 50, bytes: 1000 });
+    expect(await ended).toBe(false);
     await received('413');
-    socket.write('x'.repeat(200));
-    await once(socket, 'close');
+  });
+
+  it('gives up on one that sends too much', async () => {
+    const { socket, ended } = await refusing({ idleMilliseconds: 20_000, bytes: 50 });
+    socket.write('x'.repeat(60));
+    expect(await ended).toBe(false);
+  });
+
+  it('does not wait for one that is gone', async () => {
+    const { socket, ended } = await refusing({ idleMilliseconds: 20_000, bytes: 1000 });
+    socket.destroy();
+    expect(await ended).toBe(false);
   });
 });

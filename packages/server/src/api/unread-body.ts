@@ -1,21 +1,38 @@
 import type { IncomingMessage } from 'node:http';
 
-/** What a client may send on after its request was refused, before its connection is cut. */
-const LIMITS = { milliseconds: 5_000, bytes: 64 * 2 ** 20 };
+/** What is still read of a request that is refused. */
+const LIMITS = { idleMilliseconds: 5_000, bytes: 64 * 2 ** 20 };
 
 /**
- * Reads what is left of a refused request and throws it away. Closing the connection instead would reset it while the client
- * still writes, and most clients then report the broken connection and never read the answer that says what was wrong.
- * A client that has not ended after five seconds or 64 MiB is cut off.
+ * Reads what is left of a refused request's body and throws it away; the answer should wait for it. Sent before, it is lost where the
+ * connection is then closed (as the client wished, or because the server stops): the system resets a connection that has unread
+ * input, and most clients report that and never read the answer that says what was wrong.
+ * @returns whether the body came to its end: not where the client sends nothing for five seconds, goes away, or has more than 64 MiB to send;
+ *   then the connection is of no further use.
  */
-export function discardBody(request: IncomingMessage, limits = LIMITS): void {
-  if (request.complete) return;
+export function discardBody(request: IncomingMessage, limits = LIMITS): Promise<boolean> {
   const { socket } = request;
-  let left = limits.bytes;
-  const timer = setTimeout(() => socket.destroy(), limits.milliseconds);
-  request.once('close', () => clearTimeout(timer));
-  request.on('data', (part: Buffer) => {
-    left -= part.length;
-    if (left < 0) socket.destroy();
+  // a request that was injected has no socket of its own, and does not say that it is complete
+  if (request.complete || request.readableEnded) return Promise.resolve(true);
+  if (socket.destroyed || Number(request.headers['content-length']) > limits.bytes) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    let left = limits.bytes;
+    const settle = (ended: boolean) => {
+      clearTimeout(timer);
+      request.off('data', taken).off('end', finished).off('close', gone);
+      socket.off('close', gone);
+      resolve(ended);
+    };
+    const finished = () => settle(true);
+    const gone = () => settle(request.complete);
+    const taken = (part: Buffer) => {
+      timer.refresh();
+      left -= part.length;
+      if (left < 0) settle(false);
+    };
+    const timer = setTimeout(() => settle(false), limits.idleMilliseconds);
+    request.on('data', taken).on('end', finished).on('close', gone);
+    socket.on('close', gone);
+    request.resume();
   });
 }

@@ -73,7 +73,7 @@ struct Rows {
 // sums [16 M][16 N], rows `width` floats apart, = a · b; b: lanes `bStride` bytes apart, zeros behind the last one of a whole tile.
 template <int M, int N>
 void sumsOf(const Rows& a, const char* b, int64_t bStride, float* sums, int64_t width) {
-  alignas(64) char piece[M * tileRows * tileBytes];
+  alignas(64) char piece[M * tileRows * tileBytes];  // all rows of a block that has not its full number, or of a step that has not its full width
   const int64_t steps = up(a.bytes, tileBytes) / tileBytes, whole = a.count == M * tileRows ? a.bytes / tileBytes : 0;
   int64_t first = 0;
   do {
@@ -100,11 +100,12 @@ void sumsOf(const Rows& a, const char* b, int64_t bStride, float* sums, int64_t 
 // The block of a product, its sums [rows, panel] in `sums`, to where it is wanted.
 template <int N>
 void finishBlock(const Product& p, int64_t row, int64_t rows, int64_t panel, const float* sums) {
-  constexpr int64_t width = N * W, first = panelWidth<Tiles>;
-  if (p.add || p.gated.data || p.columns - panel * first < width) return finish<Tiles>(p, row, rows, panel, sums, width, false);
-  const int64_t at = row * p.outStep + panel * first;
+  constexpr int64_t width = N * W;
+  const int64_t column = panel * panelWidth<Tiles>;
+  if (p.add || p.gated.data || p.columns - column < width) return finish<Tiles>(p, row, rows, panel, sums, width, false);
+  const int64_t at = row * p.outStep + column;
   F bias[N];
-  for (int v = 0; v < N; v++) bias[v] = p.bias ? V::load(p.bias + panel * first + v * W) : V::set(0);
+  for (int v = 0; v < N; v++) bias[v] = p.bias ? V::load(p.bias + column + v * W) : V::set(0);
   for (int64_t r = 0; r < rows; r++)
 #pragma GCC unroll 4
     for (int v = 0; v < N; v++) {

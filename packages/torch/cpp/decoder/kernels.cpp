@@ -9,7 +9,7 @@ const Kernels& kernels() {
     case Isa::avx2: return avx2;
     case Isa::avx512: return avx512;
     case Isa::avx512bf16: return avx512bf16;
-    case Isa::amx: return amx;
+    case Isa::amx: return amx();
   }
 #endif
   return plain;

@@ -145,7 +145,8 @@ struct Kernels {
   int64_t (*outerRows)(Dtype);
 };
 
-extern const Kernels plain, avx2, avx512, avx512bf16, amx;
+extern const Kernels plain, avx2, avx512, avx512bf16;
+const Kernels& amx();
 
 /// Those of the instruction set that this process uses (LARR_ISA, else the best there is).
 const Kernels& kernels();

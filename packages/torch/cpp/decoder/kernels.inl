@@ -50,7 +50,6 @@ inline void product(const float* a, int64_t rowStep, int64_t depthStep, const fl
 }
 
 // Lanes are written as halves and read as floats.
-using Half16 = uint16_t __attribute__((may_alias));
 inline uint16_t* halves(float* lanes) { return reinterpret_cast<Half16*>(lanes); }
 
 // n floats (a whole number of vectors) as lanes along the row.

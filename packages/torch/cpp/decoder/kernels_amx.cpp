@@ -1,6 +1,11 @@
 #include "amx.inl"
 
 namespace larr::decoder {
-// avx512bf16 is a constant, and there before anything is computed at the start of the program.
-const Kernels amx = withTiles();
+
+// Made when it is first asked for: this source's code must not run at the start of a program, on processors that may not have its instructions.
+const Kernels& amx() {
+  static const Kernels kernels = withTiles();
+  return kernels;
+}
+
 }  // namespace larr::decoder

@@ -17,6 +17,9 @@ T larger(T a, T b) { return a < b ? b : a; }
 
 // ---- numbers of either storage ----
 
+// Halves may lie in an array that is read as floats: two of them are a lane.
+using Half16 = uint16_t __attribute__((may_alias));
+
 // Elements [at, at + n), n <= W, of a matrix; zeros in the lanes beyond n.
 inline F get(const Matrix& m, int64_t at, int64_t n = W) {
   if (m.dtype == Dtype::f32) {
@@ -26,7 +29,7 @@ inline F get(const Matrix& m, int64_t at, int64_t n = W) {
     for (int64_t i = 0; i < n; i++) part[i] = p[i];
     return V::load(part);
   }
-  const uint16_t* p = static_cast<const uint16_t*>(m.data) + at;
+  const Half16* p = static_cast<const Half16*>(m.data) + at;
   if (n >= W) return V::load16(p);
   uint16_t part[W] = {};
   for (int64_t i = 0; i < n; i++) part[i] = p[i];
@@ -42,7 +45,7 @@ inline void put(const Matrix& m, int64_t at, F x, int64_t n = W) {
     for (int64_t i = 0; i < n; i++) p[i] = part[i];
     return;
   }
-  uint16_t* p = static_cast<uint16_t*>(m.data) + at;
+  Half16* p = static_cast<Half16*>(m.data) + at;
   if (n >= W) return V::store16(p, x);
   uint16_t part[W];
   V::store16(part, x);

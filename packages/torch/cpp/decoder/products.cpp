@@ -5,7 +5,7 @@ namespace decoder {
 namespace {
 
 constexpr int64_t fewRows = 32;
-constexpr int64_t rowsAPart = 48;      // of a product, to a thread; a multiple of every register block
+constexpr int64_t rowsAPart = 48;      // of a product, to a thread; whole register blocks, and one and a half of AMX's
 constexpr int64_t depthAtOnce = 4096;  // a panel of it stays in the second cache
 constexpr int64_t outerDepth = 512;    // rows of both operands packed, and summed, at a time
 

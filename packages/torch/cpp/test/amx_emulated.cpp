@@ -3,6 +3,15 @@
 #include "../decoder/amx.inl"
 
 namespace larr::decoder {
-extern const Kernels emulated_amx;
-const Kernels emulated_amx = withTiles();
+const Kernels& emulatedAmx();
+bool tilesConfigured();
+
+const Kernels& emulatedAmx() {
+  static const Kernels kernels = withTiles();
+  return kernels;
+}
+
+// Whether a call has left this thread's tiles set up.
+bool tilesConfigured() { return amx::configured; }
+
 }  // namespace larr::decoder
