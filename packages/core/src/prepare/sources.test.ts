@@ -8,6 +8,7 @@ import {
   DuckdbSession,
   defineSchema,
   draftSchema,
+  explainPreparation,
   literal,
   openDataset,
   prepare,
@@ -182,6 +183,37 @@ test('column names that differ in nothing but case are refused by name', async (
       /films\.csv: the header names the columns "title" and "Title", which differ in nothing but case/,
     ),
   });
+});
+
+test("a table that lists none of the events' users or POIs is refused with its own ids alone, and a key that is given isn't asked for", async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'larr-source-'));
+  let events = 'user,poi,click\n';
+  for (let i = 0; i < 60; i++) events += `u${i % 30},p${22 - (i % 20)},${(i * i) % 7 === 2 ? 1 : 0}\n`;
+  await writeFile(join(folder, 'events.csv'), events);
+  // Fewer than are shown.
+  await writeFile(join(folder, 'pois.csv'), 'poi\nq2\nq1\n');
+  await writeFile(join(folder, 'users.csv'), 'user\nx9\n');
+  const message = (tables: Record<string, unknown>) => {
+    const schema = defineSchema({
+      name: 'x',
+      tables: { events: 'events.csv', ...tables },
+      labels: { click: 'click' },
+      features: { categorical: [{ name: 'poi', value: 'events.poi' }] },
+    });
+    return explainPreparation({ schema, baseDirectory: folder }).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+  };
+  expect(await message({ pois: 'pois.csv' })).toMatch(
+    /they name "p22", "p21", "p20", its column "poi" says "q2", "q1"\. Name its key under tables\.pois/,
+  );
+  expect(await message({ users: 'users.csv' })).toMatch(
+    /its column "user" says "x9"\. Name its key under tables\.users/,
+  );
+  expect(await message({ pois: { path: 'pois.csv', key: 'poi' } })).toMatch(
+    /says "q2", "q1"\. "poi" is what tables\.pois gives as its "key": name the column that holds them there/,
+  );
 });
 
 test("a table that lists none of the events' POIs is refused with what both call them; one that lists some is noted", async () => {

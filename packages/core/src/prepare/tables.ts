@@ -4,7 +4,7 @@ import { featureLayout } from '../features/layout.js';
 import { compileDerivation } from '../scene/derive.js';
 import { valueInputs } from '../scene/inputs.js';
 import { poiKey, userKey } from '../scene/moment.js';
-import type { DatasetSchema, LabelSpec, ValueSpec } from '../schema/schema.js';
+import type { DatasetSchema, LabelSpec, TableSource, ValueSpec } from '../schema/schema.js';
 import { impossibleCoordinates, swappedCoordinates } from './coordinates.js';
 import { refuseOutcomes } from './outcomes.js';
 import type { LoadingStage } from './progress.js';
@@ -24,6 +24,9 @@ import {
 
 type TableName = 'events' | 'users' | 'pois';
 const aliases = { events: 'ev', users: 'us', pois: 'po' } as const;
+
+/** So many ids of a table that lists none of the events' are shown, of either side. */
+const STRANGERS_NAMED = 3;
 
 /** The loaded tables: `ev`, `us` and `po` in DuckDB, and what their columns are. */
 export interface LoadedTables {
@@ -135,6 +138,8 @@ export async function loadTables(
       `SELECT count(*) AS n, min_by(key, file_row) AS first, (SELECT count(*) FROM raw_events) AS events
        FROM (SELECT ${eventKey} AS key, file_row FROM raw_events) WHERE key NOT IN (SELECT ${id} FROM ${alias})`,
     );
+    // Before the events' ids are added: what the table says is what stands in its file.
+    if (n === events) throw await strangers(db, schema.tables[table], { table, where, key, keyText, eventKey });
     if (n > 0n) {
       await db.run(
         `INSERT INTO ${alias} (${index}, ${id}) SELECT (SELECT count(*) FROM ${alias}) + row_number() OVER (ORDER BY first_row) - 1, ${id}
@@ -144,7 +149,6 @@ export async function loadTables(
         `SELECT count(*) - (SELECT count(*) FROM raw_${table}) AS added FROM ${alias}`,
       );
       const what = table === 'pois' ? 'POI' : 'user';
-      if (n === events) throw await strangers(db, { table, where, key, id, eventKey });
       notes.push(
         `${n} ${n === 1n ? 'event names' : 'events name'} ${added} ${added === 1n ? what : `${what}s`} that ${where} does not list, such as ${JSON.stringify(first)}; they are kept, with every column missing.`,
       );
@@ -248,28 +252,34 @@ export async function loadTables(
   };
 }
 
-/** An error for a table that lists none of the users or POIs of the events, with what both call them. */
+/** An error for a table that lists none of the users or POIs of the events, with what both call them. Its rows are `raw_<table>`. */
 async function strangers(
   db: DuckdbSession,
+  source: TableSource,
   {
     table,
     where,
     key,
-    id,
+    keyText,
     eventKey,
-  }: { table: 'users' | 'pois'; where: string; key: string; id: string; eventKey: string },
+  }: { table: 'users' | 'pois'; where: string; key: string; keyText: string; eventKey: string },
 ): Promise<ConfigError> {
-  const examples = async (query: string) =>
-    (await db.rows<{ key: string }>(query)).map((row) => JSON.stringify(row.key)).join(', ');
-  const named = await examples(`SELECT ${eventKey} AS key FROM raw_events GROUP BY 1 ORDER BY min(file_row) LIMIT 3`);
-  const listed = await examples(
-    `SELECT ${id} AS key FROM ${aliases[table]} WHERE ${id === 'user' ? 'user_index' : 'poi_index'} < 3 ORDER BY 1`,
-  );
+  const examples = async (sql: string, rows: string) =>
+    (
+      await db.rows<{ key: string }>(
+        `SELECT ${sql} AS key FROM ${rows} GROUP BY 1 ORDER BY min(file_row) LIMIT ${STRANGERS_NAMED}`,
+      )
+    ).map((row) => JSON.stringify(row.key));
+  const named = (await examples(eventKey, 'raw_events')).join(', ');
+  const listed = (await examples(keyText, `raw_${table}`)).join(', ');
+  const given = typeof source === 'object' && source.key !== undefined;
   return new ConfigError(
     'KEYS_DISJOINT',
-    `${where} lists none of the ${table === 'pois' ? 'POIs' : 'users'} of the events: they name ${named}, its column "${key}" says ${listed}. Name its key under tables.${table} ("key": …), or write both alike${
-      /\.0"/.test(named) !== /\.0"/.test(listed) ? ' (one has whole numbers with ".0")' : ''
-    }.`,
+    `${where} lists none of the ${table === 'pois' ? 'POIs' : 'users'} of the events: they name ${named}, its column "${key}" says ${listed}. ${
+      given
+        ? `"${key}" is what tables.${table} gives as its "key": name the column that holds them there, or write both alike`
+        : `Name its key under tables.${table} ("key": …), or write both alike`
+    }${/\.0"/.test(named) !== /\.0"/.test(listed) ? ' (one has whole numbers with ".0")' : ''}.`,
     { file: where, field: key },
   );
 }
