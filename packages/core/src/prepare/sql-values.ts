@@ -1,4 +1,5 @@
 import { literal } from '../duckdb/session.js';
+import { timeSeconds } from '../scene/moment.js';
 
 /** A column of one of the loaded tables: SQL that reads it, and its DuckDB type. */
 export interface ColumnSql {
@@ -88,8 +89,7 @@ export function timeSql({ sql, type }: ColumnSql, unit?: 'timestamp' | 's' | 'ms
         : unit === 'us'
           ? x
           : `CASE WHEN abs(${x}) < 1e11 THEN ${x} * 1e6 WHEN abs(${x}) < 1e14 THEN ${x} * 1e3 ELSE ${x} END`;
-  // Years 1 to 9999; what is beyond is no time, whatever it counts.
-  const fromNumber = `CASE WHEN (${microseconds}) BETWEEN -62135596800e6 AND 253402300799e6 THEN make_timestamp(TRY_CAST(${microseconds} AS BIGINT)) END`;
+  const fromNumber = `CASE WHEN (${microseconds}) BETWEEN ${timeSeconds.first}e6 AND ${timeSeconds.last}e6 THEN make_timestamp(TRY_CAST(${microseconds} AS BIGINT)) END`;
   if (type !== 'VARCHAR') return fromNumber;
   const wall = `(left(${sql}, 10) || regexp_replace(substr(${sql}, 11), '(Z|[+-]\\d{2}:?(\\d{2})?)$', ''))`;
   return `CASE WHEN regexp_full_match(${sql}, '-?\\d+(\\.\\d+)?') THEN ${fromNumber} ELSE TRY_CAST(${wall} AS TIMESTAMP) END`;

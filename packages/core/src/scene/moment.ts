@@ -70,10 +70,14 @@ export function keywordText(value: unknown, missing: ReadonlySet<string>): strin
   return text === '' || missing.has(text) ? null : text;
 }
 
+/** What a number can say of a time, in seconds since 1970: the years 1 to 9999. What is beyond is no time, whatever it counts. */
+export const timeSeconds = { first: -62_135_596_800, last: 253_402_300_799 } as const;
+
 /**
- * Reads the time of an event as local milliseconds since 1970.
+ * Reads the time of an event as local milliseconds since 1970; null where it is none.
  * Texts are ISO 8601; an offset such as "+08:00" or "Z" says which clock was read and is not applied.
- * Numbers count what the schema's time unit says; without a unit, seconds, milliseconds or microseconds by magnitude.
+ * Numbers count what the schema's time unit says; without a unit, seconds, milliseconds or microseconds by magnitude. They stay within
+ * `timeSeconds`. `timeSql` (prepare/sql-values.ts) is the same for columns.
  */
 export function localTime(value: unknown, unit?: 'timestamp' | 's' | 'ms' | 'us'): number | null {
   if (value === null || value === undefined || value === '') return null;
@@ -87,6 +91,11 @@ export function localTime(value: unknown, unit?: 'timestamp' | 's' | 'ms' | 'us'
   }
   const x = Number(value);
   if (!Number.isFinite(x)) return null;
+  const milliseconds = inMilliseconds(x, unit);
+  return milliseconds >= timeSeconds.first * 1000 && milliseconds <= timeSeconds.last * 1000 ? milliseconds : null;
+}
+
+function inMilliseconds(x: number, unit: Parameters<typeof localTime>[1]): number {
   switch (unit) {
     case 's':
       return x * 1000;

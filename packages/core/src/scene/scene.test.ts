@@ -2,11 +2,14 @@ import { expect, test } from 'vitest';
 import {
   compileDerivation,
   type DerivationArgument,
+  DuckdbSession,
   defineSchema,
   distanceKm,
   localTime,
   sceneKeywords,
+  timeSeconds,
 } from '../index.js';
+import { timeSql } from '../prepare/sql-values.js';
 
 const at = (iso: string) => Date.parse(`${iso}Z`);
 const derive = (d: Parameters<typeof compileDerivation>[0], ...args: DerivationArgument[]) =>
@@ -68,6 +71,23 @@ test('a time is read as the local clock, whatever its offset', () => {
   expect(localTime(noon / 1000)).toBe(noon);
   expect(localTime(String(noon), 'ms')).toBe(noon);
   expect(localTime('yesterday')).toBeNull();
+});
+
+test.each([
+  ['s', 1],
+  ['ms', 1e3],
+  ['us', 1e6],
+] as const)('a number of %s is a time in the years 1 to 9999, as prepare reads it', async (unit, scale) => {
+  using db = await DuckdbSession.open();
+  const { first, last } = timeSeconds;
+  const numbers = [first - 1, first, -5, 0, last, last + 1].map((x) => x * scale);
+  for (const x of [...numbers, 1e300, -1e300]) {
+    const { t } = await db.row<{ t: number | null }>(
+      `SELECT epoch_ms(${timeSql({ sql: 'x', type: 'DOUBLE' }, unit)})::DOUBLE AS t FROM (SELECT ${x}::DOUBLE AS x)`,
+    );
+    expect(localTime(x, unit), `${x}`).toBe(t);
+  }
+  expect(numbers.map((x) => localTime(x, unit) !== null)).toEqual([false, true, true, true, true, false]);
 });
 
 test('scene keywords of a moment: derived, missing and templated', () => {

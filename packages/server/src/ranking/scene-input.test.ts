@@ -2,7 +2,7 @@ import { defineSchema } from '@larr/core';
 import { expect, it } from 'vitest';
 import { SceneInput } from './scene-input.js';
 
-const sceneInput = (time: 'time' | { column: 'time'; unit: 's' | 'ms' }) =>
+const sceneInput = (time: 'time' | { column: 'time'; unit: 's' | 'ms' | 'us' }) =>
   new SceneInput(
     defineSchema({
       name: 'scene',
@@ -69,6 +69,24 @@ it('takes a number for a time whose unit the schema states', () => {
   for (const time of [1769861100, '1769861100', '2026-01-31 12:05'])
     expect(counted.read({ time }).event).toEqual({ time });
   expect(() => counted.read({ time: true })).toThrow(/number of seconds/);
+});
+
+it.each([
+  ['s', [1e300, -1e300, 1e15, 253402300800, '253402300800', -62135596801], [-5, 0, 253402300799]],
+  ['ms', [1e300, -1e300, 1e15, 9e15, 253402300800000, '9000000000000000'], [-5, 0, 253402300799000]],
+  ['us', [1e300, -1e300, 253402300800e6, '-62135596801000000'], [-5, 1e15, 253402300799e6]],
+] as const)('refuses a number of %s that prepare takes for no time', (unit, beyond, within) => {
+  const counted = sceneInput({ column: 'time', unit });
+  for (const time of beyond)
+    expect(() => counted.read({ time }), `${time}`).toThrow(
+      expect.objectContaining({
+        status: 400,
+        code: 'SCENE_VALUE_INVALID',
+        field: 'scene.time',
+        message: expect.stringContaining('of the years 1 to 9999'),
+      }),
+    );
+  for (const time of within) expect(counted.read({ time }).event).toEqual({ time });
 });
 
 it.each([

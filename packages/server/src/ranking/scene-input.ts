@@ -32,7 +32,7 @@ function expectation(check: Check): string {
   const iso = 'a time as text, ISO 8601 as in "2026-01-31T12:05:00",';
   const units = { s: 'seconds', ms: 'milliseconds', us: 'microseconds', timestamp: '' } as const;
   return counts(check.unit)
-    ? `${iso} or a number of ${units[check.unit!]} since 1970 is expected`
+    ? `${iso} or a number of ${units[check.unit!]} since 1970, of the years 1 to 9999, is expected`
     : `${iso} is expected; a number does not say its unit`;
 }
 
