@@ -126,6 +126,8 @@ export interface TensorOperators {
   sort(dim?: number, descending?: boolean): [Tensor, Tensor];
   /** The order (i64) that sorts along dim. Defaults: dim = -1, descending = false. */
   argsort(dim?: number, descending?: boolean): Tensor;
+  /** [eigenvalues, rising, eigenvectors as columns] of a symmetric matrix, of which the lower triangle is read. */
+  eigh(): [Tensor, Tensor];
   /** [sorted distinct values, inverse]: inverse has the shape of self and values[inverse] = self. */
   unique(): [Tensor, Tensor];
   /** How often each whole number from 0 up occurs (i64). Defaults: minlength = 0. */

@@ -17,8 +17,14 @@ export function linearProbe(
   width: number,
   train: readonly boolean[],
 ): number {
-  const rows = (of: Float32Array, size: number, which: boolean) =>
-    Float32Array.from(train.flatMap((t, i) => (t === which ? Array.from(of.subarray(i * size, (i + 1) * size)) : [])));
+  const rows = (of: Float32Array, size: number, which: boolean) => {
+    const chosen = new Float64Array(size * (which ? n : m));
+    let at = 0;
+    train.forEach((t, i) => {
+      if (t === which) chosen.set(of.subarray(i * size, (i + 1) * size), size * at++);
+    });
+    return chosen;
+  };
   const n = train.filter(Boolean).length;
   const m = train.length - n;
   if (n === 0 || m === 0) throw new RangeError('A probe needs rows to fit and rows to measure.');
@@ -26,7 +32,7 @@ export function linearProbe(
     tidy(() => {
       const options = { dtype: 'f64' } as const;
       const load = (of: Float32Array, size: number, which: boolean) =>
-        tensor(Float64Array.from(rows(of, size, which)), [which ? n : m, size], options);
+        tensor(rows(of, size, which), [which ? n : m, size], options);
       const x = load(vectors, dimension, true);
       const y = load(targets, width, true);
       const xMean = x.mean([0], true);

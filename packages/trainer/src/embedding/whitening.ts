@@ -1,5 +1,5 @@
 import { type Tensor, tensor, tidy } from '@larr/torch';
-import { principalAxes } from './principal-axes.js';
+import { principalAxes } from './eigen.js';
 
 /** How strongly directions that tell the kinds of text apart are suppressed, as a multiple of their own variance. */
 const KIND_SUPPRESSION = 100;
@@ -42,7 +42,7 @@ export function whiteningProjection(kinds: readonly Float32Array[], hidden: numb
     }
   }
   // Directions along the means now have the greatest variance, and are the last to be wanted: so many more are looked for.
-  const { values, vectors } = principalAxes(covariance, hidden, Math.min(hidden, dimension + means.length), 1);
+  const { values, vectors } = principalAxes(covariance, hidden, Math.min(hidden, dimension + means.length));
   const along = Array.from(values, (value, i) => {
     const v = vectors.subarray(i * hidden, (i + 1) * hidden);
     let share = 0;

@@ -80,6 +80,7 @@ const huggingFaceSchema = z.looseObject({
   rope_theta: number.nullish(),
   rope_scaling: z.record(z.string(), z.unknown()).nullish(),
   rope_parameters: z.record(z.string(), z.unknown()).nullish(),
+  original_max_position_embeddings: z.unknown().optional(),
   rms_norm_eps: number,
   hidden_act: z.string().default('silu'),
   tie_word_embeddings: z.boolean().default(false),
@@ -143,12 +144,30 @@ export function fromHuggingFace(json: unknown, from: string): { config: DecoderC
   const family = isBaichuan ? 'llama' : (config.model_type as Family);
   if (family !== 'qwen2' && config.attention_bias) throw unsupported('attention_bias', true);
   const heads = config.num_attention_heads;
+  if (config.head_dim == null && family !== 'qwen3' && config.hidden_size % heads !== 0) {
+    throw new DataError(
+      'BAD_MODEL_CONFIG',
+      `${from}: hidden_size ${config.hidden_size} is not a multiple of num_attention_heads ${heads}, and head_dim is not given. Take the config.json that the model was published with.`,
+      { file: from },
+    );
+  }
   const keyValueHeads = config.num_key_value_heads ?? heads;
   if (heads % keyValueHeads !== 0) throw unsupported('num_key_value_heads', keyValueHeads);
   // Qwen3's own default is the one family's that does not follow from the other sizes.
   const headSize = config.head_dim ?? (family === 'qwen3' ? 128 : config.hidden_size / heads);
   if (!Number.isInteger(headSize) || headSize % 2 !== 0) throw unsupported('head_dim', headSize);
-  const rotary = { ...config.rope_scaling, ...config.rope_parameters } as Record<string, unknown>;
+  const rotary: Record<string, unknown> = { ...config.rope_scaling, ...config.rope_parameters };
+  // Beside them it comes before the one among them, as in transformers.
+  rotary.original_max_position_embeddings =
+    config.original_max_position_embeddings ?? rotary.original_max_position_embeddings;
+  const rotaryBase = rotary.rope_theta ?? config.rope_theta ?? 10_000;
+  if (!(typeof rotaryBase === 'number' && rotaryBase > 0 && Number.isFinite(rotaryBase))) {
+    throw new DataError(
+      'BAD_MODEL_CONFIG',
+      `${from}: rope_theta = ${JSON.stringify(rotaryBase)} is not a number above 0. Take the config.json that the model was published with.`,
+      { file: from },
+    );
+  }
   const partial = rotary.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
   if (partial !== 1) throw unsupported('partial_rotary_factor', partial);
   return {
@@ -163,7 +182,7 @@ export function fromHuggingFace(json: unknown, from: string): { config: DecoderC
       headSize,
       feedForwardSize: config.intermediate_size,
       contextLength: config.max_position_embeddings,
-      rotaryBase: Number(rotary.rope_theta ?? config.rope_theta ?? 10_000),
+      rotaryBase,
       rotaryStretch: rotaryStretch(rotary, config.max_position_embeddings, unsupported),
       normEpsilon: config.rms_norm_eps,
       tiedHead: config.tie_word_embeddings,

@@ -124,6 +124,24 @@ describe('rotary frequencies', () => {
     disposeDecoder(decoder);
   });
 
+  it('take the original context from beside the others where it stands there too, as transformers does', () => {
+    const yarn = { rope_type: 'yarn', factor: 4, rope_theta: 1e6 };
+    const read = (change: Record<string, unknown>) =>
+      fromHuggingFace({ ...llama, rope_scaling: undefined, ...change }, 'config.json').config.rotaryStretch;
+    const wanted = read({ rope_parameters: { ...yarn, original_max_position_embeddings: 32 } });
+    expect(wanted).toMatchObject({ originalContextLength: 32 });
+    expect(read({ rope_parameters: yarn, original_max_position_embeddings: 32 })).toEqual(wanted);
+    const both = { rope_parameters: { ...yarn, original_max_position_embeddings: 64 } };
+    expect(read({ ...both, original_max_position_embeddings: 32 })).toEqual(wanted);
+  });
+
+  it.each(['abc', -5, 0, null])('whose base is no number above 0 are refused: %s', (rope_theta) => {
+    const config = { ...llama, rope_scaling: undefined, rope_parameters: { rope_type: 'default', rope_theta } };
+    const read = () => fromHuggingFace({ ...config, rope_theta: undefined }, 'config.json');
+    if (rope_theta === null) expect(read().config.rotaryBase).toBe(10_000);
+    else expect(read).toThrow(/config\.json: rope_theta = .* is not a number above 0/);
+  });
+
   it.each([
     ['rope_scaling.rope_type', { rope_scaling: { rope_type: 'dynamic', factor: 2 } }],
     ['rope_scaling.rope_type', { rope_scaling: { type: 'longrope', factor: 2 } }],
@@ -610,6 +628,31 @@ print(json.dumps(out))`;
       (d: string) => editConfig(d, { num_hidden_layers: 3 }),
     ],
     ['a layer too few', 'UNKNOWN_TENSOR', /model\.layers\.1\./, (d: string) => editConfig(d, { num_hidden_layers: 1 })],
+    [
+      'a head of its own, though it is said to be the embedding',
+      'TIED_HEAD_DIFFERS',
+      /model\.safetensors: lm_head\.weight is not the embedding.*tie_word_embeddings/,
+      (d: string) =>
+        tidy(() => {
+          const file = join(d, 'model.safetensors');
+          const { tensors } = loadSafetensors(file);
+          const own = { ...tensors, 'lm_head.weight': tensors['model.embed_tokens.weight']!.mul(2) };
+          saveSafetensors(file, own);
+          editConfig(d, { tie_word_embeddings: true });
+        }),
+    ],
+    [
+      'heads that do not share its width evenly',
+      'BAD_MODEL_CONFIG',
+      /hidden_size \d+ is not a multiple of num_attention_heads 7/,
+      (d: string) => editConfig(d, { num_attention_heads: 7, num_key_value_heads: 7, head_dim: undefined }),
+    ],
+    [
+      'more positions than memory has room for',
+      'OUT_OF_MEMORY',
+      /context of 10000000000000 tokens.*max_position_embeddings/,
+      (d: string) => editConfig(d, { max_position_embeddings: 1e13 }),
+    ],
     [
       'a key that is no number',
       'BAD_MODEL_CONFIG',

@@ -1,3 +1,4 @@
+import { DataError } from '@larr/core';
 import {
   addRmsNorm,
   autocast,
@@ -17,6 +18,7 @@ import {
   setRngState,
   swiGlu,
   type Tensor,
+  TensorError,
   takeRows,
   tensor,
   tidy,
@@ -70,38 +72,56 @@ export interface Decoder {
 /**
  * A decoder with random weights, drawn from torch's generator (`manualSeed` decides them): normal of deviation 0.02, and
  * for the matrices that write into the residual stream 0.02 / √(2·layers), as GPT-2 has it.
+ * @throws DataError `OUT_OF_MEMORY`
  */
 export function createDecoder(config: DecoderConfig, device = 'cpu'): Decoder {
   const { hiddenSize, heads, keyValueHeads, headSize, feedForwardSize, vocabularySize } = config;
   const options = { dtype: 'f32', device } as const;
   const normal = (shape: number[], std = 0.02) => init.normal_(zeros(shape, options), std);
   const residualStd = 0.02 / Math.sqrt(2 * config.layers);
-  return tidy(() => {
-    const table = normal([vocabularySize, hiddenSize]);
-    const layers = Array.from({ length: config.layers }, (): DecoderLayer => {
-      const width = (heads + 2 * keyValueHeads) * headSize;
+  return inMemory(config, () =>
+    tidy(() => {
+      const table = normal([vocabularySize, hiddenSize]);
+      const layers = Array.from({ length: config.layers }, (): DecoderLayer => {
+        const width = (heads + 2 * keyValueHeads) * headSize;
+        return {
+          attentionNorm: ones([hiddenSize], options),
+          queryKeyValue: normal([width, hiddenSize]),
+          queryKeyValueBias: config.attentionBias ? zeros([width], options) : null,
+          queryNorm: config.queryKeyNorm ? ones([headSize], options) : null,
+          keyNorm: config.queryKeyNorm ? ones([headSize], options) : null,
+          attentionOutput: normal([hiddenSize, heads * headSize], residualStd),
+          feedForwardNorm: ones([hiddenSize], options),
+          gateUp: normal([2 * feedForwardSize, hiddenSize]),
+          down: normal([hiddenSize, feedForwardSize], residualStd),
+        };
+      });
       return {
-        attentionNorm: ones([hiddenSize], options),
-        queryKeyValue: normal([width, hiddenSize]),
-        queryKeyValueBias: config.attentionBias ? zeros([width], options) : null,
-        queryNorm: config.queryKeyNorm ? ones([headSize], options) : null,
-        keyNorm: config.queryKeyNorm ? ones([headSize], options) : null,
-        attentionOutput: normal([hiddenSize, heads * headSize], residualStd),
-        feedForwardNorm: ones([hiddenSize], options),
-        gateUp: normal([2 * feedForwardSize, hiddenSize]),
-        down: normal([hiddenSize, feedForwardSize], residualStd),
+        config,
+        device,
+        embedding: table,
+        layers,
+        finalNorm: ones([hiddenSize], options),
+        head: config.tiedHead ? table : normal([vocabularySize, hiddenSize]),
+        rotary: rotaryTable(config, device),
       };
-    });
-    return {
-      config,
-      device,
-      embedding: table,
-      layers,
-      finalNorm: ones([hiddenSize], options),
-      head: config.tiedHead ? table : normal([vocabularySize, hiddenSize]),
-      rotary: rotaryTable(config, device),
-    };
-  });
+    }),
+  );
+}
+
+/** What `make` makes of a decoder, without gradients. @throws DataError `OUT_OF_MEMORY`, with the sizes that were asked for */
+export function inMemory<T>(config: DecoderConfig, make: () => T): T {
+  try {
+    return noGrad(make);
+  } catch (error) {
+    if (!(error instanceof TensorError) || error.code !== 'TENSOR_MEMORY') throw error;
+    const { hiddenSize, layers, feedForwardSize, vocabularySize, contextLength } = config;
+    throw new DataError(
+      'OUT_OF_MEMORY',
+      `There is not enough memory for a model of ${layers} layers of width ${hiddenSize} (feed-forward ${feedForwardSize}), a vocabulary of ${vocabularySize} and a context of ${contextLength} tokens, whose positions are tabulated. Take a smaller model, a lower max_position_embeddings in its config.json where texts are shorter, or a machine with more memory.`,
+      { cause: error },
+    );
+  }
 }
 
 /** Every trained tensor once, by a stable name. */

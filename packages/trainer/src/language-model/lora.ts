@@ -75,6 +75,24 @@ export function placeOf({ config }: Decoder, name: LinearLayer): { start: number
 
 const layerNames = Object.keys(linearLayers) as LinearLayer[];
 
+/** @throws ConfigError `LORA_RANK` where it is more than any adapted layer has to learn */
+function checkLoraRank(decoder: Decoder, rank: number, patterns: readonly RegExp[]): void {
+  const adapted = layerNames.filter((name) =>
+    decoder.layers.some((_, i) => patterns.some((pattern) => pattern.test(fullName(i, name)))),
+  );
+  const most = Math.max(
+    ...adapted.map((name) => {
+      const { out, in: width } = placeOf(decoder, name);
+      return Math.min(out, width);
+    }),
+  );
+  if (rank <= most) return;
+  throw new ConfigError(
+    'LORA_RANK',
+    `lora.rank: ${rank} is more than the rank of any layer that it adapts, ${most} at the most. Take a lower one, 8 to 64 as a rule.`,
+  );
+}
+
 /** @param layers of the decoder @throws ConfigError `NO_LORA_TARGET` where a pattern names no linear layer of it */
 export function checkLoraTargets({ targets }: Pick<LoraConfig, 'targets'>, layers: number): void {
   const all = Array.from({ length: layers }, (_, i) => layerNames.map((name) => fullName(i, name))).flat();
@@ -89,13 +107,14 @@ export function checkLoraTargets({ targets }: Pick<LoraConfig, 'targets'>, layer
 /**
  * Freezes a decoder and puts adapters beside it that change nothing yet (A uniform as PEFT has it, B zero; torch's generator decides);
  * the rows of `tokens` become parameters of their own, starting as they are.
- * @throws ConfigError `NO_LORA_TARGET` where a pattern names no linear layer
+ * @throws ConfigError `NO_LORA_TARGET` where a pattern names no linear layer, `LORA_RANK` where the rank is above that of every adapted one
  */
 export function addLora(decoder: Decoder, config: LoraConfig, tokens: readonly number[]): void {
   checkLoraTargets(config, decoder.layers.length);
   const patterns = config.targets.map(matcher);
   const options = { dtype: 'f32', device: decoder.device } as const;
   const { rank, alpha, dropout } = config;
+  checkLoraRank(decoder, rank, patterns);
   decoder.lora = noGrad(() =>
     tidy((): Lora => {
       const layers = decoder.layers.map((_, i): Lora['layers'][number] =>

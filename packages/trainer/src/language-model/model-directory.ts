@@ -5,7 +5,7 @@ import { DataError, writeFileAtomic } from '@larr/core';
 import { cat, loadSafetensors, noGrad, saveSafetensors, type Tensor, TensorError, tidy } from '@larr/torch';
 import { type Companions, readCompanions } from './companion-files.js';
 import { type DecoderConfig, readDecoderConfig, toHuggingFace, type WeightLayout } from './configuration.js';
-import { type Decoder, type DecoderLayer, outputHead } from './decoder.js';
+import { type Decoder, type DecoderLayer, inMemory, outputHead } from './decoder.js';
 import { refuseLfsPointer } from './lfs-pointer.js';
 import { checkLoraTargets } from './lora.js';
 import type { LoraConfig } from './lora-config.js';
@@ -73,7 +73,7 @@ export function weightsAsLlama(weights: Record<string, Tensor>, layout: WeightLa
 /**
  * Builds a decoder from weights under Hugging Face's names; the reverse of `namedWeights`.
  * @param from Where the weights came from, or which file each tensor came from, for error messages.
- * @throws DataError `MISSING_TENSOR`, `WRONG_SHAPE` or `UNKNOWN_TENSOR`, naming the tensor and its file.
+ * @throws DataError `MISSING_TENSOR`, `WRONG_SHAPE`, `UNKNOWN_TENSOR` or `TIED_HEAD_DIFFERS`, naming the tensor and its file; `OUT_OF_MEMORY`
  */
 export function decoderFromWeights(
   config: DecoderConfig,
@@ -106,7 +106,7 @@ export function decoderFromWeights(
     unread.delete(name);
     return weight;
   };
-  return noGrad(() =>
+  return inMemory(config, () =>
     tidy(() => {
       // Weights of our own: what came in may be a mapped, read-only file.
       const own = (t: Tensor) => t.to({ dtype: 'f32', device }).clone();
@@ -150,7 +150,15 @@ export function decoderFromWeights(
       };
       for (const name of unread) {
         // Older exports carry the rotary frequencies, and some tied ones a copy of the embedding as the head.
-        if (name.endsWith('rotary_emb.inv_freq') || (config.tiedHead && name === 'lm_head.weight')) continue;
+        if (name.endsWith('rotary_emb.inv_freq')) continue;
+        if (config.tiedHead && name === 'lm_head.weight') {
+          if (same(weights[name]!, weights['model.embed_tokens.weight']!)) continue;
+          throw new DataError(
+            'TIED_HEAD_DIFFERS',
+            `${fileOf(name)}: lm_head.weight is not the embedding, but config.json says that they are one (tie_word_embeddings). Set it to false where the head was learnt by itself, or take the tensor out.`,
+            { file: fileOf(name) },
+          );
+        }
         throw new DataError(
           'UNKNOWN_TENSOR',
           `${fileOf(name)}: a ${config.family} model of this config.json has no tensor named ${name}. Put config.json and weights of the same model together; adapters must be merged first.`,
@@ -161,6 +169,9 @@ export function decoderFromWeights(
     }),
   );
 }
+
+const same = (a: Tensor, b: Tensor): boolean =>
+  a.shape.join() === b.shape.join() && a.to('f32').eq(b.to('f32')).all().item() === 1;
 
 /** The safetensors files of a model directory: one, or the shards that its index names, and which tensors each should hold. */
 async function weightFiles(directory: string): Promise<Map<string, string[]>> {

@@ -93,12 +93,14 @@ describe('new tokens of a model whose tables have rows behind its tokenizer', ()
   });
 });
 
-it('a model that cannot be trained so leaves nothing behind', () => {
+it.each([
+  ['NO_LORA_TARGET', { targets: ['no_proj'] }],
+  ['LORA_RANK', { rank: 17 }],
+  ['LORA_RANK', { rank: 9, targets: ['k_proj', 'v_proj'] }],
+])('a model that cannot be trained so leaves nothing behind: %s', (code, settings) => {
   const bytes = memoryStats().bytes;
-  const lora = LoraConfig.parse({ targets: ['no_proj'] });
-  expect(() => readyToTrain(padded(3, false), { ...form, lora }, keywords)).toThrow(
-    expect.objectContaining({ code: 'NO_LORA_TARGET' }),
-  );
+  const lora = LoraConfig.parse(settings);
+  expect(() => readyToTrain(padded(3, false), { ...form, lora }, keywords)).toThrow(expect.objectContaining({ code }));
   expect(memoryStats().bytes).toBe(bytes);
 });
 

@@ -147,7 +147,7 @@ async function takeSteps<Cursor extends StageCursor>(stage: StageLoop<Cursor>): 
     drawTogether(job, identity, cursor.step);
     sumGradients(job, all);
     const norm = Number.isFinite(taken.loss) ? clipGradNorm(all, config.clipNorm) : Number.NaN;
-    if (!Number.isFinite(norm)) throw notFinite(stage.name, cursor.step, taken.loss, output);
+    if (!Number.isFinite(norm)) throw notFinite(stage, cursor.step, taken.loss);
     optimizer.step();
     cursor.step++;
     const spent = (performance.now() - started) / 1000;
@@ -234,14 +234,21 @@ function outOfMemory<Cursor extends StageCursor>(
   );
 }
 
-function notFinite(stage: string, step: number, loss: number, output: string): TrainingError {
-  const what = `${stage}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number`;
+function notFinite<Cursor extends StageCursor>(
+  { name, output, config }: StageLoop<Cursor>,
+  step: number,
+  loss: number,
+): TrainingError {
+  const what = `${name}: the ${Number.isFinite(loss) ? 'gradient' : 'loss'} of step ${step + 1} is not a finite number`;
   if (step === 0) {
     return new TrainingError(
       'LOSS_NOT_FINITE',
-      `${what}, before anything was learnt: it is the model that the stage starts from. Its weights may be damaged (numbers that are none, or far too great): copy it again, or take another.`,
+      `${what}, before anything was learnt: it is the model that the stage starts from. Its weights may be damaged (numbers that are none, or far too great): copy it again, or take another. If they are not, it is a setting that is far from its default (a temperature near 0).`,
     );
   }
   const kept = existsSync(join(output, CHECKPOINT)) ? `The last good checkpoint is kept in ${output}. ` : '';
-  return new TrainingError('LOSS_NOT_FINITE', `${what}. ${kept}Lower learningRate, or use precision f32.`);
+  return new TrainingError(
+    'LOSS_NOT_FINITE',
+    `${what}. ${kept}Lower learningRate${config.precision === 'bf16' ? ', or use precision f32' : ''}; see that no setting is far from its default (temperature, weightDecay).`,
+  );
 }

@@ -83,6 +83,7 @@ export const PretrainConfig = z
         'Tokens to train on: they decide the number of steps (tokens / tokensPerStep). Each step is filled past tokensPerStep by its last document, so somewhat more are read, the more the longer documents are beside a step. 0 writes the untrained model (ablation noCPT).',
       ),
     tokensPerStep: count
+      .max(2 ** 24)
       .default(2048)
       .describe('Tokens in a step, at the least: documents are taken whole until there are so many.'),
     generalShare: z

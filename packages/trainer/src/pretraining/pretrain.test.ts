@@ -191,6 +191,21 @@ describe('pretrain', () => {
       code: 'EMPTY_CORPUS',
     });
   });
+
+  it('refuses a context that what is given of a POI fills', async () => {
+    const config = { ...small, decoder: { ...small.decoder, contextLength: 2 } };
+    await expect(pretrain({ dataset, output: join(root, 'short'), config })).rejects.toMatchObject({
+      code: 'CONTEXT_TOO_SHORT',
+      message: expect.stringMatching(/context of 2 tokens is filled .*decoder\.contextLength/),
+    });
+  });
+
+  it('takes no more in a step than it is to learn in all', async () => {
+    const config = { ...small, tokens: 1000, tokensPerStep: 2 ** 24 };
+    const { steps, tokens } = await pretrain({ dataset, output: join(root, 'one-step'), config });
+    expect(steps).toBe(1);
+    expect(tokens).toBeLessThan(1100);
+  });
 });
 
 describe('documents', () => {

@@ -95,7 +95,7 @@ interface Cursor extends StageCursor {
  * Resumes from the checkpoint in `output`, and returns at once where the stage is finished. The same seed, machine and thread
  * count give the same losses, resumed or not; another number of processes changes their rounding alone.
  *
- * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn, `FINE_TUNED_MODEL` where `config.from` is a result of stage 2;
+ * @throws DataError `EMPTY_CORPUS` where no POI has a text to learn, `CONTEXT_TOO_SHORT` where the context leaves none of it, `FINE_TUNED_MODEL` where `config.from` is a result of stage 2;
  *   ConfigError `LORA_WITHOUT_MODEL` where adapters have nothing to be beside; TrainingError `CHECKPOINT_MISMATCH` where `output` holds
  *   anything but this run, which is left as it is, `LOSS_NOT_FINITE`, with the last good checkpoint kept, `OUT_OF_MEMORY`,
  *   `OUTPUT_NOT_SHARED` where the processes of a job do not see the same `output`.
@@ -140,6 +140,13 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   try {
     const contextLength = decoder.config.contextLength;
     const domain = domainDocuments(pois, dataset.manifest.texts, tokenizer, contextLength);
+    if (domain.documents.length === 0 && domain.truncated > 0) {
+      const { cptInput, cptTarget } = dataset.manifest.texts;
+      throw new DataError(
+        'CONTEXT_TOO_SHORT',
+        `The model's context of ${contextLength} tokens is filled by what is given of a POI (${cptInput.join(', ')}): nothing of ${cptTarget.join(', ')} is left to learn. Take a longer one (decoder.contextLength, or another model), or name fewer keywords in texts.cptInput of the schema.`,
+      );
+    }
     if (domain.documents.length === 0) {
       throw new DataError(
         'EMPTY_CORPUS',
@@ -186,7 +193,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       const steps = Math.ceil(config.tokens / config.tokensPerStep);
       const takeDocuments = (cursor: Cursor): Document[] => {
         const documents: Document[] = [];
-        for (let tokens = 0; tokens < config.tokensPerStep; ) {
+        for (let tokens = 0; tokens < Math.min(config.tokensPerStep, config.tokens); ) {
           // Keeps the mixture at its share after every document, whatever their lengths.
           const wantsGeneral = cursor.generalTokens < share * (cursor.generalTokens + cursor.domainTokens + 1);
           const document = wantsGeneral ? nextGeneral(cursor.general) : nextDomain(cursor.domain);

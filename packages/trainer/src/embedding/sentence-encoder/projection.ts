@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { DataError, readSafetensors, writeSafetensors } from '@larr/core';
 import { noGrad, tensor, tidy } from '@larr/torch';
 import { draws, shuffled } from '../../language-model/draws.js';
+import { principalAxes } from '../eigen.js';
 import { mapBatches } from '../embedder.js';
-import { principalAxes } from '../principal-axes.js';
 import type { TextEmbedder } from '../text-embedder.js';
 import { plainText, type SentenceEncoder } from './sentence-encoder.js';
 
@@ -133,7 +133,7 @@ async function fit(
     }),
   );
   const dimension = Math.min(DIMENSION, width);
-  const { values, vectors } = principalAxes(covariance as Float64Array, width, dimension, seed);
+  const { values, vectors } = principalAxes(covariance as Float64Array, width, dimension);
   const floor = FLOOR * values[0]!;
   const matrix = new Float32Array(dimension * width);
   for (let row = 0; row < dimension; row++) {

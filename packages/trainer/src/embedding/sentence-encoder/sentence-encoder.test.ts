@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeToyDataset } from '../../../test/toy-dataset.js';
 import { GraphWriter } from '../../exporting/onnx/graph.js';
 import { draws } from '../../language-model/draws.js';
-import { principalAxes } from '../principal-axes.js';
+import { principalAxes } from '../eigen.js';
 import { loadPoiIndex, recall } from '../recall.js';
 import { embedDataset } from '../vectors.js';
 import { checkVectors } from '../vectors-manifest.js';
@@ -330,7 +330,7 @@ describe('principal axes', () => {
     const matrix = new Float64Array(n * n);
     for (let r = 0; r < 200; r++)
       for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) matrix[i * n + j]! += rows[r * n + i]! * rows[r * n + j]!;
-    const { values, vectors } = principalAxes(matrix, n, 10, 1);
+    const { values, vectors } = principalAxes(matrix, n, 10);
     for (let a = 0; a < 10; a++) {
       const v = vectors.subarray(a * n, (a + 1) * n);
       if (a > 0) expect(values[a]!).toBeLessThanOrEqual(values[a - 1]!);
