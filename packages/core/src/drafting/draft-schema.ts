@@ -166,7 +166,8 @@ async function tried(
       const report = await explainPreparation({ schema: parsed, baseDirectory }, firstEvents);
       if (firstEvents === triedOn.at(-1)) return { refusal: null, report };
     } catch (error) {
-      if (!(error instanceof LarrError)) throw error;
+      // A full disk is no property of the tables.
+      if (!(error instanceof LarrError) || error.code === 'SYSTEM') throw error;
       // The first of many events may well be of one day, or one class.
       if (error instanceof LabelLeak || firstEvents === triedOn.at(-1)) return { refusal: error, report: null };
     }

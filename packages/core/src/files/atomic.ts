@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { makeDirectory } from './make-directory.js';
+import { explainNoRoom } from './no-room.js';
 import { mustBeDirectory, mustBeReplaceable } from './output-directory.js';
 
 /**
@@ -37,7 +38,7 @@ export async function writeFileAtomic(
  * on an error nothing changes there. An empty directory, or a dataset or bundle, is replaced. Left-overs of killed runs are
  * removed.
  * @param build fills the (empty) directory it is given
- * @throws UsageError `OUT_NOT_OURS`, `OUT_NOT_A_DIRECTORY` where something else is in that place, `OUT_NOT_WRITABLE`
+ * @throws UsageError `OUT_NOT_OURS`, `OUT_NOT_A_DIRECTORY` where something else is in that place, `OUT_NOT_WRITABLE`; LarrError `SYSTEM` where there is no room
  */
 export async function buildDirectoryAtomic<T>(path: string, build: (directory: string) => Promise<T>): Promise<T> {
   const target = resolve(path);
@@ -66,7 +67,11 @@ export async function buildDirectoryAtomic<T>(path: string, build: (directory: s
     return result;
   } catch (error) {
     await rm(building, { recursive: true, force: true });
-    throw error;
+    throw explainNoRoom(
+      error,
+      path,
+      'Make room there, or name another output directory; nothing was written, and what was there before is as it was.',
+    );
   }
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { PARTS, type Part } from '../dataset/manifest.js';
 import { type DuckdbSession, ident } from '../duckdb/session.js';
 import { featureLayout } from '../features/layout.js';
+import { explainNoRoom } from '../files/no-room.js';
 import { wrapKeyword } from '../keywords/tokens.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { drawNegatives } from './negatives.js';
@@ -192,6 +193,8 @@ export async function explainPreparation(options: PrepareOptions, firstEvents?: 
       examples,
       warnings,
     };
+  } catch (error) {
+    throw explainNoRoom(error, tmpdir(), 'Make room there, or let TMPDIR name a directory on another disk.');
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

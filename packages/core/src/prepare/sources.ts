@@ -3,6 +3,7 @@ import { isAbsolute, resolve } from 'node:path';
 import { missingExtension } from '../duckdb/extensions.js';
 import { type DuckdbSession, ident, literal } from '../duckdb/session.js';
 import { DataError, nearestName } from '../errors.js';
+import { noRoom } from '../files/no-room.js';
 import { whyNotText } from '../files/not-text.js';
 import type { TableSource } from '../schema/schema.js';
 import { filesFrom } from './files-in-sql.js';
@@ -234,6 +235,8 @@ export async function reading<T>(
   } catch (cause) {
     db.throwIfInterrupted();
     if (cause instanceof DataError && cause.code === 'OUT_OF_MEMORY') throw cause;
+    // The table was being read into a database of the preparation's own: that is what cannot be written.
+    if (noRoom(cause) !== null) throw cause;
     const message = (cause as Error).message;
     if (/No files found/i.test(message)) {
       throw new DataError(
