@@ -202,7 +202,13 @@ export function saveSafetensors(
   } catch (error) {
     // The shapes of everything that was to be saved would hide why it was not.
     if (error instanceof TensorError && error.code === 'TENSOR_FILE')
-      throw new TensorError(error.code, 'saveSafetensors', [], error.reason);
+      // Nor does anybody know the temporary's name, which is gone.
+      throw new TensorError(
+        error.code,
+        'saveSafetensors',
+        [],
+        `${error.reason.replaceAll(temporary, path)}. What was there before is as it was; make room there, or write elsewhere (another --out)`,
+      );
     throw error;
   }
 }

@@ -13,7 +13,7 @@ import {
   UsageError,
   whyNotJson,
 } from '@larr/core';
-import type { Job } from '@larr/torch';
+import type { Job, TensorError } from '@larr/torch';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Configuration, ConfigurationShape } from './configuration.js';
@@ -336,6 +336,10 @@ const systemTroubles: Record<string, string> = {
 const isNotBuilt = (error: unknown): boolean =>
   (error as NodeJS.ErrnoException | null)?.code === 'ERR_MODULE_NOT_FOUND';
 
+/** Of these people know the file, not the function that reads or writes it. The class is not asked: it comes with all of LibTorch. */
+const isOfTensorFile = (error: unknown): error is TensorError =>
+  error instanceof LarrError && (error.code === 'TENSOR_FILE' || error.code === 'TENSOR_DTYPE') && 'reason' in error;
+
 /** Reports an error (one line for people; with `--json` a document too) and sets the exit code. */
 export function fail(error: unknown, json: boolean): void {
   const trouble = error instanceof Error ? systemTroubles[(error as NodeJS.ErrnoException).code ?? ''] : undefined;
@@ -343,7 +347,7 @@ export function fail(error: unknown, json: boolean): void {
   const known = error instanceof LarrError || trouble !== undefined || notBuilt;
   const code =
     error instanceof LarrError ? error.code : notBuilt ? 'NOT_BUILT' : trouble !== undefined ? 'SYSTEM' : 'INTERNAL';
-  const said = error instanceof Error ? error.message : String(error);
+  const said = isOfTensorFile(error) ? error.reason : error instanceof Error ? error.message : String(error);
   const message = notBuilt
     ? `a part of LARR is not built: ${said.split('\n', 1)[0]}. Run \`npm run setup\` in the project`
     : trouble === undefined
