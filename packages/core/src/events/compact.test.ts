@@ -279,6 +279,50 @@ describe('compacting an event log', () => {
     expect(made).toEqual({ click: '1', bought: '1' });
   });
 
+  it.each([
+    ['texts', `['rain', NULL, 'wind']`, 'rain, wind'],
+    ['none of them', '[]::VARCHAR[]', null],
+    ['numbers', '[1, 20]', '1, 20'],
+  ])('puts the days behind a history whose column has lists, of %s', async (_, list, text) => {
+    await write(1, line('impression', 'u', 'p', '03T12:00:00', { scene: { weather: 'fog, "snow' } }));
+    using db = await DuckdbSession.open();
+    await db.run(`COPY (SELECT 'u' AS who, 'p' AS "where", 7 AS "row", TIMESTAMP '2026-01-01 10:00:00' AS time, 1 AS click, 0 AS bought,
+        ${list} AS weather, 3 AS temperature, ['a'] AS other) TO ${literal(join(folder, 'history.parquet'))} (FORMAT parquet)`);
+    const read = async () => {
+      const { query } = JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')).tables.events;
+      return db.rows(`SELECT weather FROM (${filesFrom(query, output)}) ORDER BY time`);
+    };
+    const given = { ...schema, tables: { ...schema.tables, events: 'history.parquet' } };
+    await compact({ history: true, schema: given });
+    expect(await read()).toEqual([{ weather: text }, { weather: 'fog, "snow' }]);
+    // and again by the schema that was written, which has them joined
+    const written = await readFile(join(output, 'schema.json'), 'utf8');
+    await compact({ history: true, schema: parseSchema(JSON.parse(written), 'schema.json'), baseDirectory: output });
+    expect(await readFile(join(output, 'schema.json'), 'utf8')).toBe(written);
+  });
+
+  it.each([
+    ['a file', 'history.csv', { path: '../history.csv' }],
+    ['a query', { query: `SELECT * FROM 'history.csv'` }, { query: `SELECT * FROM '../history.csv'` }],
+  ])('has the history alone read, %s, where the log has no day yet', async (_, events, alone) => {
+    await write(1, '');
+    await writeFile(
+      join(folder, 'history.csv'),
+      'who,where,row,time,click,bought,weather,temperature\nu,p,7,2026-01-01 10:00:00,1,0,rain,3\n',
+    );
+    const written = async () => JSON.parse(await readFile(join(output, 'schema.json'), 'utf8'));
+    const given = { ...schema, tables: { ...schema.tables, events } };
+    expect(await compact({ history: true, schema: given })).toMatchObject({ days: 0 });
+    expect((await written()).tables.events).toEqual(typeof events === 'string' ? alone.path : alone);
+    // and by what was written, the same, until there are days
+    const again = { history: true, baseDirectory: output };
+    await compact({ ...again, schema: parseSchema(await written(), 'schema.json') });
+    expect((await written()).tables.events).toEqual(typeof events === 'string' ? alone.path : alone);
+    await write(1, line('impression', 'u', 'p', '03T12:00:00'));
+    await compact({ ...again, schema: parseSchema(await written(), 'schema.json') });
+    expect((await written()).tables.events.query).toContain('UNION ALL BY NAME');
+  });
+
   it('writes labels in the words that the schema counts', async () => {
     await write(1, line('impression', 'u', 'p', '03T12:00:00'), line('click', 'u', 'p', '03T12:05:00'));
     const history = join(folder, 'history.csv');

@@ -8,7 +8,8 @@ import { writeFileAtomic } from '../files/atomic.js';
 import { makeDirectory } from '../files/make-directory.js';
 import { mustBeDirectory, realPath } from '../files/output-directory.js';
 import { filesFrom, filesNamed } from '../prepare/files-in-sql.js';
-import { timeSql } from '../prepare/sql-values.js';
+import { runSetup } from '../prepare/prepare.js';
+import { canonicalSql, isUnwritable, timeSql } from '../prepare/sql-values.js';
 import type { DatasetSchema } from '../schema/schema.js';
 import { momentColumns, timeColumn } from './event-columns.js';
 import {
@@ -134,7 +135,7 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
     await using log = await snapshotLog(options.log);
     const present = new Set(log.files.map(({ segment }) => String(segment)));
     const compacted = options.history === true ? await compactedIn(options, present) : new Set<string>();
-    const schemaText = `${JSON.stringify(schemaFor(options, compacted), null, 2)}\n`;
+    const past = options.history === true ? await historyOf(options, compacted) : null;
     makeDirectory(output);
     const state = await readState(output, settingsOf(options, windowHours), present);
     state.log = logPlace;
@@ -195,8 +196,11 @@ export async function compactEvents(options: CompactOptions): Promise<CompactSum
       options.onProgress?.(files.length + i + 1, files.length + work.length);
     }
     await writeState(output, state);
-    await writeFileAtomic(join(output, 'schema.json'), schemaText);
     const all = Object.values(state.days);
+    await writeFileAtomic(
+      join(output, 'schema.json'),
+      `${JSON.stringify(schemaFor(options, past, all.length > 0), null, 2)}\n`,
+    );
     const sum = (of: (day: DayState) => number) => all.reduce((total, day) => total + of(day), 0);
     return {
       output,
@@ -519,9 +523,13 @@ async function writeDay(
   return { rows: Number(found.n), clicks: Number(found.c), orders: Number(found.o), unattributed: Number(found.left) };
 }
 
-/** The schema with the compacted days as its events, paths from the output directory. */
-function schemaFor(options: CompactOptions, compacted: ReadonlySet<string>): DatasetSchema {
-  const { schema, output, baseDirectory, history } = options;
+/**
+ * The schema with the compacted days as its events, paths from the output directory.
+ * @param past the history that goes before them, a table
+ * @param days whether there are any yet; a query for files that are not there cannot be read
+ */
+function schemaFor(options: CompactOptions, past: string | null, days: boolean): DatasetSchema {
+  const { schema, output, baseDirectory } = options;
   const at = (path: string) => pathFrom(path, baseDirectory, output);
   const moved = (source: DatasetSchema['tables']['events']): DatasetSchema['tables']['events'] => {
     if (typeof source === 'string') return at(source);
@@ -530,11 +538,18 @@ function schemaFor(options: CompactOptions, compacted: ReadonlySet<string>): Dat
       : { ...source, query: filesFrom(source.query, baseDirectory) };
   };
   const { users, pois } = schema.tables;
+  let events: DatasetSchema['tables']['events'] = { path: 'events/*.parquet' };
+  if (past !== null && days) events = { query: withHistory(schema, past) };
+  else if (past !== null) {
+    const given = schema.tables.events;
+    const whole = past.startsWith('(') ? past.slice(1, -1) : `SELECT * FROM ${past}`;
+    events = typeof given === 'object' && 'query' in given ? { query: whole } : moved(given);
+  }
   return {
     ...schema,
     setup: schema.setup.map((statement) => filesFrom(statement, baseDirectory)),
     tables: {
-      events: history === true ? withHistory(options, compacted) : { path: 'events/*.parquet' },
+      events,
       ...(users === undefined ? {} : { users: moved(users) }),
       ...(pois === undefined ? {} : { pois: moved(pois) }),
     },
@@ -601,29 +616,69 @@ function withoutDays(query: string, compacted: ReadonlySet<string>): string {
   );
 }
 
-/** The given events table and the compacted days, one after the other. */
-function withHistory(
+/**
+ * The given events table without the compacted days, for a FROM clause from the output directory, lists joined as `prepare` joins them: the
+ * days have texts of them. null where it has those days alone. What cannot be read from here stays as it is, for `prepare` to tell.
+ * @throws UsageError `HISTORY_UNREADABLE`, `HISTORY_COMPACTED`
+ */
+async function historyOf(options: CompactOptions, compacted: ReadonlySet<string>): Promise<string | null> {
+  const table = historyTable(options, compacted);
+  if (table === null) return null;
+  const { schema, output, baseDirectory } = options;
+  const taken = new Map(momentColumns(schema).map(({ name, number }) => [name, number]));
+  const types = await columnTypes(options, filesFrom(`SELECT * FROM ${table}`, output), baseDirectory);
+  const lists = [...types].filter(
+    ([name, type]) => /\[\d*\]$/.test(type) && !isUnwritable(type) && taken.get(name) === false,
+  );
+  if (lists.length === 0) return table;
+  const joined = lists.map(([name, type]) => `${canonicalSql({ sql: ident(name), type })} AS ${ident(name)}`);
+  return `(SELECT * REPLACE (${joined.join(', ')}) FROM ${table})`;
+}
+
+/** Column name → DuckDB type of a query, after the schema's `setup`; none where it cannot be read. */
+async function columnTypes(
+  { schema, memoryLimit, signal }: CompactOptions,
+  query: string,
+  baseDirectory: string,
+): Promise<Map<string, string>> {
+  using db = await DuckdbSession.open({
+    memoryLimit: memoryLimit ?? '1GB',
+    ...(signal === undefined ? {} : { signal }),
+  });
+  try {
+    for (const [i, statement] of schema.setup.entries())
+      await runSetup(db, filesFrom(statement, baseDirectory), `setup[${i}]`);
+    return await db.columns(query);
+  } catch {
+    db.throwIfInterrupted();
+    return new Map();
+  }
+}
+
+/** The given events table without the compacted days, as it stands; null where it has those days alone. */
+function historyTable(
   { schema, output, baseDirectory }: CompactOptions,
   compacted: ReadonlySet<string>,
-): DatasetSchema['tables']['events'] {
+): string | null {
   const source = schema.tables.events;
   const given = typeof source === 'string' ? { path: source } : source;
-  let old: string;
-  if ('query' in given) old = filesFrom(withoutDays(given.query, compacted), baseDirectory, output);
-  else if (compacted.has(given.path)) return { path: 'events/*.parquet' };
-  else {
-    const path = literal(pathFrom(given.path, baseDirectory, output));
-    const format = given.format ?? /\.(parquet|csv|tsv)(?:\.(?:gz|zst))?$/i.exec(given.path)?.[1]?.toLowerCase();
-    if (format === 'parquet') old = `read_parquet(${path})`;
-    else if (format === 'csv' || format === 'tsv') {
-      const delimiter = given.delimiter ?? (format === 'tsv' ? '\t' : ',');
-      old = `read_csv(${path}, header = true, delim = ${literal(delimiter)}, quote = '"', escape = '"')`;
-    } else
-      throw new UsageError(
-        'HISTORY_UNREADABLE',
-        `the schema's events, ${given.path}, are neither Parquet, CSV, TSV nor a query, so the compacted days cannot be put behind them: leave --history out`,
-      );
+  if ('query' in given) return filesFrom(withoutDays(given.query, compacted), baseDirectory, output);
+  if (compacted.has(given.path)) return null;
+  const path = literal(pathFrom(given.path, baseDirectory, output));
+  const format = given.format ?? /\.(parquet|csv|tsv)(?:\.(?:gz|zst))?$/i.exec(given.path)?.[1]?.toLowerCase();
+  if (format === 'parquet') return `read_parquet(${path})`;
+  if (format === 'csv' || format === 'tsv') {
+    const delimiter = given.delimiter ?? (format === 'tsv' ? '\t' : ',');
+    return `read_csv(${path}, header = true, delim = ${literal(delimiter)}, quote = '"', escape = '"')`;
   }
+  throw new UsageError(
+    'HISTORY_UNREADABLE',
+    `the schema's events, ${given.path}, are neither Parquet, CSV, TSV nor a query, so the compacted days cannot be put behind them: leave --history out`,
+  );
+}
+
+/** A query for the history and the compacted days, one after the other. */
+function withHistory(schema: DatasetSchema, past: string): string {
   const { user, poi, row } = schema.keys;
   const labels = Object.values(schema.labels).map((label) => (typeof label === 'object' ? label.column : label));
   const names = [user, poi, row, timeColumn(schema), ...labels, ...momentColumns(schema).map(({ name }) => name)];
@@ -640,5 +695,5 @@ function withHistory(
     })
     .join(', ');
   const days = `read_parquet('events/*.parquet')`;
-  return { query: `SELECT ${columns} FROM ${old} UNION ALL BY NAME SELECT ${columns} FROM ${days}` };
+  return `SELECT ${columns} FROM ${past} UNION ALL BY NAME SELECT ${columns} FROM ${days}`;
 }

@@ -187,7 +187,7 @@ export async function openScratch(scratch: string, options: PrepareOptions): Pro
 }
 
 /** Runs a statement of `setup` with its environment variables. What they hold is in no message. */
-async function runSetup(db: DuckdbSession, statement: string, field: string): Promise<void> {
+export async function runSetup(db: DuckdbSession, statement: string, field: string): Promise<void> {
   const values = new Map<string, string>();
   const filled = statement.replace(/\$\{(\w+)\}/g, (slot, name: string) => {
     const value = process.env[name];
