@@ -4,6 +4,8 @@ import { hanPairsOf, phrasesOf } from '@larr/core';
 /** A phrase says something about a POI where at least so many have it, and at most this share. */
 export const FEWEST_POIS = 2;
 export const LARGEST_SHARE = 0.3;
+/** What more of them have is common, and looked for where nothing else is known: up to this share they still have something of their own in common. */
+export const COMMON_SHARE = 0.9;
 
 /** Each phrase of some words once: up to `PHRASE_WORDS` words that follow each other, and pairs of Han characters. */
 export function phrasesIn(words: readonly string[]): Set<string> {

@@ -59,11 +59,12 @@ const has = (poi: number, keyword: string, text: string) =>
 
 describe('a question by words', () => {
   it('finds POIs like those whose texts have its words, and says which words it knows', () => {
-    const { vector, known, unknown } = questionByWords(['the sushi, on a boat in NORTHPORT'], texts, space);
+    const { vector, known, common, unknown } = questionByWords(['the sushi, on a boat in NORTHPORT'], texts, space);
     const count = (keyword: string, text: string) => texts.filter((_, poi) => has(poi, keyword, text)).length;
     expect(known).toEqual([{ text: 'sushi', pois: count('menu', 'sushi') }]);
     // more than three in ten are in either city, and function words are of no use
-    expect(unknown).toEqual(['boat', 'northport']);
+    expect(common.map(({ text }) => text)).toEqual(['northport']);
+    expect(unknown).toEqual(['boat']);
     const [found] = nearestInSpace(space, [vector], 8, null);
     expect(found!.every(({ poi }) => has(poi, 'menu', 'sushi'))).toBe(true);
     expect(found![0]!.similarity).toBeGreaterThan(found![7]!.similarity);
@@ -82,6 +83,31 @@ describe('a question by words', () => {
     expect(questionByWords(['吃火锅吧'], many, small).known).toEqual([{ text: '火锅', pois: 2 }]);
     expect(() => questionByWords(['on the moon'], many, small)).toThrow(
       expect.objectContaining({ code: 'NOTHING_KNOWN', message: expect.stringContaining('on the moon') }),
+    );
+  });
+});
+
+describe('a question of words that very many POIs have', () => {
+  /** 20 POIs: the first ten have a sauna, all but one a roof. */
+  const many = Array.from({ length: 20 }, (_, poi) => [
+    { keyword: 'extras', token: 'extras', text: `${poi < 10 ? 'Sauna 桑拿房' : 'Garten'}${poi === 19 ? '' : ' Dach'}` },
+  ]);
+  const vectors = Float32Array.from(many.flatMap((_, poi) => [poi < 10 ? 1 : -1, 0.1 * Math.sin(poi), 0.3]));
+  const hotels = poiSpace({ vectors, pois: 20, dimension: 3 });
+
+  it('looks for them where nothing else is known, as a server does', () => {
+    const { vector, known, common, unknown } = questionByWords(['Sauna'], many, hotels);
+    expect({ known, common, unknown }).toEqual({ known: [{ text: 'sauna', pois: 10 }], common: [], unknown: [] });
+    expect(nearestInSpace(hotels, [vector], 10, null)[0]!.every(({ poi }) => poi < 10)).toBe(true);
+    expect(questionByWords(['我想去桑拿房'], many, hotels)).toMatchObject({ known: [{ text: '桑拿房', pois: 10 }] });
+  });
+
+  it('says of how many they are where even that tells nothing', () => {
+    expect(() => questionByWords(['Dach Kamin'], many, hotels)).toThrow(
+      expect.objectContaining({
+        code: 'NOTHING_KNOWN',
+        message: expect.stringMatching(/fewer than 2 POIs' texts have kamin; 95 % of them have dach, more than 90 %/),
+      }),
     );
   });
 });

@@ -1,6 +1,6 @@
 // A question looked up in POIs' texts instead of read by a language model.
 import { isHan, type KeywordText, PHRASE_WORDS, UsageError, wordsOf } from '@larr/core';
-import { FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from './phrase-index.js';
+import { COMMON_SHARE, FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from './phrase-index.js';
 import { meanOf, type PoiSpace, unit } from './poi-space.js';
 
 /**
@@ -40,7 +40,9 @@ export interface WordQuestion {
   known: KnownWords[];
   /** phrases of POIs of all sorts, which tell little: looked for only where nothing else is known, and then they are `known` */
   little: KnownWords[];
-  /** words that no POI's text has, hardly one, or too many */
+  /** words of too many POIs: looked for where neither the others nor those of `little` are known, and then they are `known`, as a server has it */
+  common: KnownWords[];
+  /** words that no POI's text has, or hardly one */
   unknown: string[];
 }
 
@@ -58,14 +60,16 @@ export function questionByWords(
 ): WordQuestion {
   const cut = parts.map(wordsOf);
   const having = poisHaving(new Set(cut.flatMap((words) => [...phrasesIn(words), ...hanPiecesOf(words)])), texts);
-  const most = LARGEST_SHARE * texts.filter((keywords) => keywords.length > 0).length;
+  const described = texts.filter((keywords) => keywords.length > 0).length;
+  const most = LARGEST_SHARE * described;
   const known = new Map<string, KnownWords>();
   const little = new Map<string, KnownWords>();
+  const common = new Map<string, KnownWords>();
   const unknown = new Set<string>();
   const tellsLittle = (word: string): boolean => areOfAllSorts(having.get(word) ?? [], space);
-  /** Whether the phrase is in POIs' texts, and not in too many; the first time it is noted. */
+  /** Whether the phrase is in POIs' texts, one of several words not in too many; the first time it is noted. */
   const take = (phrase: string): boolean => {
-    if (known.has(phrase) || little.has(phrase)) return true;
+    if (known.has(phrase) || little.has(phrase) || common.has(phrase)) return true;
     const own = phrase.split(' ');
     if (own.length === 1 && isFunctionWord(phrase)) return false;
     const [first, last] = [own[0]!, own.at(-1)!];
@@ -75,7 +79,13 @@ export function questionByWords(
       if (tellsLittle(first) !== tellsLittle(last)) return false;
     }
     const pois = having.get(phrase) ?? [];
-    if (pois.length < FEWEST_POIS || pois.length > most) return false;
+    if (pois.length < FEWEST_POIS) return false;
+    if (pois.length > most) {
+      // of phrases of such words it is enough to know the words
+      if (own.length > 1) return false;
+      common.set(phrase, { text: phrase, pois: pois.length });
+      return true;
+    }
     (areOfAllSorts(pois, space) ? little : known).set(phrase, { text: phrase, pois: pois.length });
     return true;
   };
@@ -94,17 +104,38 @@ export function questionByWords(
     for (const [phrase, one] of little) known.set(phrase, one);
     little.clear();
   }
-  if (known.size === 0)
+  if (known.size === 0) {
+    for (const [phrase, one] of common) {
+      if (one.pois > COMMON_SHARE * described) continue;
+      known.set(phrase, one);
+      common.delete(phrase);
+    }
+  }
+  if (known.size === 0) {
+    const percent = (share: number) => `${Math.round(100 * share)} %`;
+    const why = [
+      ...(unknown.size === 0 ? [] : [`fewer than ${FEWEST_POIS} POIs' texts have ${[...unknown].join(', ')}`]),
+      ...[...common.values()].map(
+        ({ text, pois }) => `${percent(pois / described)} of them have ${text}, more than ${percent(COMMON_SHARE)}`,
+      ),
+    ];
     throw new UsageError(
       'NOTHING_KNOWN',
-      `no word of "${parts.join(' ')}" tells POIs apart: hardly any POI's text has it, or nearly all have. Use words of POIs' texts, or --by model`,
+      `no word of "${parts.join(' ')}" tells POIs apart: ${why.length === 0 ? 'they only say how others belong together' : why.join('; ')}. Use words of POIs' texts, or --by model`,
     );
+  }
   const vector = new Float32Array(space.dimension);
   for (const phrase of known.keys())
     meanOf(space, having.get(phrase)!).forEach((x, i) => {
       vector[i]! += x;
     });
-  return { vector: unit(vector), known: [...known.values()], little: [...little.values()], unknown: [...unknown] };
+  return {
+    vector: unit(vector),
+    known: [...known.values()],
+    little: [...little.values()],
+    common: [...common.values()],
+    unknown: [...unknown],
+  };
 }
 
 /** Whether a word only says how others belong together: one of the list, a letter of hiragana, as が and の are, or Chinese particles. */

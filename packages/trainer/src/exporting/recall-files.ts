@@ -10,7 +10,7 @@ import {
   unitsOf,
 } from '@larr/core';
 import { centreAndNormalise, type Rows } from '../embedding/centring.js';
-import { FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from '../embedding/phrase-index.js';
+import { COMMON_SHARE, FEWEST_POIS, LARGEST_SHARE, notePhrases, phrasesIn } from '../embedding/phrase-index.js';
 import { checkVectors } from '../embedding/vectors-manifest.js';
 import { GraphWriter } from './onnx/graph.js';
 
@@ -18,8 +18,6 @@ import { GraphWriter } from './onnx/graph.js';
 const SAMPLED_POIS = 50_000;
 /** Terms that a bundle carries at most, the most frequent ones. */
 const MOST_TERMS = 20_000;
-/** A word of more POIs than that is known as common; what those have in common that have it, still tells something up to this share. */
-const COMMON_SHARE = 0.9;
 
 /** What recall searches with, and how much of it. */
 export interface RecallFiles {

@@ -64,7 +64,7 @@ interface RecallAnswer {
   /** How much of the question the model read, where one did; what a truncated one has behind the context counts for nothing. */
   question?: QuestionRead;
   /** What --by words knows of the question. */
-  words?: { known: KnownWords[]; little: KnownWords[]; unknown: string[] };
+  words?: { known: KnownWords[]; little: KnownWords[]; common: KnownWords[]; unknown: string[] };
   /** Of the question; none without one. */
   hits: Hit[];
   /** Of the question together with what each user likes. */
@@ -403,7 +403,8 @@ function shown({ search: { pois, recallAt10 }, words, hits, users, expected }: R
     searched +
       (words ? `\nknown of the question: ${named(words.known)}` : '') +
       (words?.little.length ? `\nleft out, for POIs of all sorts have it: ${named(words.little)}` : '') +
-      (words?.unknown.length ? `\nnot known, or of nearly all: ${words.unknown.join(', ')}` : ''),
+      (words?.common.length ? `\nleft out, for so many POIs have it: ${named(words.common)}` : '') +
+      (words?.unknown.length ? `\nnot known: ${words.unknown.join(', ')}` : ''),
     ...(hits.length > 0 ? [list(hits)] : []),
     ...(users ? [caption(users)] : []),
     ...(users?.found ?? [])
