@@ -1,4 +1,4 @@
-import type { DatasetSchema, Row, ValueSpec } from '@larr/core';
+import { type DatasetSchema, localTime, type Row, type ValueSpec } from '@larr/core';
 import type { BundleFeatures } from '../bundle/contents.js';
 import type { SceneVectors } from '../scene/scene-vectors.js';
 import type { PoiTable } from './poi-table.js';
@@ -35,9 +35,11 @@ export function exampleRequest({ schema, features, input, scene, assembly, pois 
   }
   for (const { name, value, transform } of schema.features.dense) {
     const column = eventColumn(value);
-    const mean = features.dense.find((f) => f.name === name)?.mean;
-    if (column !== null && input.kindOf(column) === 'number' && mean !== undefined)
-      event[column] = Math.round(transform === 'log1p' ? Math.expm1(mean) : mean);
+    const found = features.dense.find((f) => f.name === name);
+    if (column === null || input.kindOf(column) !== 'number' || found === undefined) continue;
+    const { mean, std } = found;
+    const [middle, spread] = transform === 'log1p' ? [Math.expm1(mean), Math.exp(mean) * std] : [mean, std];
+    event[column] = written(middle, input.coordinateOf(column) === null ? spread : spread / 10);
   }
   const given: Record<string, string> = {};
   if (scene !== null) {
@@ -52,8 +54,10 @@ export function exampleRequest({ schema, features, input, scene, assembly, pois 
   }
   const time = typeof schema.time === 'object' ? schema.time.column : schema.time;
   const unit = typeof schema.time === 'object' ? schema.time.unit : undefined;
-  if (time !== undefined && (unit === undefined || unit === 'timestamp')) {
-    const day = exampleTimes().find((moment) => known({ ...event, [time]: moment }));
+  if (time !== undefined) {
+    const day = exampleTimes()
+      .map((moment) => inUnit(moment, unit))
+      .find((moment) => known({ ...event, [time]: moment }));
     if (day !== undefined) event[time] = day;
   }
   if (scene !== null) {
@@ -75,6 +79,18 @@ export function exampleRequest({ schema, features, input, scene, assembly, pois 
 /** The event column that a value is, as it stands. */
 function eventColumn(value: ValueSpec): string | null {
   return typeof value === 'string' && value.startsWith('events.') ? value.slice('events.'.length) : null;
+}
+
+/** A number to the decimals that tell it apart from others of its column, none of them beyond the point where the values are that far apart. */
+function written(x: number, spread: number): number {
+  if (!(spread > 0)) return x;
+  return Number(x.toFixed(Math.min(6, Math.max(0, -Math.floor(Math.log10(spread))))));
+}
+
+/** A time as the events have it: text, or a number of the schema's unit. */
+function inUnit(moment: string, unit: Parameters<typeof localTime>[1]): string | number {
+  if (unit === undefined || unit === 'timestamp') return moment;
+  return (localTime(moment)! / 1000) * { s: 1, ms: 1e3, us: 1e6 }[unit];
 }
 
 /** Times of every season, day of the week and part of the day. */

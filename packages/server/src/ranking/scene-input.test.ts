@@ -109,6 +109,28 @@ it.each([
   expect(input.read({ lat: null, lon: 'unknown' }).event).toEqual({ lat: null, lon: 'unknown' });
 });
 
+it('says where a name is that of a column in another Unicode form', () => {
+  const named = new SceneInput(
+    defineSchema({
+      name: 'device',
+      tables: { events: 'events.csv', pois: 'pois.csv' },
+      keys: { user: 'user', poi: 'poi' },
+      labels: { click: 'click' },
+      features: { categorical: [{ name: 'device', value: 'events.Ger\u00e4t' }] },
+      splits: { random: { kind: 'random', ratios: [0.8, 0.1, 0.1] } },
+    }),
+  );
+  expect(named.read({ 'Ger\u00e4t': 'phone' }).event).toEqual({ 'Ger\u00e4t': 'phone' });
+  expect(() => named.read({ 'Gera\u0308t': 'phone' })).toThrow(
+    expect.objectContaining({
+      status: 400,
+      code: 'SCENE_FIELD_UNKNOWN',
+      message: expect.stringMatching(/the same letters in another Unicode form \(NFC, "Ger\\u00e4t"\)/),
+    }),
+  );
+  expect(() => named.read({ phone: 'x' })).toThrow(/known: Ger\u00e4t$/);
+});
+
 it('names the columns that features and keywords read and a scene leaves out', () => {
   const all = ['opened', 'weather', 'wind', 'lat', 'lon', 'time', 'temperature'];
   expect(input.leftOut({}, true)).toEqual(all);

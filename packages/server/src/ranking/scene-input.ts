@@ -36,6 +36,14 @@ function expectation(check: Check): string {
     : `${iso} is expected; a number does not say its unit`;
 }
 
+/** How a name with accents is written, for people who see the same letters either way. */
+function formOf(name: string): string {
+  const form = name === name.normalize('NFC') ? 'NFC, ' : name === name.normalize('NFD') ? 'NFD, ' : '';
+  return (
+    form + JSON.stringify(name).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  );
+}
+
 /** Whether a feature would get a value out of this; what is missing needs none. */
 function readable(value: SceneValues[string], check: Check): boolean {
   const text = canonicalText(value);
@@ -136,6 +144,13 @@ export class SceneInput {
     return this.#checks.get(column)?.[0]?.kind ?? 'text';
   }
 
+  /** Which coordinate a column is taken for; null where it is none. */
+  coordinateOf(column: string): 'latitude' | 'longitude' | null {
+    for (const check of this.#checks.get(column) ?? [])
+      if (check.kind === 'number' && check.coordinate !== undefined) return check.coordinate;
+    return null;
+  }
+
   /**
    * Event columns that the model reads and a scene does not have; one that is there as null was left out knowingly. A column that only
    * keywords read is not among them where the scene gives their texts directly.
@@ -169,11 +184,16 @@ export class SceneInput {
         }
         event[name] = value;
       } else if (!this.#keywords.has(name)) {
-        const known = [...new Set([...this.#columns, ...this.#keywords])].join(', ');
+        const known = [...new Set([...this.#columns, ...this.#keywords])];
+        const same = known.find((other) => other.normalize() === name.normalize());
         throw new ApiError(
           400,
           'SCENE_FIELD_UNKNOWN',
-          `${field} is neither an event column nor a scene keyword of this model; known: ${known}`,
+          `${field} is neither an event column nor a scene keyword of this model; ${
+            same === undefined
+              ? `known: ${known.join(', ')}`
+              : `${same} is one, the same letters in another Unicode form (${formOf(same)}): names go by their characters as the tables have them`
+          }`,
           field,
         );
       } else if (value !== null && typeof value !== 'string') {
