@@ -28,7 +28,7 @@ export type ModelIdentity = {
 export type RankRequest = {
   /** User id as in the training data. An unknown one is ranked as a new user. */
   user: string;
-  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
+  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. A list column is one text, its values joined with ", " as in training. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
   scene?: Record<string, string | number | boolean | null>;
   /** POI ids to rank, each once. Unknown ones are ranked as new POIs. */
   candidates?: string[];
@@ -110,7 +110,7 @@ export type ScoreRequest = {
   /** Users in scenes, each with candidates of its own. */
   requests: {
     user: string;
-    /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
+    /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. A list column is one text, its values joined with ", " as in training. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
     scene?: Record<string, string | number | boolean | null>;
     /** POI ids to score; answers come in this order. */
     candidates: string[];
@@ -136,7 +136,7 @@ export type RecallRequest = {
   text?: string;
   /** POIs like those of their history. */
   user?: string;
-  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
+  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. A list column is one text, its values joined with ", " as in training. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
   scene?: Record<string, string | number | boolean | null>;
   k?: number;
   /** Columns of POIs, and the value each must have, as in {city: 'london'}. */
@@ -406,7 +406,7 @@ export type CatalogueSceneReply = {
   candidates: number;
   example: {
     user: string;
-    /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
+    /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. A list column is one text, its values joined with ", " as in training. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
     scene: Record<string, string | number | boolean | null>;
   } | null;
 };
@@ -432,7 +432,7 @@ export type CatalogueSceneField = {
 
 export type MomentRequest = {
   user: string;
-  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
+  /** The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene keyword gives that keyword its text directly. A list column is one text, its values joined with ", " as in training. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, longitudes between -360 and 360; others are refused. */
   scene?: Record<string, string | number | boolean | null>;
   /** Alias of a loaded bundle; the current one where it is left out. */
   bundle?: string;

@@ -135,6 +135,14 @@ describe('the HTTP layer', () => {
     expect(reply.json().error.message).not.toBe('');
   });
 
+  it.each([[['spicy', 'vegan']], [{}], [[]]])('says how a list goes where a scene value is %j', async (city) => {
+    const { error } = (await post({ ...good, scene: { city } })).json();
+    expect(error).toMatchObject({ code: 'BODY_INVALID', field: 'scene.city' });
+    expect(error.message).toContain('a list goes as one text, its values joined with ", " as in training');
+    const long = (await post({ ...good, scene: { city: 'x'.repeat(600) } })).json().error;
+    expect(long.message).not.toContain('a list');
+  });
+
   it('refuses other media types, larger bodies, unknown addresses and wrong methods as JSON', async () => {
     expect((await post('user=1', { 'content-type': 'application/x-www-form-urlencoded' })).json().error.code).toBe(
       'MEDIA_TYPE_UNSUPPORTED',

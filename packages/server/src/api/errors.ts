@@ -36,6 +36,9 @@ interface AjvProblem {
   params: Record<string, unknown>;
 }
 
+/** A field of a scene, wherever the request has one. */
+const SCENE_VALUE = /(^|\/)scene\/[^/]+$/;
+
 /** Turns the first problem a JSON-schema validator found into an answer that names the field: `candidates[3]: must be string`. */
 export function invalidBody(problems: readonly AjvProblem[]): ApiError {
   const problem = problems[0];
@@ -53,6 +56,9 @@ export function invalidBody(problems: readonly AjvProblem[]): ApiError {
     const { i, j } = problem.params as { i: number; j: number };
     field = `${field}[${Math.max(i, j)}]`;
     message = `repeats ${fieldName(problem.instancePath)}[${Math.min(i, j)}]`;
+  } else if (problem.keyword === 'type' && SCENE_VALUE.test(problem.instancePath)) {
+    message =
+      'must be a text, a number, true, false or null; a list goes as one text, its values joined with ", " as in training';
   } else if (problem.keyword === 'enum') {
     message = `must be one of ${(problem.params.allowedValues as unknown[]).join(', ')}`;
   }

@@ -16,7 +16,7 @@ const SceneValue = z.union([z.string().max(MAX_TEXT), z.number(), z.boolean(), z
 export const Scene = z.record(z.string().min(1).max(128), SceneValue).meta({
   description:
     'The moment: values of the event columns that the model was trained on (time, weather, latitude, …). The name of a scene ' +
-    'keyword gives that keyword its text directly. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, ' +
+    'keyword gives that keyword its text directly. A list column is one text, its values joined with ", " as in training. What is left out is missing, not guessed. Latitudes lie between -90 and 90 degrees, ' +
     'longitudes between -360 and 360; others are refused.',
   maxProperties: 64,
 });
