@@ -57,7 +57,13 @@ describe('vectors', () => {
         code: 'VECTORS_MISMATCH',
         message: expect.stringMatching(new RegExp(`${words.source}.*larr embed --data`, 's')),
       });
+    // The vectors that are there are somebody's: no command that is shown writes over them.
+    const elsewhere = /stays as it is\): larr embed --data \S+ --split \w+ --model .* --out <another directory>$/;
     await refused(/other content/, at('vectors'), await openDataset(at('other')));
+    for (const of of [await openDataset(at('other')), { ...dataset, splitName: 'time' }])
+      await expect(checkVectors(at('vectors'), of)).rejects.toMatchObject({
+        message: expect.stringMatching(elsewhere),
+      });
     await refused(/split differs: .*--split random, not of --split time.*say --split random/, at('vectors'), {
       ...dataset,
       splitName: 'time',
@@ -137,14 +143,14 @@ describe('a fine-tuned model', () => {
     await expect(embed('nameless', 'random', 'leaking')).rejects.toMatchObject({ code: 'MODEL_WITHOUT_RECORD' });
   });
 
-  it('of the new data embeds into the directory that held vectors of the old, as the refusal of those says', async () => {
+  it('of the new data is what the refusal of vectors of the old asks for, and may embed where those were, too', async () => {
     await makeToyDataset(at('renewed'), { pois: 92 });
     const renewed = await openDataset(at('renewed'), 'random');
     const held = at('held-vectors');
     cpSync(at('tuned-vectors'), held, { recursive: true });
     const advised = await checkVectors(held, renewed).catch((error: Error) => error.message);
     expect(advised).toMatch(
-      /data differ: .*larr finetune --data .*renewed .*larr embed --data .*renewed .*--out .*held-vectors/,
+      /data differ: .*larr finetune --data .*renewed .*larr embed --data .*renewed .*--out <another directory>$/,
     );
     await finetune({
       dataset: at('renewed'),
@@ -167,7 +173,9 @@ describe('a fine-tuned model', () => {
     const cold = await openDataset(at('splits'), 'cold');
     const advised = {
       code: 'VECTORS_MISMATCH',
-      message: expect.stringMatching(/larr finetune --data .* --split cold .*larr embed --data .* --split cold/s),
+      message: expect.stringMatching(
+        /larr finetune --data .* --split cold .*larr embed --data .* --split cold .*--out <another directory>$/s,
+      ),
     };
     await expect(checkVectors(at('tuned-vectors'), cold)).rejects.toMatchObject(advised);
     cpSync(at('tuned-vectors'), at('claimed'), { recursive: true });

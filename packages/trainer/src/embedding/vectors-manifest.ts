@@ -59,14 +59,16 @@ export async function checkVectors(
       { file: path },
     );
   }
-  const embed = (embedder: string) =>
-    `larr embed --data ${directory} --split ${splitName} --model ${embedder} --out ${dir}`;
-  const mismatch = (what: string, instead = '') =>
-    new DataError(
-      'VECTORS_MISMATCH',
-      `${dir}: ${what}. ${instead}Make them again (what has not changed is kept): ${embed(model?.directory ?? '<what finetune wrote on it>')}`,
-      { file: path },
-    );
+  /** Vectors of other data or of another split may be needed as they are: what is made in their stead has a place of its own. */
+  const embed = (embedder: string, out = '<another directory>') =>
+    `larr embed --data ${directory} --split ${splitName} --model ${embedder} --out ${out}`;
+  const mismatch = (what: string, instead = '', elsewhere = false) => {
+    const embedder = model?.directory ?? '<what finetune wrote on it>';
+    const make = elsewhere
+      ? `Make those of these data and this split (${dir} stays as it is): ${embed(embedder)}`
+      : `Make them again (what has not changed is kept): ${embed(embedder, dir)}`;
+    return new DataError('VECTORS_MISMATCH', `${dir}: ${what}. ${instead}${make}`, { file: path });
+  };
   // A model that has learnt other pairs can't make them: embedding again would be refused, and rightly.
   const mismatchOfPairs = (what: string, instead = '') =>
     new DataError(
@@ -96,7 +98,7 @@ export async function checkVectors(
         : otherData
           ? 'Give the --data that they are of, or vectors of these data. '
           : '';
-    throw ofOthers ? mismatchOfPairs(what, instead) : mismatch(what, instead);
+    throw ofOthers ? mismatchOfPairs(what, instead) : mismatch(what, instead, true);
   }
   if (ofOthers)
     throw mismatchOfPairs(`the vectors' model was fine-tuned on other pairs (those of the split "${finetuned.split}")`);
