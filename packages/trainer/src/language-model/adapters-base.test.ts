@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadSafetensors, manualSeed, saveSafetensors, tidy } from '@larr/torch';
 import { afterAll, describe, expect, it } from 'vitest';
-import { decoderShape } from '../../test/decoder-shape.js';
+import { smallestDecoderShape } from '../../test/decoder-shape.js';
 import { modelDigest } from '../embedding/model-digest.js';
 import { createDecoder, disposeDecoder } from './decoder.js';
 import { LoraConfig } from './lora-config.js';
@@ -22,19 +22,7 @@ const json = (...path: string[]) => JSON.parse(readFileSync(join(root, ...path),
 /** A model as it is published: with a template for chats and several tokens that end a text. */
 async function published(name: string, seed: number): Promise<{ path: string; sha256: string }> {
   manualSeed(seed);
-  const decoder = createDecoder(
-    decoderShape({
-      vocabularySize: tokenizer.vocabularySize,
-      hiddenSize: 16,
-      layers: 1,
-      heads: 2,
-      keyValueHeads: 1,
-      headSize: 8,
-      feedForwardSize: 24,
-      contextLength: 32,
-      normEpsilon: 1e-5,
-    }),
-  );
+  const decoder = createDecoder(smallestDecoderShape({ vocabularySize: tokenizer.vocabularySize }));
   const path = join(root, name);
   await saveLanguageModel(path, { decoder, tokenizer });
   disposeDecoder(decoder);

@@ -79,40 +79,38 @@ export function createDecoder(config: DecoderConfig, device = 'cpu'): Decoder {
   const options = { dtype: 'f32', device } as const;
   const normal = (shape: number[], std = 0.02) => init.normal_(zeros(shape, options), std);
   const residualStd = 0.02 / Math.sqrt(2 * config.layers);
-  return inMemory(config, () =>
-    tidy(() => {
-      const table = normal([vocabularySize, hiddenSize]);
-      const layers = Array.from({ length: config.layers }, (): DecoderLayer => {
-        const width = (heads + 2 * keyValueHeads) * headSize;
-        return {
-          attentionNorm: ones([hiddenSize], options),
-          queryKeyValue: normal([width, hiddenSize]),
-          queryKeyValueBias: config.attentionBias ? zeros([width], options) : null,
-          queryNorm: config.queryKeyNorm ? ones([headSize], options) : null,
-          keyNorm: config.queryKeyNorm ? ones([headSize], options) : null,
-          attentionOutput: normal([hiddenSize, heads * headSize], residualStd),
-          feedForwardNorm: ones([hiddenSize], options),
-          gateUp: normal([2 * feedForwardSize, hiddenSize]),
-          down: normal([hiddenSize, feedForwardSize], residualStd),
-        };
-      });
+  return inMemory(config, () => {
+    const table = normal([vocabularySize, hiddenSize]);
+    const layers = Array.from({ length: config.layers }, (): DecoderLayer => {
+      const width = (heads + 2 * keyValueHeads) * headSize;
       return {
-        config,
-        device,
-        embedding: table,
-        layers,
-        finalNorm: ones([hiddenSize], options),
-        head: config.tiedHead ? table : normal([vocabularySize, hiddenSize]),
-        rotary: rotaryTable(config, device),
+        attentionNorm: ones([hiddenSize], options),
+        queryKeyValue: normal([width, hiddenSize]),
+        queryKeyValueBias: config.attentionBias ? zeros([width], options) : null,
+        queryNorm: config.queryKeyNorm ? ones([headSize], options) : null,
+        keyNorm: config.queryKeyNorm ? ones([headSize], options) : null,
+        attentionOutput: normal([hiddenSize, heads * headSize], residualStd),
+        feedForwardNorm: ones([hiddenSize], options),
+        gateUp: normal([2 * feedForwardSize, hiddenSize]),
+        down: normal([hiddenSize, feedForwardSize], residualStd),
       };
-    }),
-  );
+    });
+    return {
+      config,
+      device,
+      embedding: table,
+      layers,
+      finalNorm: ones([hiddenSize], options),
+      head: config.tiedHead ? table : normal([vocabularySize, hiddenSize]),
+      rotary: rotaryTable(config, device),
+    };
+  });
 }
 
-/** What `make` makes of a decoder, without gradients. @throws DataError `OUT_OF_MEMORY`, with the sizes that were asked for */
-export function inMemory<T>(config: DecoderConfig, make: () => T): T {
+/** The decoder that `make` makes, without gradients, and nothing else of what it made on the way. @throws DataError `OUT_OF_MEMORY`, with the sizes that were asked for */
+export function inMemory(config: DecoderConfig, make: () => Decoder): Decoder {
   try {
-    return noGrad(make);
+    return noGrad(() => tidy(make));
   } catch (error) {
     if (!(error instanceof TensorError) || error.code !== 'TENSOR_MEMORY') throw error;
     const { hiddenSize, layers, feedForwardSize, vocabularySize, contextLength } = config;

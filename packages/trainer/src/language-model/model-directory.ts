@@ -106,72 +106,69 @@ export function decoderFromWeights(
     unread.delete(name);
     return weight;
   };
-  return inMemory(config, () =>
-    tidy(() => {
-      // Weights of our own: what came in may be a mapped, read-only file.
-      const own = (t: Tensor) => t.to({ dtype: 'f32', device }).clone();
-      const kept = (some: Tensor[]) =>
-        matrices === 'as saved' && some.every(({ dtype }) => dtype === 'bf16') ? 'bf16' : 'f32';
-      const matrix = (t: Tensor) => t.to({ dtype: kept([t]), device }).clone();
-      const stacked = (parts: Tensor[]) => {
-        const dtype = kept(parts);
-        return cat(
-          parts.map((part) => part.to({ dtype, device })),
-          0,
+  return inMemory(config, () => {
+    // Weights of our own: what came in may be a mapped, read-only file.
+    const own = (t: Tensor) => t.to({ dtype: 'f32', device }).clone();
+    const kept = (some: Tensor[]) =>
+      matrices === 'as saved' && some.every(({ dtype }) => dtype === 'bf16') ? 'bf16' : 'f32';
+    const matrix = (t: Tensor) => t.to({ dtype: kept([t]), device }).clone();
+    const stacked = (parts: Tensor[]) => {
+      const dtype = kept(parts);
+      return cat(
+        parts.map((part) => part.to({ dtype, device })),
+        0,
+      );
+    };
+    const layers = Array.from({ length: config.layers }, (_, i): DecoderLayer => {
+      const at = `model.layers.${i}`;
+      const parts = (kind: 'weight' | 'bias', columns: number[]) =>
+        (['q', 'k', 'v'] as const).map((p) =>
+          take(`${at}.self_attn.${p}_proj.${kind}`, [p === 'q' ? q : kv, ...columns]),
         );
+      return {
+        attentionNorm: own(take(`${at}.input_layernorm.weight`, [hiddenSize])),
+        queryKeyValue: stacked(parts('weight', [hiddenSize])),
+        queryKeyValueBias: config.attentionBias ? stacked(parts('bias', [])).to('f32') : null,
+        queryNorm: config.queryKeyNorm ? own(take(`${at}.self_attn.q_norm.weight`, [headSize])) : null,
+        keyNorm: config.queryKeyNorm ? own(take(`${at}.self_attn.k_norm.weight`, [headSize])) : null,
+        attentionOutput: matrix(take(`${at}.self_attn.o_proj.weight`, [hiddenSize, q])),
+        feedForwardNorm: own(take(`${at}.post_attention_layernorm.weight`, [hiddenSize])),
+        gateUp: stacked(['gate', 'up'].map((p) => take(`${at}.mlp.${p}_proj.weight`, [feedForwardSize, hiddenSize]))),
+        down: matrix(take(`${at}.mlp.down_proj.weight`, [hiddenSize, feedForwardSize])),
       };
-      const layers = Array.from({ length: config.layers }, (_, i): DecoderLayer => {
-        const at = `model.layers.${i}`;
-        const parts = (kind: 'weight' | 'bias', columns: number[]) =>
-          (['q', 'k', 'v'] as const).map((p) =>
-            take(`${at}.self_attn.${p}_proj.${kind}`, [p === 'q' ? q : kv, ...columns]),
-          );
-        return {
-          attentionNorm: own(take(`${at}.input_layernorm.weight`, [hiddenSize])),
-          queryKeyValue: stacked(parts('weight', [hiddenSize])),
-          queryKeyValueBias: config.attentionBias ? stacked(parts('bias', [])).to('f32') : null,
-          queryNorm: config.queryKeyNorm ? own(take(`${at}.self_attn.q_norm.weight`, [headSize])) : null,
-          keyNorm: config.queryKeyNorm ? own(take(`${at}.self_attn.k_norm.weight`, [headSize])) : null,
-          attentionOutput: matrix(take(`${at}.self_attn.o_proj.weight`, [hiddenSize, q])),
-          feedForwardNorm: own(take(`${at}.post_attention_layernorm.weight`, [hiddenSize])),
-          gateUp: stacked(['gate', 'up'].map((p) => take(`${at}.mlp.${p}_proj.weight`, [feedForwardSize, hiddenSize]))),
-          down: matrix(take(`${at}.mlp.down_proj.weight`, [hiddenSize, feedForwardSize])),
-        };
-      });
-      const table = matrix(take('model.embed_tokens.weight', [vocabularySize, hiddenSize]));
-      const decoder: Decoder = {
-        config,
-        device,
-        embedding: table,
-        layers,
-        finalNorm: own(take('model.norm.weight', [hiddenSize])),
-        head: config.tiedHead ? table : matrix(take('lm_head.weight', [vocabularySize, hiddenSize])),
-        rotary: rotaryTable(config, device),
-      };
-      for (const name of unread) {
-        // Older exports carry the rotary frequencies, and some tied ones a copy of the embedding as the head.
-        if (name.endsWith('rotary_emb.inv_freq')) continue;
-        if (config.tiedHead && name === 'lm_head.weight') {
-          if (same(weights[name]!, weights['model.embed_tokens.weight']!)) continue;
-          throw new DataError(
-            'TIED_HEAD_DIFFERS',
-            `${fileOf(name)}: lm_head.weight is not the embedding, but config.json says that they are one (tie_word_embeddings). Set it to false where the head was learnt by itself, or take the tensor out.`,
-            { file: fileOf(name) },
-          );
-        }
+    });
+    const table = matrix(take('model.embed_tokens.weight', [vocabularySize, hiddenSize]));
+    const decoder: Decoder = {
+      config,
+      device,
+      embedding: table,
+      layers,
+      finalNorm: own(take('model.norm.weight', [hiddenSize])),
+      head: config.tiedHead ? table : matrix(take('lm_head.weight', [vocabularySize, hiddenSize])),
+      rotary: rotaryTable(config, device),
+    };
+    for (const name of unread) {
+      // Older exports carry the rotary frequencies, and some tied ones a copy of the embedding as the head.
+      if (name.endsWith('rotary_emb.inv_freq')) continue;
+      if (config.tiedHead && name === 'lm_head.weight') {
+        if (same(weights[name]!, weights['model.embed_tokens.weight']!)) continue;
         throw new DataError(
-          'UNKNOWN_TENSOR',
-          `${fileOf(name)}: a ${config.family} model of this config.json has no tensor named ${name}. Put config.json and weights of the same model together; adapters must be merged first.`,
+          'TIED_HEAD_DIFFERS',
+          `${fileOf(name)}: lm_head.weight is not the embedding, but config.json says that they are one (tie_word_embeddings). Set it to false where the head was learnt by itself, or take the tensor out.`,
           { file: fileOf(name) },
         );
       }
-      return decoder;
-    }),
-  );
+      throw new DataError(
+        'UNKNOWN_TENSOR',
+        `${fileOf(name)}: a ${config.family} model of this config.json has no tensor named ${name}. Put config.json and weights of the same model together; adapters must be merged first.`,
+        { file: fileOf(name) },
+      );
+    }
+    return decoder;
+  });
 }
 
-const same = (a: Tensor, b: Tensor): boolean =>
-  a.shape.join() === b.shape.join() && a.to('f32').eq(b.to('f32')).all().item() === 1;
+const same = (a: Tensor, b: Tensor): boolean => a.shape.join() === b.shape.join() && a.eq(b).all().item() === 1;
 
 /** The safetensors files of a model directory: one, or the shards that its index names, and which tensors each should hold. */
 async function weightFiles(directory: string): Promise<Map<string, string[]>> {

@@ -1,6 +1,6 @@
 import { manualSeed, memoryStats, noGrad, type Tensor, tidy } from '@larr/torch';
 import { describe, expect, it } from 'vitest';
-import { decoderShape } from '../../test/decoder-shape.js';
+import { smallestDecoderShape } from '../../test/decoder-shape.js';
 import { createDecoder, type Decoder, disposeDecoder, headRows, outputHead } from './decoder.js';
 import { LoraConfig } from './lora-config.js';
 import { readyToTrain } from './lora-directory.js';
@@ -15,21 +15,7 @@ const keywords = ['<name>', '</name>', '<tags>', '</tags>'];
 /** A model whose tables have `padding` rows that no token has and nothing has learnt, far from all others. */
 function padded(padding: number, tiedHead: boolean, normalisedHead = false) {
   manualSeed(3);
-  const decoder = createDecoder(
-    decoderShape({
-      vocabularySize: known + padding,
-      hiddenSize: 16,
-      layers: 1,
-      heads: 2,
-      keyValueHeads: 1,
-      headSize: 8,
-      feedForwardSize: 24,
-      contextLength: 32,
-      normEpsilon: 1e-5,
-      tiedHead,
-      normalisedHead,
-    }),
-  );
+  const decoder = createDecoder(smallestDecoderShape({ vocabularySize: known + padding, tiedHead, normalisedHead }));
   tidy(() =>
     noGrad(() => {
       if (padding > 0) for (const table of tables(decoder)) table.narrow(0, known, padding).fill_(-3);
